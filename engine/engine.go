@@ -1,0 +1,111 @@
+// Package engine is the contract of replayed state: what a replica's committed
+// log becomes. It knows positions, batches and what must be atomic; it knows
+// no file. Backends are in the folders below, each checked by enginetest.
+package engine
+
+import (
+	"github.com/pinetree-db/pinetree"
+)
+
+// Store keeps the replayed state of all groups of one node. All calls may be
+// made by any goroutine.
+type Store interface {
+	// Create makes the state of a new group as of the given position, durable
+	// on return. A group that is there is left as it is.
+	Create(group pinetree.GroupID, start pinetree.Position) error
+	// Open returns the state of a group; pinetree.ErrUnknownGroup when it was
+	// never created. Opening twice returns the same Engine.
+	Open(group pinetree.GroupID) (Engine, error)
+	// Groups lists the groups that were created, in rising order.
+	Groups() ([]pinetree.GroupID, error)
+	// Remove drops a group's state, durably on return. No Engine of the group
+	// may be in use.
+	Remove(group pinetree.GroupID) error
+	// Close ends the background work and releases the files.
+	Close() error
+}
+
+// Engine is the replayed state of one replica. Apply and Flush are called by
+// one goroutine at a time; the rest may be called by any at any time.
+type Engine interface {
+	// Position is what was last applied. Its map must not be changed.
+	Position() pinetree.Position
+	// Apply replays a write: the records and the new position become visible in
+	// one step, and after a crash either all of the write is there or none of
+	// it, with nothing of an earlier write missing. It may become durable
+	// later. Writes come in rising Position.Index. After an error the engine
+	// takes no more writes.
+	Apply(w Write) error
+	// Flush makes all that was applied durable and returns the position that
+	// surely survives a crash.
+	Flush() (pinetree.Position, error)
+	// Flushed is the position that surely survives a crash.
+	Flushed() pinetree.Position
+	// Volume reads one volume; pinetree.ErrUnknownVolume when it is not in the
+	// position.
+	Volume(id pinetree.VolumeID) (Reader, error)
+}
+
+// Write is what a run of raft entries changes.
+type Write struct {
+	// Position after the write.
+	Position pinetree.Position
+	// Batches to replay, each checked and known to be the next of its volume,
+	// in raft order. They are not changed by the caller afterwards.
+	Batches []pinetree.Batch
+}
+
+// Reader reads one volume of a replica. Each call sees one state and never a
+// part of a write. An `at` of zero means the newest state; reading at an LSN
+// above what is applied reads the newest; below the truncated LSN it is a
+// *pinetree.TruncatedError. Every call names the LSN of the state that it saw.
+type Reader interface {
+	// Page returns a copy of a page and the LSN of its last change;
+	// pinetree.ErrNotFound when it has no image at that LSN.
+	Page(page pinetree.PageNo, at pinetree.LSN) (PageRead, error)
+	// Get returns the value of a key; pinetree.ErrNotFound when it is not set.
+	Get(key []byte, at pinetree.LSN) (KeyRead, error)
+	// Range lists keys in [start, end) in byte order, at most limit of them; an
+	// empty end is no bound. More tells that the limit was met.
+	Range(r RangeSpec) (RangeRead, error)
+	// Log calls fn with each batch that holds a record above from, in LSN order
+	// and with its checksum checked, up to the applied LSN, until fn returns an
+	// error, which it passes on. The batch is fn's only during the call.
+	Log(from pinetree.LSN, fn func(pinetree.Batch) error) error
+	// Position of the volume, of the newest state.
+	Position() pinetree.VolumePosition
+}
+
+// PageRead is a page as of an LSN.
+type PageRead struct {
+	At      pinetree.LSN // the state that was read
+	Page    []byte
+	PageLSN pinetree.LSN // of the page's last change
+}
+
+// KeyRead is a key's value as of an LSN.
+type KeyRead struct {
+	At     pinetree.LSN
+	Value  []byte
+	KeyLSN pinetree.LSN
+}
+
+// RangeSpec says which keys to list.
+type RangeSpec struct {
+	Start, End []byte
+	Limit      int
+	At         pinetree.LSN
+}
+
+// RangeRead is the answer to a RangeSpec.
+type RangeRead struct {
+	At    pinetree.LSN
+	Items []Item
+	More  bool
+}
+
+// Item is one key of a range.
+type Item struct {
+	Key, Value []byte
+	LSN        pinetree.LSN
+}

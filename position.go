@@ -1,0 +1,87 @@
+package pinetree
+
+import "maps"
+
+// VolumePosition is how far one volume of a group has been replayed.
+type VolumePosition struct {
+	// LSN is the end of the last record replayed; zero when there is none and
+	// no base has been set.
+	LSN LSN
+	// Base is the LSN at which the volume's log begins: the Prev of its first
+	// record.
+	Base LSN
+	// Truncated is the LSN up to which the log and old versions are gone.
+	Truncated LSN
+	// Terms are the compute terms that fences opened, oldest first, each with
+	// the LSN at which it began. The last one is open. At most MaxTermHistory
+	// are kept. The slice is never written to, only replaced.
+	Terms []TermStart
+	// Format tells how the payloads are read.
+	Format Format
+}
+
+// MaxTermHistory bounds VolumePosition.Terms.
+const MaxTermHistory = 64
+
+// TermStart tells where a compute term began: the LSN up to which the log was
+// durable when its fence was applied.
+type TermStart struct {
+	Term  ComputeTerm
+	Start LSN
+}
+
+// Term is the compute term that is open; zero when none was ever opened.
+func (v VolumePosition) Term() ComputeTerm {
+	if len(v.Terms) == 0 {
+		return 0
+	}
+	return v.Terms[len(v.Terms)-1].Term
+}
+
+// Position is what a replica's engine has replayed. It is stored with the data
+// in the same atomic write, so after a crash the two agree.
+type Position struct {
+	Index RaftIndex // last raft entry replayed
+	Term  RaftTerm  // that entry's raft term
+	// Membership is the group's raft membership as of Index, opaque here.
+	Membership []byte
+	Volumes    map[VolumeID]VolumePosition
+}
+
+// Clone returns a copy that shares nothing that is written to.
+func (p Position) Clone() Position {
+	p.Volumes = maps.Clone(p.Volumes)
+	if p.Volumes == nil {
+		p.Volumes = map[VolumeID]VolumePosition{}
+	}
+	return p
+}
+
+// Watermarks of a volume at one replica, always in this order:
+// Truncated ≤ Flushed ≤ Applied ≤ Committed ≤ Ordered ≤ Received.
+// Only a leader knows Ordered and Received; elsewhere they equal Committed.
+type Watermarks struct {
+	Truncated LSN `json:"truncated"` // the log up to here is gone
+	Flushed   LSN `json:"flushed"`   // surely on this replica's engine's disk
+	Applied   LSN `json:"applied"`   // replayed into the engine, readable
+	Committed LSN `json:"committed"` // durable on a quorum, acknowledged
+	Ordered   LSN `json:"ordered"`   // in raft's hands, in LSN order
+	Received  LSN `json:"received"`  // highest end of any batch held
+}
+
+// Disorder reports the first pair of watermarks that is out of order, or "".
+func (w Watermarks) Disorder() string {
+	switch {
+	case w.Truncated > w.Flushed:
+		return "truncated > flushed"
+	case w.Flushed > w.Applied:
+		return "flushed > applied"
+	case w.Applied > w.Committed:
+		return "applied > committed"
+	case w.Committed > w.Ordered:
+		return "committed > ordered"
+	case w.Ordered > w.Received:
+		return "ordered > received"
+	}
+	return ""
+}

@@ -1,0 +1,49 @@
+package storepb
+
+import (
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pinetree-db/pinetree"
+)
+
+// EncodePosition makes the stored form of a position, the same bytes for equal
+// positions.
+func EncodePosition(p pinetree.Position) ([]byte, error) {
+	m := &Position{Index: uint64(p.Index), Term: uint64(p.Term), Membership: p.Membership}
+	for _, id := range slices.Sorted(maps.Keys(p.Volumes)) {
+		v := p.Volumes[id]
+		stored := &VolumePosition{
+			Volume: uint64(id), Lsn: uint64(v.LSN), Base: uint64(v.Base), Truncated: uint64(v.Truncated), Format: uint32(v.Format),
+		}
+		for _, t := range v.Terms {
+			stored.Terms = append(stored.Terms, &TermStart{ComputeTerm: uint64(t.Term), Start: uint64(t.Start)})
+		}
+		m.Volumes = append(m.Volumes, stored)
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
+}
+
+// DecodePosition reads what EncodePosition made.
+func DecodePosition(data []byte) (pinetree.Position, error) {
+	m := &Position{}
+	if err := proto.Unmarshal(data, m); err != nil {
+		return pinetree.Position{}, &pinetree.CorruptError{Where: "stored position", What: err.Error()}
+	}
+	p := pinetree.Position{
+		Index: pinetree.RaftIndex(m.Index), Term: pinetree.RaftTerm(m.Term), Membership: m.Membership,
+		Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{},
+	}
+	for _, v := range m.Volumes {
+		read := pinetree.VolumePosition{
+			LSN: pinetree.LSN(v.Lsn), Base: pinetree.LSN(v.Base), Truncated: pinetree.LSN(v.Truncated), Format: pinetree.Format(v.Format),
+		}
+		for _, t := range v.Terms {
+			read.Terms = append(read.Terms, pinetree.TermStart{Term: pinetree.ComputeTerm(t.ComputeTerm), Start: pinetree.LSN(t.Start)})
+		}
+		p.Volumes[pinetree.VolumeID(v.Volume)] = read
+	}
+	return p, nil
+}
