@@ -123,7 +123,7 @@ func Records(b pinetree.Batch, fn func(pinetree.Record) error) error {
 	prev := b.Prev
 	for i := range b.Count {
 		step, n := binary.Uvarint(body)
-		if n <= 0 || step == 0 {
+		if n <= 0 || step == 0 || step > uint64(b.LSN-prev) {
 			return corruptBatch(b, fmt.Sprintf("record %d: bad LSN step", i))
 		}
 		body = body[n:]
