@@ -1,7 +1,8 @@
 // Package lease is the rule by which at most one leader of a group answers
 // reads by itself: the half of the holder, in a storage node, and the half of
-// the granter, in the cluster manager. It is pure: it has no goroutine and no
-// I/O, and takes the time as an argument.
+// the granter, in the cluster manager. It is pure, except for BootTime, which
+// reads the clock: it has no goroutine and no I/O, and takes the time as an
+// argument. It does not know how leaders are elected nor what they prove.
 package lease
 
 import (
