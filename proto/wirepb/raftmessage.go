@@ -17,11 +17,15 @@ import (
 type GroupMessage struct {
 	Group   pinetree.GroupID
 	Message *raftpb.Message
+	// Floor is the sender's knowledge of up to where every member of the group
+	// has the log: what may be compacted.
+	Floor pinetree.RaftIndex
 }
 
 // RaftFrame.messages is a run of encoded raft messages:
 //
 //	uvarint group
+//	uvarint floor
 //	uvarint length of the body in bytes
 //	body:
 //	  1 byte   message type
@@ -70,7 +74,7 @@ func Travels(kind raftpb.MessageType) bool {
 
 // GroupMessageBytes is an upper bound of what AppendGroupMessage appends.
 func GroupMessageBytes(m GroupMessage) int {
-	size := binary.MaxVarintLen64 + lengthBytes + 3 + 11*binary.MaxVarintLen64 + len(m.Message.Context)
+	size := 2*binary.MaxVarintLen64 + lengthBytes + 3 + 11*binary.MaxVarintLen64 + len(m.Message.Context)
 	for _, e := range m.Message.Entries {
 		size += storepb.EntryBytes(e)
 	}
@@ -86,6 +90,7 @@ func AppendGroupMessage(buf []byte, m GroupMessage) []byte {
 	msg := m.Message
 	buf = slices.Grow(buf, GroupMessageBytes(m))
 	buf = binary.AppendUvarint(buf, uint64(m.Group))
+	buf = binary.AppendUvarint(buf, uint64(m.Floor))
 	lengthAt := len(buf)
 	buf = append(buf, 0, 0, 0, 0, 0)
 	bodyAt := len(buf)
@@ -154,6 +159,7 @@ func DecodeGroupMessages(buf []byte, fn func(GroupMessage) error) error {
 	for len(buf) > 0 {
 		r := messageReader{rest: buf}
 		group := pinetree.GroupID(r.number("group"))
+		floor := pinetree.RaftIndex(r.number("floor"))
 		body := r.bytes("length")
 		if r.err != nil {
 			return r.err
@@ -163,7 +169,7 @@ func DecodeGroupMessages(buf []byte, fn func(GroupMessage) error) error {
 		if err != nil {
 			return err
 		}
-		if err := fn(GroupMessage{Group: group, Message: message}); err != nil {
+		if err := fn(GroupMessage{Group: group, Message: message, Floor: floor}); err != nil {
 			return err
 		}
 	}

@@ -43,7 +43,10 @@ func drawMessage(t *rapid.T) GroupMessage {
 			},
 		}
 	}
-	return GroupMessage{Group: pinetree.GroupID(rapid.Uint64().Draw(t, "group")), Message: m}
+	return GroupMessage{
+		Group: pinetree.GroupID(rapid.Uint64().Draw(t, "group")), Message: m,
+		Floor: pinetree.RaftIndex(rapid.Uint64().Draw(t, "floor")),
+	}
 }
 
 // drawEntry makes an entry as raft sends it: index, raft term and type are set.
