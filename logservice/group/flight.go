@@ -1,0 +1,160 @@
+package group
+
+import (
+	"errors"
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+)
+
+// flight is the leader's proposals that are not settled yet, in log order.
+type flight struct {
+	proposals []proposal
+	placed    int // the first this many have an index
+	bytes     int // proposed and not yet committed
+}
+
+// proposal is one raft entry of this leader, from proposing to acknowledgement.
+type proposal struct {
+	index   pinetree.RaftIndex // zero until raft placed it
+	size    int
+	ends    []volumeEnd // batches: how far each volume gets
+	control bool
+	done    func(error) // control: hears once it is applied; may be nil
+}
+
+type volumeEnd struct {
+	volume pinetree.VolumeID
+	lsn    pinetree.LSN
+}
+
+func (f *flight) last() *proposal { return &f.proposals[len(f.proposals)-1] }
+
+// propose moves what is in order from the queues into raft's log, as few
+// entries, all in one message.
+func (r *Replica) propose() {
+	if !r.lead.ready || r.moving != nil || r.stopped != nil {
+		return
+	}
+	var entries []*raftpb.Entry
+	var proposals []proposal
+	for _, id := range r.volumeIDs() {
+		v := r.volumes[id]
+		for v.queue.Ready() && r.flight.bytes < r.opt.MaxInflightBytes {
+			batches := v.queue.Take(r.opt.MaxEntryBytes)
+			data := storepb.EncodeBatches(batches)
+			entries = append(entries, &raftpb.Entry{Data: data})
+			proposals = append(proposals, proposal{
+				size: len(data), ends: []volumeEnd{{id, batches[len(batches)-1].LSN}},
+			})
+			r.flight.bytes += len(data)
+		}
+	}
+	if len(entries) == 0 {
+		return
+	}
+	if err := r.step(entries); err != nil {
+		r.dropped(proposals, err)
+		return
+	}
+	r.flight.proposals = append(r.flight.proposals, proposals...)
+}
+
+// step gives raft entries to append, all or none.
+func (r *Replica) step(entries []*raftpb.Entry) error {
+	from, kind := uint64(r.cfg.Node), raftpb.MsgProp
+	return r.rn.Step(&raftpb.Message{Type: &kind, From: &from, Entries: entries})
+}
+
+// dropped resets the queues whose batches raft did not take: the writers are
+// sent away and resume from the durable LSN.
+func (r *Replica) dropped(proposals []proposal, why error) {
+	for _, p := range proposals {
+		r.flight.bytes -= p.size
+		for _, end := range p.ends {
+			v := r.volumes[end.volume]
+			v.queue.Reset(r.position.Volumes[end.volume])
+			r.dismiss(v, fmt.Errorf("%w: raft did not take a proposal (%w); resume from the durable LSN", pinetree.ErrNotLeader, why))
+		}
+	}
+}
+
+// proposeControl puts a control into the log behind all that was proposed.
+func (r *Replica) proposeControl(c *storepb.Control) error {
+	if r.moving != nil {
+		return r.notLeader()
+	}
+	r.propose() // what is in order goes first
+	data, err := storepb.EncodeControl(c)
+	if err != nil {
+		return err
+	}
+	if err := r.step([]*raftpb.Entry{{Data: data}}); err != nil {
+		if errors.Is(err, raft.ErrProposalDropped) {
+			return r.notLeader()
+		}
+		return err
+	}
+	r.flight.bytes += len(data)
+	r.flight.proposals = append(r.flight.proposals, proposal{size: len(data), control: true})
+	return nil
+}
+
+// place learns the indexes of this term's proposals from the entries that raft
+// appended: its own entries are empty, ours never are.
+func (r *Replica) place(entries []*raftpb.Entry) {
+	for _, e := range entries {
+		if r.lead.term == 0 || pinetree.RaftTerm(e.GetTerm()) != r.lead.term {
+			continue
+		}
+		if r.lead.first == 0 {
+			r.lead.first = pinetree.RaftIndex(e.GetIndex())
+		}
+		if e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0 && r.flight.placed < len(r.flight.proposals) {
+			r.flight.proposals[r.flight.placed].index = pinetree.RaftIndex(e.GetIndex())
+			r.flight.placed++
+		}
+	}
+}
+
+// settle acknowledges what is committed, once the raft term is activated:
+// batches at commit, controls when they are applied here, in log order.
+func (r *Replica) settle() {
+	if !r.holder.Activated(r.lead.term) {
+		return
+	}
+	commit := pinetree.RaftIndex(r.basic.HardState.GetCommit())
+	n := 0
+	for ; n < r.flight.placed; n++ {
+		p := r.flight.proposals[n]
+		if p.index > commit || p.control && p.index > r.position.Index {
+			break
+		}
+		for _, end := range p.ends {
+			if v := r.volumes[end.volume]; end.lsn > v.committed {
+				v.committed, v.dirty = end.lsn, true
+			}
+		}
+		if p.done != nil {
+			p.done(nil)
+		}
+		r.flight.bytes -= p.size
+	}
+	r.flight.proposals = append(r.flight.proposals[:0], r.flight.proposals[n:]...)
+	r.flight.placed -= n
+}
+
+// abandon ends all proposals of a lost leadership: their outcome is the next
+// leader's to tell.
+func (r *Replica) abandon(why error) {
+	for _, p := range r.flight.proposals {
+		if p.done != nil {
+			p.done(why)
+		}
+	}
+	r.flight = flight{}
+}

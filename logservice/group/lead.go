@@ -1,0 +1,195 @@
+package group
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+)
+
+// campaign is an appointment that this replica tries to follow.
+type campaign struct {
+	id   pinetree.AppointmentID // zero when there is none
+	wait bool                   // leadership comes by transfer: do not ask for votes
+	next lease.Instant          // when to ask for votes (again)
+	done func(error)
+}
+
+// end answers the one who appointed, if anybody waits.
+func (c *campaign) end(err error) {
+	if c.done != nil {
+		c.done(err)
+	}
+	*c = campaign{}
+}
+
+// Appointment is the manager's order to lead.
+type Appointment struct {
+	ID pinetree.AppointmentID
+	// Wait tells that leadership is being transferred here: take note of the
+	// appointment, and do not ask for votes.
+	Wait bool
+}
+
+// Appoint makes this replica lead: it asks for votes until it leads, a newer
+// appointment comes, or Unappoint. done hears the end. Raft's own rules still
+// hold: a replica that lacks committed entries is not elected.
+func (r *Replica) Appoint(a Appointment, done func(error)) {
+	if r.stopped != nil {
+		done(r.stopped)
+		return
+	}
+	if err := r.holder.Appoint(a.ID); err != nil {
+		done(err)
+		return
+	}
+	if r.lead.term != 0 {
+		done(nil)
+		return
+	}
+	r.appoint.end(fmt.Errorf("%w: %d follows", pinetree.ErrStaleAppointment, a.ID))
+	r.appoint = campaign{id: a.ID, wait: a.Wait, next: r.now, done: done}
+}
+
+// Unappoint ends the try to follow an appointment.
+func (r *Replica) Unappoint(id pinetree.AppointmentID, why error) {
+	if r.appoint.id == id {
+		r.appoint.end(why)
+	}
+}
+
+// campaignIfDue asks for votes. Raft sends each request once and tells nothing
+// when it does not, so success is seen in the role alone.
+func (r *Replica) campaignIfDue() {
+	if r.appoint.id == 0 || r.appoint.wait || r.now < r.appoint.next {
+		return
+	}
+	r.appoint.next = r.now.Add(r.opt.CampaignRetry)
+	if err := r.rn.Campaign(); err != nil {
+		r.log.Warn("campaign", "err", err)
+	}
+}
+
+// followRole takes note of what raft made of this replica.
+func (r *Replica) followRole() {
+	term := pinetree.RaftTerm(r.basic.HardState.GetTerm())
+	leads := r.basic.RaftState == raft.StateLeader
+	if r.lead.term != 0 && (!leads || r.lead.term != term) {
+		r.loseLead(nil)
+	}
+	if leads && r.lead.term == 0 {
+		r.lead = leadership{term: term, contact: map[pinetree.NodeID]lease.Instant{}, since: r.now}
+		r.log.Info("leads", "raft_term", term, "appointment", r.holder.Appointment())
+		r.appoint.end(nil)
+	}
+	if r.lead.first != 0 && !r.lead.ready && r.position.Index >= r.lead.first {
+		r.lead.ready = true
+		r.openQueues()
+	}
+}
+
+// loseLead ends the leader's state.
+func (r *Replica) loseLead(why error) {
+	if r.lead.term == 0 {
+		return
+	}
+	r.log.Info("leads no longer", "raft_term", r.lead.term)
+	r.lead = leadership{}
+	if why == nil {
+		why = r.notLeader()
+	}
+	r.abandon(why)
+	r.closeQueues(why)
+	if r.moving != nil {
+		r.moving.end(r.now, true, "")
+		r.moving = nil
+	}
+}
+
+// Grant takes a lease that was asked for at the given instant.
+func (r *Replica) Grant(g lease.Grant, asked lease.Instant) bool {
+	return r.lead.term != 0 && r.holder.Use(g, asked, r.lead.term)
+}
+
+// Release gives up the lease of an appointment for good.
+func (r *Replica) Release(id pinetree.AppointmentID) {
+	r.holder.Release(id)
+	r.publish()
+	r.Unappoint(id, fmt.Errorf("%w: %d was released", pinetree.ErrStaleAppointment, id))
+}
+
+// Tick is called at the pace of TickInterval. Only a leader's raft is ticked.
+func (r *Replica) Tick() {
+	if r.stopped != nil {
+		return
+	}
+	r.retryReads()
+	if r.lead.term == 0 {
+		return
+	}
+	r.rn.Tick()
+	r.updateFloor()
+	r.suspectQuorum()
+}
+
+// suspectQuorum sends writers away, once, when no quorum was heard for long:
+// there may be another leader that they should find. This one goes on, because
+// nobody else may be appointed while the manager is gone.
+func (r *Replica) suspectQuorum() {
+	if r.QuorumAge() < r.opt.SuspectAfter {
+		r.lead.warned = false
+		return
+	}
+	if r.lead.warned {
+		return
+	}
+	r.lead.warned = true
+	r.log.Warn("no quorum answers this leader; its writers are sent to look for another", "age", r.QuorumAge())
+	for _, id := range r.volumeIDs() {
+		r.dismiss(r.volumes[id], &pinetree.NotLeaderError{Group: r.cfg.Group})
+	}
+}
+
+// QuorumAge is how long ago a quorum, this leader included, last answered it
+// in its raft term; since it leads when that never happened.
+func (r *Replica) QuorumAge() time.Duration {
+	if r.lead.term == 0 {
+		return 0
+	}
+	ages := make([]time.Duration, 0, len(r.voters))
+	for _, id := range r.voters {
+		switch at, heard := r.lead.contact[id]; {
+		case id == r.cfg.Node:
+			ages = append(ages, 0)
+		case heard:
+			ages = append(ages, r.now.Sub(at))
+		default:
+			ages = append(ages, r.now.Sub(r.lead.since))
+		}
+	}
+	if len(ages) == 0 {
+		return 0
+	}
+	slices.Sort(ages)
+	return ages[len(ages)/2]
+}
+
+// updateFloor learns up to which entry every member has the log.
+func (r *Replica) updateFloor() {
+	floor := pinetree.RaftIndex(r.basic.HardState.GetCommit())
+	r.rn.WithProgress(func(_ uint64, _ raft.ProgressType, pr raftProgress) {
+		floor = min(floor, pinetree.RaftIndex(pr.Match))
+	})
+	r.floor = max(r.floor, floor)
+}
+
+// Floor is the index up to which every member of the group surely has the log;
+// nothing above it may be compacted.
+func (r *Replica) Floor() pinetree.RaftIndex { return r.floor }
+
+// LearnFloor takes the leader's word for Floor.
+func (r *Replica) LearnFloor(floor pinetree.RaftIndex) { r.floor = max(r.floor, floor) }

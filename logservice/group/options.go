@@ -1,0 +1,63 @@
+package group
+
+import (
+	"time"
+
+	"github.com/pinetree-db/pinetree/adapter"
+)
+
+// Options bound and pace replicas. DefaultOptions are tested together.
+type Options struct {
+	// TickInterval is the pace of heartbeats of leaders.
+	TickInterval time.Duration
+	// ElectionTicks is after how many ticks raft aborts a stuck transfer by
+	// itself. Nobody is ever elected by it: followers are not ticked.
+	ElectionTicks int
+	// CampaignRetry is how long an appointed replica waits before it asks for
+	// votes again; raft sends each request once.
+	CampaignRetry time.Duration
+	// ReadRetry is how long a quorum read waits before it asks anew.
+	ReadRetry time.Duration
+	// MaxPause bounds how long a transfer may keep writers waiting.
+	MaxPause time.Duration
+	// SuspectAfter is how long a leader may hear nothing from a quorum before it
+	// sends its writers away to ask for another leader. It goes on leading.
+	SuspectAfter time.Duration
+	// MaxDrift bounds by which fraction clocks of two machines differ in rate.
+	MaxDrift float64
+
+	// MaxEntryBytes bounds how many bytes of batches share a raft entry; a
+	// single larger batch goes alone.
+	MaxEntryBytes int
+	// MaxInflightBytes bounds what a leader has proposed and not yet seen
+	// committed. What is above it waits in the queues.
+	MaxInflightBytes int
+	// MaxMessageBytes bounds the entries of one raft message.
+	MaxMessageBytes int
+	// MaxReads bounds the quorum reads waiting in one replica.
+	MaxReads int
+	// MaxTransferLag is how many bytes of log a target may lack when leadership
+	// is to be handed to it.
+	MaxTransferLag int
+	// Queue bounds each volume's reorder queue.
+	Queue adapter.Limits
+}
+
+// DefaultOptions are the tested defaults.
+func DefaultOptions() Options {
+	return Options{
+		TickInterval:     100 * time.Millisecond,
+		ElectionTicks:    10,
+		CampaignRetry:    200 * time.Millisecond,
+		ReadRetry:        300 * time.Millisecond,
+		MaxPause:         150 * time.Millisecond,
+		SuspectAfter:     1500 * time.Millisecond,
+		MaxDrift:         0.01,
+		MaxEntryBytes:    1 << 20,
+		MaxInflightBytes: 16 << 20,
+		MaxMessageBytes:  1 << 20,
+		MaxReads:         10_000,
+		MaxTransferLag:   8 << 20,
+		Queue:            adapter.Limits{MaxHeldBytes: 32 << 20, MaxHeldBatches: 16_384},
+	}
+}

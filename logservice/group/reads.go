@@ -1,0 +1,118 @@
+package group
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+)
+
+// reads are the quorum reads of this replica. Raft sends a round of heartbeats
+// for each request and queues them without bound, so all that wait share one,
+// and one is under way at a time.
+type reads struct {
+	incarnation uint64
+	counter     uint64
+	waiting     []*read // not asked for yet
+	asked       []*read // share the request under way
+	context     [24]byte
+	askedAt     lease.Instant
+}
+
+// read is one caller who wants to know the commit index.
+type read struct {
+	done func(pinetree.RaftIndex, error)
+}
+
+// ReadIndex asks a quorum for an index such that a state that includes it
+// reflects every append acknowledged before this call. done hears it, or why
+// not. The returned function forgets the request; without an answer of the
+// quorum done is never called, so the caller needs a deadline.
+func (r *Replica) ReadIndex(done func(pinetree.RaftIndex, error)) (cancel func()) {
+	if r.stopped != nil {
+		done(0, r.stopped)
+		return func() {}
+	}
+	if len(r.reads.waiting)+len(r.reads.asked) >= r.opt.MaxReads {
+		done(0, fmt.Errorf("%w: %d quorum reads wait in group %d; wait and ask again", pinetree.ErrQueueFull, r.opt.MaxReads, r.cfg.Group))
+		return func() {}
+	}
+	entry := &read{done: done}
+	r.reads.waiting = append(r.reads.waiting, entry)
+	return func() { entry.done = nil }
+}
+
+// startReads asks raft for those that wait, under a context that was never used
+// before: an answer to an older request must not count for a newer one.
+func (r *Replica) startReads() {
+	q := &r.reads
+	q.waiting = dropForgotten(q.waiting)
+	if len(q.asked) > 0 || len(q.waiting) == 0 {
+		return
+	}
+	if r.lead.term != 0 && (!r.lead.ready || !r.holder.Activated(r.lead.term)) {
+		return // not yet; a later turn asks
+	}
+	q.asked, q.waiting = q.waiting, nil
+	q.counter++
+	binary.LittleEndian.PutUint64(q.context[0:], uint64(r.cfg.Node))
+	binary.LittleEndian.PutUint64(q.context[8:], q.incarnation)
+	binary.LittleEndian.PutUint64(q.context[16:], q.counter)
+	q.askedAt = r.now
+	context := q.context
+	r.rn.ReadIndex(context[:])
+}
+
+// finishReads answers those whose request a quorum confirmed.
+func (r *Replica) finishReads(states []raft.ReadState) {
+	for _, s := range states {
+		if len(r.reads.asked) == 0 || string(s.RequestCtx) != string(r.reads.context[:]) {
+			continue
+		}
+		if r.lead.term != 0 && !r.lead.ready {
+			continue // asked as a follower, answered as a leader that is not ready
+		}
+		asked := r.reads.asked
+		r.reads.asked = nil
+		for _, q := range asked {
+			if q.done != nil {
+				q.done(pinetree.RaftIndex(s.Index), nil)
+			}
+		}
+		r.startReads()
+	}
+}
+
+// retryReads asks anew when an answer is overdue: raft loses requests silently.
+func (r *Replica) retryReads() {
+	q := &r.reads
+	if len(q.asked) == 0 || r.now.Sub(q.askedAt) < r.opt.ReadRetry {
+		return
+	}
+	q.waiting = append(q.asked, q.waiting...)
+	q.asked = nil
+}
+
+func (q *reads) fail(why error) {
+	for _, list := range [][]*read{q.asked, q.waiting} {
+		for _, entry := range list {
+			if entry.done != nil {
+				entry.done(0, why)
+			}
+		}
+	}
+	q.asked, q.waiting = nil, nil
+}
+
+func dropForgotten(list []*read) []*read {
+	kept := list[:0]
+	for _, entry := range list {
+		if entry.done != nil {
+			kept = append(kept, entry)
+		}
+	}
+	return kept
+}

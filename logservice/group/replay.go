@@ -1,0 +1,109 @@
+package group
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter"
+	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+)
+
+// Commit is a run of committed entries for the engine, in order.
+type Commit struct {
+	Entries []*raftpb.Entry
+	// memberships are the memberships that conf changes among the entries led
+	// to, by index.
+	memberships map[uint64]*raftpb.ConfState
+	responses   []*raftpb.Message
+}
+
+// Replay decides what runs of committed entries change, on every replica the
+// same: a batch of a fenced writer is skipped, so is one that was replayed
+// before, the next one is applied. A hole or an entry that does not decode is
+// a *pinetree.CorruptError: the queue of the leader made it impossible, so the
+// replica must stop.
+func Replay(at pinetree.Position, commits []Commit) (engine.Write, error) {
+	w := engine.Write{Position: at.Clone()}
+	for _, c := range commits {
+		for _, e := range c.Entries {
+			if pinetree.RaftIndex(e.GetIndex()) <= at.Index {
+				continue
+			}
+			if pinetree.RaftIndex(e.GetIndex()) != w.Position.Index+1 {
+				return w, corruptEntry(e, fmt.Sprintf("it does not follow on index %d", w.Position.Index))
+			}
+			if err := replayEntry(&w, e, c.memberships[e.GetIndex()]); err != nil {
+				return w, err
+			}
+			w.Position.Index = pinetree.RaftIndex(e.GetIndex())
+			w.Position.Term = pinetree.RaftTerm(e.GetTerm())
+		}
+	}
+	return w, nil
+}
+
+func replayEntry(w *engine.Write, e *raftpb.Entry, membership *raftpb.ConfState) error {
+	if e.GetType() != raftpb.EntryNormal {
+		if membership == nil {
+			return nil
+		}
+		encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(membership)
+		if err != nil {
+			return err
+		}
+		w.Position.Membership = encoded
+		return nil
+	}
+	command, err := storepb.DecodeCommand(e.GetData())
+	if err != nil {
+		return corruptEntry(e, err.Error())
+	}
+	if command.Control != nil {
+		replayControl(&w.Position, command.Control)
+	}
+	for _, b := range command.Batches {
+		at, known := w.Position.Volumes[b.Volume]
+		if !known {
+			return corruptEntry(e, fmt.Sprintf("batch of volume %d, which the group does not carry", b.Volume))
+		}
+		switch adapter.Decide(at, b) {
+		case adapter.Apply:
+			at.LSN = b.LSN
+			w.Position.Volumes[b.Volume] = at
+			w.Batches = append(w.Batches, b)
+		case adapter.Hole:
+			return corruptEntry(e, fmt.Sprintf("batch (%s, %s] of volume %d, compute term %d, does not follow on %s, compute term %d",
+				b.Prev, b.LSN, b.Volume, b.Term, at.LSN, at.Term()))
+		case adapter.SkipReplayed, adapter.SkipFenced:
+		}
+	}
+	return nil
+}
+
+func replayControl(p *pinetree.Position, c *storepb.Control) {
+	switch op := c.Op.(type) {
+	case *storepb.Control_CreateVolume:
+		id := pinetree.VolumeID(op.CreateVolume.Volume)
+		if _, there := p.Volumes[id]; !there {
+			p.Volumes[id] = pinetree.VolumePosition{Format: pinetree.Format(op.CreateVolume.Format)}
+		}
+	case *storepb.Control_Fence:
+		id := pinetree.VolumeID(op.Fence.Volume)
+		at, there := p.Volumes[id]
+		if !there {
+			return
+		}
+		fence := adapter.Fence{Term: pinetree.ComputeTerm(op.Fence.ComputeTerm), Base: pinetree.LSN(op.Fence.Base)}
+		if next, opened := adapter.OpenTerm(at, fence); opened {
+			p.Volumes[id] = next
+		}
+	}
+}
+
+func corruptEntry(e *raftpb.Entry, what string) error {
+	return &pinetree.CorruptError{Where: fmt.Sprintf("raft entry %d of raft term %d", e.GetIndex(), e.GetTerm()), What: what}
+}

@@ -1,0 +1,213 @@
+package group
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/raftlog"
+)
+
+// ReplicaConfig is what a Replica is made of.
+type ReplicaConfig struct {
+	Group   pinetree.GroupID
+	Node    pinetree.NodeID
+	Log     raftlog.View
+	Applied pinetree.Position // what the engine surely has
+	Options Options
+	Logger  *slog.Logger
+	// Incarnation differs between any two starts of this replica, so that an
+	// answer to a read asked before a restart is never taken for a new one.
+	Incarnation uint64
+	// Publish, when not nil, is given each new View before anybody hears of an
+	// acknowledgement or a release that it does not show yet.
+	Publish func(View)
+}
+
+// Replica is one member of a raft group as a state machine: it is told of
+// messages, batches, orders, completed writes and time, and Turn says what is
+// to be done about them. It has no goroutine, clock or I/O. Everything in it
+// belongs to the goroutine that calls it.
+//
+// Invariants:
+//
+//	a proposal is acknowledged only after it is committed in a raft term that
+//	the manager has activated
+//	queues exist only while this replica is a ready leader
+//	inflight holds this term's proposals in log order
+type Replica struct {
+	cfg ReplicaConfig
+	opt Options
+	log *slog.Logger
+	rn  *raft.RawNode
+	now lease.Instant
+
+	position pinetree.Position // last applied
+	voters   []pinetree.NodeID
+	members  []pinetree.NodeID // voters and learners
+
+	// What raft last said, refreshed by every Turn.
+	basic   raft.BasicStatus
+	lead    leadership
+	holder  lease.Holder
+	appoint campaign
+	moving  *transfer
+	reads   reads
+	volumes map[pinetree.VolumeID]*volume
+	flight  flight
+	floor   pinetree.RaftIndex // every member's log reaches at least here
+
+	outbox  []*raftpb.Message
+	stopped error
+}
+
+// leadership is what a replica knows of its own raft term while it leads.
+type leadership struct {
+	term    pinetree.RaftTerm  // zero while it does not lead
+	first   pinetree.RaftIndex // of this term's first entry; zero until seen
+	ready   bool               // first is applied
+	contact map[pinetree.NodeID]lease.Instant
+	since   lease.Instant
+	warned  bool // writers were sent away for lack of a quorum
+}
+
+// NewReplica starts from what the log and the engine hold. It refuses, with a
+// *pinetree.CorruptError, a log and an engine that do not fit together.
+func NewReplica(cfg ReplicaConfig) (*Replica, error) {
+	storage, err := newStorage(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r := &Replica{
+		cfg: cfg, opt: cfg.Options, log: cfg.Logger, position: cfg.Applied,
+		holder:  lease.NewHolder(cfg.Options.MaxDrift),
+		volumes: map[pinetree.VolumeID]*volume{},
+	}
+	r.reads.incarnation = cfg.Incarnation
+	r.setMembers(storage.conf)
+	r.rn, err = raft.NewRawNode(&raft.Config{
+		ID:                        uint64(cfg.Node),
+		ElectionTick:              cfg.Options.ElectionTicks,
+		HeartbeatTick:             1,
+		Storage:                   storage,
+		Applied:                   uint64(cfg.Applied.Index),
+		AsyncStorageWrites:        true,
+		MaxSizePerMsg:             uint64(cfg.Options.MaxMessageBytes),
+		MaxCommittedSizePerReady:  8 << 20,
+		MaxUncommittedEntriesSize: math.MaxInt64, // flight bounds it, by bytes that are ours to count
+		MaxInflightMsgs:           256,
+		MaxInflightBytes:          uint64(max(32<<20, cfg.Options.MaxMessageBytes)),
+		PreVote:                   true,
+		ReadOnlyOption:            raft.ReadOnlySafe,
+		Logger:                    raftLogger{cfg.Logger},
+		DisableProposalForwarding: true,
+		StepDownOnRemoval:         true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("group %d: %w", cfg.Group, err)
+	}
+	r.basic = r.rn.BasicStatus()
+	return r, nil
+}
+
+// setMembers takes note of a membership.
+func (r *Replica) setMembers(conf *raftpb.ConfState) {
+	r.voters, r.members = nil, nil
+	seen := map[uint64]bool{}
+	for _, id := range append(append([]uint64(nil), conf.GetVoters()...), conf.GetVotersOutgoing()...) {
+		if !seen[id] {
+			seen[id] = true
+			r.voters = append(r.voters, pinetree.NodeID(id))
+		}
+	}
+	r.members = append(r.members, r.voters...)
+	for _, id := range append(append([]uint64(nil), conf.GetLearners()...), conf.GetLearnersNext()...) {
+		if !seen[id] {
+			seen[id] = true
+			r.members = append(r.members, pinetree.NodeID(id))
+		}
+	}
+}
+
+// storage is a group's log as raft wants to see it: the raft log's entries, the
+// engine's membership. It is read by raft within calls of the Replica.
+type storage struct {
+	raftlog.View
+	hard *raftpb.HardState
+	conf *raftpb.ConfState
+}
+
+// newStorage checks that log and engine fit together, which raft answers by a
+// panic: the commit index is not synced on its own, so the engine may know of
+// more, but never of more than the log holds.
+func newStorage(cfg ReplicaConfig) (*storage, error) {
+	where := fmt.Sprintf("group %d on node %d", cfg.Group, cfg.Node)
+	hard, err := cfg.Log.HardState()
+	if err != nil {
+		return nil, err
+	}
+	if hard == nil {
+		hard = &raftpb.HardState{}
+	}
+	hard = proto.CloneOf(hard)
+	first, err := cfg.Log.FirstIndex()
+	if err != nil {
+		return nil, err
+	}
+	last, err := cfg.Log.LastIndex()
+	if err != nil {
+		return nil, err
+	}
+	applied := uint64(cfg.Applied.Index)
+	switch {
+	case applied > last:
+		return nil, &pinetree.CorruptError{Where: where, What: fmt.Sprintf("the engine has replayed up to index %d, the raft log ends at %d", applied, last)}
+	case applied+1 < first:
+		return nil, &pinetree.CorruptError{Where: where, What: fmt.Sprintf("the engine has replayed up to index %d, the raft log begins at %d", applied, first)}
+	case hard.GetCommit() > last:
+		return nil, &pinetree.CorruptError{Where: where, What: fmt.Sprintf("commit index %d, the raft log ends at %d", hard.GetCommit(), last)}
+	}
+	if hard.GetCommit() < applied {
+		hard.Commit = proto.Uint64(applied)
+	}
+	conf := &raftpb.ConfState{}
+	if err := proto.Unmarshal(cfg.Applied.Membership, conf); err != nil {
+		return nil, &pinetree.CorruptError{Where: where, What: "membership: " + err.Error()}
+	}
+	return &storage{View: cfg.Log, hard: hard, conf: conf}, nil
+}
+
+// InitialState implements raft.Storage.
+func (s *storage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
+	return s.hard, s.conf, nil
+}
+
+// Snapshot implements raft.Storage. The log is compacted only up to what every
+// member has, so raft never needs one.
+func (s *storage) Snapshot() (*raftpb.Snapshot, error) {
+	return nil, raft.ErrSnapshotTemporarilyUnavailable
+}
+
+// Bootstrap is the position at which every replica of a new group begins, and
+// the point after which its raft log begins. They are the same on all members.
+func Bootstrap(voters []pinetree.NodeID) (pinetree.Position, raftlog.Point, error) {
+	conf := &raftpb.ConfState{}
+	for _, id := range voters {
+		conf.Voters = append(conf.Voters, uint64(id))
+	}
+	membership, err := proto.MarshalOptions{Deterministic: true}.Marshal(conf)
+	if err != nil {
+		return pinetree.Position{}, raftlog.Point{}, err
+	}
+	point := raftlog.Point{Index: 1, Term: 1}
+	return pinetree.Position{
+		Index: point.Index, Term: point.Term, Membership: membership,
+		Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{},
+	}, point, nil
+}

@@ -1,0 +1,106 @@
+package group
+
+import (
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+)
+
+// Status is a replica as it sees itself.
+type Status struct {
+	Group       pinetree.GroupID
+	Node        pinetree.NodeID
+	Leader      bool
+	Ready       bool // leads and has applied an entry of its own raft term
+	Activated   bool // by a grant, for its raft term
+	RaftTerm    pinetree.RaftTerm
+	Appointment pinetree.AppointmentID
+	Released    pinetree.AppointmentID
+	LeaderHint  pinetree.NodeID // believed to lead; zero when unknown
+	QuorumAge   time.Duration   // leader: since a quorum last answered
+	LastTerm    pinetree.RaftTerm
+	LastIndex   pinetree.RaftIndex
+	Committed   pinetree.RaftIndex
+	Applied     pinetree.Position
+	LeaseUntil  lease.Instant // zero when it holds none
+	Voters      []pinetree.NodeID
+	Stopped     error
+	Acked       map[pinetree.VolumeID]pinetree.LSN // leader: acknowledged per volume
+}
+
+// Status reports the replica's state as of the last turn. The log's end is what
+// is saved, not what waits to be.
+func (r *Replica) Status() (Status, error) {
+	s := Status{
+		Group: r.cfg.Group, Node: r.cfg.Node,
+		Leader: r.lead.term != 0, Ready: r.lead.ready, Activated: r.holder.Activated(r.lead.term),
+		RaftTerm:    pinetree.RaftTerm(r.basic.HardState.GetTerm()),
+		Appointment: r.holder.Appointment(), Released: r.holder.Released(),
+		LeaderHint: pinetree.NodeID(r.basic.Lead), QuorumAge: r.QuorumAge(),
+		Committed: pinetree.RaftIndex(r.basic.HardState.GetCommit()), Applied: r.position,
+		LeaseUntil: r.holder.Expiry(r.lead.term), Voters: r.voters, Stopped: r.stopped,
+		Acked: map[pinetree.VolumeID]pinetree.LSN{},
+	}
+	for id, v := range r.volumes {
+		s.Acked[id] = v.committed
+	}
+	last, err := r.cfg.Log.LastIndex()
+	if err != nil {
+		return s, err
+	}
+	term, err := r.cfg.Log.Term(last)
+	if err != nil {
+		return s, err
+	}
+	s.LastIndex, s.LastTerm = pinetree.RaftIndex(last), pinetree.RaftTerm(term)
+	return s, nil
+}
+
+// View is what a read needs to know of the replica at one instant, never
+// changed after it is published.
+type View struct {
+	Leads     bool // ready and activated, in Term
+	Term      pinetree.RaftTerm
+	Committed pinetree.RaftIndex
+	Applied   pinetree.RaftIndex
+	Lease     lease.Instant // not a moment later; zero when none is held
+	Leader    pinetree.NodeID
+	Stopped   error
+}
+
+// View of the last turn. Published after the turn and before anybody hears of
+// an acknowledgement, it makes a lease read safe: whatever was acknowledged by
+// this leader is at or below Committed.
+func (r *Replica) View() View {
+	return View{
+		Leads:     r.lead.ready && r.holder.Activated(r.lead.term),
+		Term:      r.lead.term,
+		Committed: pinetree.RaftIndex(r.basic.HardState.GetCommit()),
+		Applied:   r.position.Index,
+		Lease:     r.holder.Expiry(r.lead.term),
+		Leader:    pinetree.NodeID(r.basic.Lead),
+		Stopped:   r.stopped,
+	}
+}
+
+func (r *Replica) publish() {
+	if r.cfg.Publish != nil {
+		r.cfg.Publish(r.View())
+	}
+}
+
+// Role is what the manager should hear of at once when it changes.
+type Role struct {
+	Leads, Ready, Activated bool
+	Term                    pinetree.RaftTerm
+	Released                pinetree.AppointmentID
+}
+
+// Role of the last turn.
+func (r *Replica) Role() Role {
+	return Role{
+		Leads: r.lead.term != 0, Ready: r.lead.ready, Activated: r.holder.Activated(r.lead.term),
+		Term: r.lead.term, Released: r.holder.Released(),
+	}
+}

@@ -1,0 +1,143 @@
+package group
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/tracker"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+)
+
+type raftProgress = tracker.Progress
+
+// TransferOrder is the manager's order to hand the leadership over.
+type TransferOrder struct {
+	Appointment pinetree.AppointmentID // whose lease is released first, for good
+	To          pinetree.NodeID
+	MaxPause    time.Duration // zero is the default
+}
+
+// TransferResult tells how a transfer went.
+type TransferResult struct {
+	Released    bool // the lease is given up
+	Transferred bool // another replica leads, or is about to
+	Pause       time.Duration
+	Reason      string // why not
+}
+
+// transfer is a hand-over under way. Proposals wait meanwhile.
+type transfer struct {
+	to       pinetree.NodeID
+	began    lease.Instant
+	deadline lease.Instant
+	done     func(TransferResult, error)
+}
+
+func (t *transfer) end(now lease.Instant, transferred bool, reason string) {
+	t.done(TransferResult{Released: true, Transferred: transferred, Pause: now.Sub(t.began), Reason: reason}, nil)
+}
+
+// Transfer hands the leadership over: refused when the target lags too much,
+// otherwise the lease is released, proposals wait, and raft brings the target
+// up to date and tells it to take over. If that has not happened within the
+// pause, this replica leads on. It waits for no disk write here.
+func (r *Replica) Transfer(o TransferOrder, done func(TransferResult, error)) {
+	if r.lead.term == 0 || r.stopped != nil {
+		done(TransferResult{}, r.notLeader())
+		return
+	}
+	if reason := r.refuseTransfer(o); reason != "" {
+		done(TransferResult{Reason: reason}, nil)
+		return
+	}
+	if o.MaxPause <= 0 {
+		o.MaxPause = r.opt.MaxPause
+	}
+	r.propose() // what was taken goes with the transfer, not after it
+	r.holder.Release(o.Appointment)
+	r.publish()
+	r.moving = &transfer{to: o.To, began: r.now, deadline: r.now.Add(o.MaxPause), done: done}
+	r.rn.TransferLeader(uint64(o.To))
+	r.log.Info("hands the leadership over", "to", o.To, "released", o.Appointment)
+}
+
+// refuseTransfer says why a transfer would not work, or nothing.
+func (r *Replica) refuseTransfer(o TransferOrder) string {
+	switch {
+	case r.moving != nil:
+		return fmt.Sprintf("a transfer to node %d is under way", r.moving.to)
+	case o.To == r.cfg.Node:
+		return "the target leads already"
+	case !slices.Contains(r.voters, o.To):
+		return fmt.Sprintf("node %d is no voter of the group", o.To)
+	case !r.lead.ready:
+		return "this leader has not applied an entry of its own raft term yet"
+	}
+	last, err := r.cfg.Log.LastIndex()
+	if err != nil {
+		return err.Error()
+	}
+	reason := fmt.Sprintf("node %d is unknown to raft", o.To)
+	r.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr raftProgress) {
+		if pinetree.NodeID(id) != o.To {
+			return
+		}
+		reason = ""
+		at, heard := r.lead.contact[o.To]
+		lag := r.lagBytes(pinetree.RaftIndex(pr.Match), pinetree.RaftIndex(last))
+		switch {
+		case !heard || r.now.Sub(at) > r.opt.SuspectAfter:
+			reason = fmt.Sprintf("node %d does not answer this leader", o.To)
+		case lag > r.opt.MaxTransferLag:
+			reason = fmt.Sprintf("node %d lacks at least %d bytes of log, the bound is %d; try again when it has caught up", o.To, lag, r.opt.MaxTransferLag)
+		}
+	})
+	return reason
+}
+
+// lagBytes adds up the entries of (match, last] until the bound is passed.
+func (r *Replica) lagBytes(match, last pinetree.RaftIndex) int {
+	total := 0
+	for match < last && total <= r.opt.MaxTransferLag {
+		entries, err := r.cfg.Log.Entries(uint64(match)+1, uint64(last)+1, uint64(r.opt.MaxTransferLag-total)+1)
+		if err != nil || len(entries) == 0 {
+			return r.opt.MaxTransferLag + 1
+		}
+		for _, e := range entries {
+			total += len(e.GetData())
+		}
+		match += pinetree.RaftIndex(len(entries))
+	}
+	return total
+}
+
+// watchTransfer takes the leadership back when the pause is over: raft itself
+// would keep writers waiting for an election timeout.
+func (r *Replica) watchTransfer() {
+	if r.moving == nil || r.now < r.moving.deadline {
+		return
+	}
+	t := r.moving
+	r.moving = nil
+	r.rn.TransferLeader(uint64(r.cfg.Node))
+	reason := fmt.Sprintf("node %d did not take over within %v; this replica leads on", t.to, t.deadline.Sub(t.began))
+	r.log.Warn("transfer aborted", "reason", reason)
+	t.end(r.now, false, reason)
+}
+
+// Deadline is the next instant at which a turn is due without an event; zero
+// when there is none.
+func (r *Replica) Deadline() lease.Instant {
+	var due lease.Instant
+	if r.appoint.id != 0 && !r.appoint.wait {
+		due = r.appoint.next
+	}
+	if r.moving != nil && (due == 0 || r.moving.deadline < due) {
+		due = r.moving.deadline
+	}
+	return due
+}

@@ -1,0 +1,220 @@
+package group
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/raftlog"
+)
+
+// Effects are what a turn wants done. Each list is in order, also with the
+// lists of earlier turns.
+type Effects struct {
+	// Send goes to peers now, beside the local write.
+	Send []*raftpb.Message
+	// Save goes to the raft log; when it is durable, Saved is called.
+	Save []Save
+	// Commit goes to the engine; when it is replayed, Applied is called.
+	Commit []Commit
+}
+
+// Awaited tells whether the replica waits to hear of the write.
+func (s Save) Awaited() bool { return len(s.responses) > 0 }
+
+// Empty tells that there is nothing to do.
+func (e Effects) Empty() bool { return len(e.Send) == 0 && len(e.Save) == 0 && len(e.Commit) == 0 }
+
+// Save is a write to the raft log and what is to be said after it.
+type Save struct {
+	Update    raftlog.Update
+	responses []*raftpb.Message
+}
+
+// At sets the time of the events that follow. It never goes back.
+func (r *Replica) At(now lease.Instant) { r.now = max(r.now, now) }
+
+// Stop ends the replica for good: a disk error, a checksum, a broken order.
+// All who wait hear why.
+func (r *Replica) Stop(why error) {
+	if r.stopped != nil {
+		return
+	}
+	r.stopped = fmt.Errorf("%w: %w", pinetree.ErrStopped, why)
+	r.log.Error("replica stops", "err", why)
+	r.loseLead(r.stopped)
+	r.reads.fail(r.stopped)
+	r.appoint.end(r.stopped)
+	r.publish()
+}
+
+// Turn gives raft all that happened since the last one and collects what is to
+// be done about it.
+func (r *Replica) Turn() Effects {
+	if r.stopped != nil {
+		return Effects{}
+	}
+	var out Effects
+	r.campaignIfDue()
+	r.watchTransfer()
+	r.propose()
+	r.startReads()
+	for r.rn.HasReady() {
+		r.takeReady(r.rn.Ready(), &out)
+	}
+	r.basic = r.rn.BasicStatus()
+	r.followRole()
+	r.publish()
+	r.settle()
+	r.tellWriters()
+	if len(r.outbox) > 0 {
+		out.Send = append(r.outbox, out.Send...)
+		r.outbox = nil
+	}
+	return out
+}
+
+// takeReady sorts raft's wishes by who fulfils them.
+func (r *Replica) takeReady(rd raft.Ready, out *Effects) {
+	if rd.SoftState != nil {
+		r.basic = r.rn.BasicStatus()
+		r.followRole()
+	}
+	r.finishReads(rd.ReadStates)
+	for _, m := range rd.Messages {
+		switch m.GetTo() {
+		case raft.LocalAppendThread:
+			r.place(m.Entries)
+			out.Save = append(out.Save, r.save(m, rd.MustSync))
+		case raft.LocalApplyThread:
+			out.Commit = append(out.Commit, r.commit(m))
+		default:
+			out.Send = append(out.Send, m)
+		}
+	}
+}
+
+func (r *Replica) save(m *raftpb.Message, mustSync bool) Save {
+	s := Save{
+		Update:    raftlog.Update{Group: r.cfg.Group, Entries: m.Entries, MustSync: mustSync},
+		responses: m.Responses,
+	}
+	if m.Term != nil && m.GetTerm() != 0 {
+		s.Update.HardState = &raftpb.HardState{Term: m.Term, Vote: proto.Uint64(m.GetVote()), Commit: proto.Uint64(m.GetCommit())}
+	}
+	return s
+}
+
+// commit notes the memberships that conf changes lead to. They take effect in
+// raft now, when they are committed, and in the engine with their entry.
+func (r *Replica) commit(m *raftpb.Message) Commit {
+	c := Commit{Entries: m.Entries, responses: m.Responses}
+	for _, e := range m.Entries {
+		var change raftpb.ConfChangeI
+		var err error
+		switch e.GetType() {
+		case raftpb.EntryConfChange:
+			v1 := &raftpb.ConfChange{}
+			err, change = proto.Unmarshal(e.GetData(), v1), v1
+		case raftpb.EntryConfChangeV2:
+			v2 := &raftpb.ConfChangeV2{}
+			err, change = proto.Unmarshal(e.GetData(), v2), v2
+		default:
+			continue
+		}
+		if err != nil {
+			continue // Replay meets the same bytes and stops the replica
+		}
+		conf := r.rn.ApplyConfChange(change)
+		r.setMembers(conf)
+		if c.memberships == nil {
+			c.memberships = map[uint64]*raftpb.ConfState{}
+		}
+		c.memberships[e.GetIndex()] = conf
+	}
+	return c
+}
+
+// Saved is called when a Save, and every one before it, is as durable as it
+// asked to be.
+func (r *Replica) Saved(s Save) { r.respond(s.responses) }
+
+// Applied is called when the engine holds a commit, and every one before it.
+func (r *Replica) Applied(c Commit, at pinetree.Position) {
+	before := r.position
+	r.position = at
+	r.respond(c.responses)
+	if !r.lead.ready {
+		return
+	}
+	for id, next := range at.Volumes {
+		v, old := r.volumes[id], before.Volumes[id]
+		switch {
+		case v == nil:
+			r.openQueue(id, next)
+		case old.Base != next.Base && old.LSN == 0:
+			// A fence set where the log of the empty volume begins.
+			opened := v.queue.Term()
+			v.queue.Reset(next)
+			v.queue.Open(opened)
+			v.committed = next.LSN
+		}
+		if old.LSN != next.LSN || old.Term() != next.Term() {
+			r.volumes[id].dirty = true
+		}
+	}
+}
+
+// respond delivers the answers that waited for a local write.
+func (r *Replica) respond(messages []*raftpb.Message) {
+	if r.stopped != nil {
+		return
+	}
+	for _, m := range messages {
+		if m.GetTo() == uint64(r.cfg.Node) {
+			// Raft refuses only messages from peers that it does not know.
+			if err := r.rn.Step(m); err != nil {
+				r.log.Warn("raft refused its own answer", "type", m.GetType(), "err", err)
+			}
+			continue
+		}
+		r.outbox = append(r.outbox, m)
+	}
+}
+
+// Receive takes a message of a peer.
+func (r *Replica) Receive(m *raftpb.Message) {
+	if r.stopped != nil || m.GetTo() != uint64(r.cfg.Node) || raft.IsLocalMsg(m.GetType()) {
+		return
+	}
+	switch m.GetType() {
+	case raftpb.MsgReadIndex:
+		// A leader that is not activated, or has not committed in its own term,
+		// answers no quorum read, a follower's neither.
+		if !r.lead.ready || !r.holder.Activated(r.lead.term) {
+			return
+		}
+	case raftpb.MsgHeartbeatResp, raftpb.MsgAppResp:
+		if r.lead.term != 0 && pinetree.RaftTerm(m.GetTerm()) == r.lead.term {
+			r.lead.contact[pinetree.NodeID(m.GetFrom())] = r.now
+		}
+	case raftpb.MsgTimeoutNow:
+		r.log.Info("told to take over the leadership", "from", m.GetFrom(), "raft_term", m.GetTerm())
+	case raftpb.MsgProp:
+		return
+	}
+	if err := r.rn.Step(m); err != nil && err != raft.ErrStepPeerNotFound {
+		r.log.Debug("raft refused a message", "type", m.GetType(), "from", m.GetFrom(), "err", err)
+	}
+}
+
+// Unreachable tells that messages to a peer are being lost.
+func (r *Replica) Unreachable(peer pinetree.NodeID) {
+	if r.stopped == nil && r.lead.term != 0 {
+		r.rn.ReportUnreachable(uint64(peer))
+	}
+}

@@ -1,0 +1,300 @@
+package group
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+)
+
+// Listener hears of the progress of one writer's stream.
+type Listener func(Progress)
+
+// Progress is what a writer is told. Err ends its stream.
+type Progress struct {
+	Committed pinetree.LSN // durable on a quorum
+	Applied   pinetree.LSN // replayed here
+	Missing   pinetree.LSN // batches are held that start later; zero when none
+	Err       error
+}
+
+// maxOpens bounds the openings of one volume that wait for their fence.
+const maxOpens = 1024
+
+// Opened answers the opening of a compute term.
+type Opened struct {
+	Term    pinetree.ComputeTerm
+	Durable pinetree.LSN // nothing of an older term will be after it
+	Base    pinetree.LSN
+	Format  pinetree.Format
+}
+
+// volume is what a ready leader keeps for the writers of one volume.
+type volume struct {
+	id        pinetree.VolumeID
+	queue     *adapter.Queue
+	committed pinetree.LSN // acknowledged
+	listeners []*listener
+	opens     []opening
+	dirty     bool // listeners have something to hear
+}
+
+// listener is one stream of a writer.
+type listener struct {
+	term pinetree.ComputeTerm
+	tell Listener
+}
+
+// opening is an Open that waits for its fence.
+type opening struct {
+	term pinetree.ComputeTerm
+	done func(Opened, error)
+}
+
+// notLeader is the refusal that names the leader as far as it is known.
+func (r *Replica) notLeader() error {
+	if r.stopped != nil {
+		return r.stopped
+	}
+	leader := pinetree.NodeID(r.basic.Lead)
+	if leader == r.cfg.Node {
+		leader = 0
+	}
+	return &pinetree.NotLeaderError{Group: r.cfg.Group, Leader: leader}
+}
+
+// leading returns the leader's state of a volume, or why there is none.
+func (r *Replica) leading(id pinetree.VolumeID) (*volume, error) {
+	if !r.lead.ready || r.stopped != nil {
+		return nil, r.notLeader()
+	}
+	v := r.volumes[id]
+	if v == nil {
+		return nil, fmt.Errorf("%w: volume %d is not in group %d", pinetree.ErrUnknownVolume, id, r.cfg.Group)
+	}
+	return v, nil
+}
+
+// Open fences all compute terms of a volume below term, or below the next one
+// when term is zero, and calls done once that is committed and applied. Opening
+// the term that is open changes nothing and tells the durable LSN.
+func (r *Replica) Open(id pinetree.VolumeID, fence adapter.Fence, done func(Opened, error)) {
+	v, err := r.leading(id)
+	if err != nil {
+		done(Opened{}, err)
+		return
+	}
+	if len(v.opens) >= maxOpens {
+		done(Opened{}, fmt.Errorf("%w: %d openings of volume %d wait; wait and open again", pinetree.ErrQueueFull, maxOpens, id))
+		return
+	}
+	if fence.Term == 0 {
+		fence.Term = v.queue.Term() + 1
+	}
+	switch {
+	case fence.Term < v.queue.Term():
+		done(Opened{}, r.staleTerm(v))
+		return
+	case fence.Term > v.queue.Term():
+		err := r.proposeControl(&storepb.Control{Op: &storepb.Control_Fence{Fence: &storepb.Fence{
+			Volume: uint64(id), ComputeTerm: uint64(fence.Term), Base: uint64(fence.Base),
+		}}})
+		if err != nil {
+			done(Opened{}, err)
+			return
+		}
+		v.queue.Open(fence.Term)
+	}
+	v.opens = append(v.opens, opening{term: fence.Term, done: done})
+}
+
+// staleTerm tells a replaced writer what replaced it.
+func (r *Replica) staleTerm(v *volume) error {
+	return &pinetree.StaleComputeTermError{Volume: v.id, Term: v.queue.Term(), Durable: v.committed}
+}
+
+// CreateVolume adds a volume to the group; done hears when it is there.
+func (r *Replica) CreateVolume(id pinetree.VolumeID, format pinetree.Format, done func(error)) {
+	if !r.lead.ready || r.stopped != nil {
+		done(r.notLeader())
+		return
+	}
+	if v, there := r.position.Volumes[id]; there {
+		if v.Format != format {
+			done(fmt.Errorf("%w: volume %d with format %s", pinetree.ErrExists, id, v.Format))
+			return
+		}
+		done(nil)
+		return
+	}
+	err := r.proposeControl(&storepb.Control{Op: &storepb.Control_CreateVolume{CreateVolume: &storepb.CreateVolume{
+		Volume: uint64(id), Format: uint32(format),
+	}}})
+	if err != nil {
+		done(err)
+		return
+	}
+	r.flight.last().done = done
+}
+
+// Listen registers a stream of the writer of a compute term. Every change of
+// its volume's watermarks is told until the returned function is called or an
+// error was told.
+func (r *Replica) Listen(id pinetree.VolumeID, term pinetree.ComputeTerm, tell Listener) (stop func(), err error) {
+	v, err := r.leading(id)
+	if err != nil {
+		return nil, err
+	}
+	if term < v.queue.Term() && !r.fencing(v) {
+		return nil, r.staleTerm(v)
+	}
+	l := &listener{term: term, tell: tell}
+	v.listeners = append(v.listeners, l)
+	v.dirty = true
+	return func() {
+		v.listeners = slices.DeleteFunc(v.listeners, func(other *listener) bool { return other == l })
+	}, nil
+}
+
+// fencing tells that a fence is in the log and not yet applied: until it is, an
+// older writer must not be told that it is replaced, because it may not be.
+func (r *Replica) fencing(v *volume) bool {
+	return r.position.Volumes[v.id].Term() < v.queue.Term()
+}
+
+// Offer takes a batch, whose checksum was checked, towards the log.
+func (r *Replica) Offer(b pinetree.Batch) error {
+	v, err := r.leading(b.Volume)
+	if err != nil {
+		return err
+	}
+	if b.Term < v.queue.Term() {
+		if r.fencing(v) {
+			return nil // dropped; the listener hears how the fence ended
+		}
+		return r.staleTerm(v)
+	}
+	verdict, err := v.queue.Offer(b)
+	if err != nil {
+		return err
+	}
+	if verdict == adapter.Duplicate || verdict == adapter.Held {
+		v.dirty = true
+	}
+	return nil
+}
+
+// Resolve tells what became of an append; see adapter.Resolve. It asks the log
+// as it is applied here, so only a ready leader that is activated may say so.
+func (r *Replica) Resolve(id pinetree.VolumeID, a adapter.Append) (adapter.Outcome, pinetree.VolumePosition, error) {
+	if _, err := r.leading(id); err != nil {
+		return 0, pinetree.VolumePosition{}, err
+	}
+	at := r.position.Volumes[id]
+	outcome, err := adapter.Resolve(at, a)
+	return outcome, at, err
+}
+
+// openQueues starts the leader's state of every volume from what is applied.
+func (r *Replica) openQueues() {
+	for id, at := range r.position.Volumes {
+		r.openQueue(id, at)
+	}
+}
+
+func (r *Replica) openQueue(id pinetree.VolumeID, at pinetree.VolumePosition) {
+	r.volumes[id] = &volume{id: id, queue: adapter.NewQueue(at, r.opt.Queue), committed: at.LSN, dirty: true}
+}
+
+// closeQueues ends all that writers wait for: they are to ask the next leader.
+func (r *Replica) closeQueues(why error) {
+	for _, id := range r.volumeIDs() {
+		v := r.volumes[id]
+		r.dismiss(v, why)
+		for _, o := range v.opens {
+			o.done(Opened{}, why)
+		}
+		delete(r.volumes, id)
+	}
+}
+
+// dismiss ends the streams of a volume's writers.
+func (r *Replica) dismiss(v *volume, why error) {
+	listeners := v.listeners
+	v.listeners = nil
+	for _, l := range listeners {
+		l.tell(Progress{Err: why})
+	}
+}
+
+func (r *Replica) volumeIDs() []pinetree.VolumeID { return slices.Sorted(maps.Keys(r.volumes)) }
+
+// tellWriters brings every changed volume's listeners and openings up to date.
+func (r *Replica) tellWriters() {
+	if !r.holder.Activated(r.lead.term) {
+		return
+	}
+	for _, id := range r.volumeIDs() {
+		v := r.volumes[id]
+		if len(v.opens) > 0 {
+			r.answerOpens(v)
+		}
+		if !v.dirty {
+			continue
+		}
+		v.dirty = false
+		at := r.position.Volumes[id]
+		p := Progress{Committed: v.committed, Applied: min(at.LSN, v.committed)}
+		if missing, ok := v.queue.Missing(); ok {
+			p.Missing = missing
+		}
+		kept := v.listeners[:0:0]
+		for _, l := range v.listeners {
+			if l.term < at.Term() {
+				l.tell(Progress{Err: r.staleTerm(v)})
+				continue
+			}
+			l.tell(p)
+			kept = append(kept, l)
+		}
+		v.listeners = kept
+	}
+}
+
+// answerOpens answers the openings whose fence is applied.
+func (r *Replica) answerOpens(v *volume) {
+	at := r.position.Volumes[v.id]
+	waiting := v.opens[:0:0]
+	for _, o := range v.opens {
+		switch {
+		case o.term > at.Term():
+			waiting = append(waiting, o)
+		case o.term < at.Term():
+			o.done(Opened{}, r.staleTerm(v))
+		default:
+			durable := max(v.committed, at.Terms[len(at.Terms)-1].Start)
+			o.done(Opened{Term: o.term, Durable: durable, Base: at.Base, Format: at.Format}, nil)
+			v.dirty = true
+		}
+	}
+	v.opens = waiting
+}
+
+// Watermarks of a volume as this replica knows them; Flushed is filled by the
+// caller, who knows the engine.
+func (r *Replica) Watermarks(id pinetree.VolumeID) (pinetree.Watermarks, error) {
+	at, there := r.position.Volumes[id]
+	if !there {
+		return pinetree.Watermarks{}, fmt.Errorf("%w: volume %d is not in group %d", pinetree.ErrUnknownVolume, id, r.cfg.Group)
+	}
+	w := pinetree.Watermarks{Truncated: at.Truncated, Applied: at.LSN, Committed: at.LSN, Ordered: at.LSN, Received: at.LSN}
+	if v := r.volumes[id]; v != nil {
+		w.Committed = max(w.Committed, v.committed)
+		w.Ordered = max(w.Committed, v.queue.Ordered())
+		w.Received = max(w.Ordered, v.queue.Received())
+	}
+	return w, nil
+}

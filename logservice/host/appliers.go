@@ -1,0 +1,232 @@
+package host
+
+import (
+	"context"
+	"sync"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/raftlog"
+)
+
+// maxReplayBytes is about how much is replayed in one engine write.
+const maxReplayBytes = 4 << 20
+
+// appliers replay committed entries beside the workers: a group by at most one
+// goroutine at a time, in order. What waits is bounded by raft, which hands out
+// no more than MaxCommittedSizePerReady before it hears that it was applied.
+type appliers struct {
+	host *Host
+	mu   sync.Mutex
+	cond sync.Cond
+	due  []*Group
+	quit bool
+	wait sync.WaitGroup
+}
+
+// backlog is a group's part of the appliers' work.
+type backlog struct {
+	mu      sync.Mutex
+	commits []group.Commit
+	flush   bool // the engine is to flush, so that the log can be compacted
+	busy    bool // scheduled or being worked on
+}
+
+func startAppliers(h *Host, n int) *appliers {
+	a := &appliers{host: h}
+	a.cond.L = &a.mu
+	for range max(1, n) {
+		a.wait.Add(1)
+		go a.run()
+	}
+	return a
+}
+
+func (a *appliers) put(g *Group, c group.Commit) {
+	a.schedule(g, func(b *backlog) { b.commits = append(b.commits, c) })
+}
+
+func (a *appliers) askFlush(g *Group) {
+	a.schedule(g, func(b *backlog) { b.flush = true })
+}
+
+func (a *appliers) schedule(g *Group, add func(*backlog)) {
+	g.backlog.mu.Lock()
+	add(&g.backlog)
+	start := !g.backlog.busy
+	g.backlog.busy = true
+	g.backlog.mu.Unlock()
+	if start {
+		a.mu.Lock()
+		a.due = append(a.due, g)
+		a.mu.Unlock()
+		a.cond.Signal()
+	}
+}
+
+func (a *appliers) run() {
+	defer a.wait.Done()
+	for {
+		a.mu.Lock()
+		for len(a.due) == 0 && !a.quit {
+			a.cond.Wait()
+		}
+		if a.quit {
+			a.mu.Unlock()
+			return
+		}
+		g := a.due[0]
+		a.due = a.due[1:]
+		a.mu.Unlock()
+		a.work(g)
+	}
+}
+
+// work replays one write's worth of a group and puts it back in line.
+func (a *appliers) work(g *Group) {
+	g.backlog.mu.Lock()
+	commits, flush := g.backlog.take()
+	g.backlog.mu.Unlock()
+	err := g.applyErr
+	if err == nil && len(commits) > 0 {
+		err = a.apply(g, commits)
+	}
+	if err == nil && flush {
+		err = a.flush(g)
+	}
+	if err != nil && g.applyErr == nil {
+		g.applyErr = err
+		g.progress.stop()
+		g.postUrgent(func(r *group.Replica) { r.Stop(err) })
+	}
+	g.backlog.mu.Lock()
+	more := len(g.backlog.commits) > 0 || g.backlog.flush
+	g.backlog.busy = more
+	g.backlog.mu.Unlock()
+	if more {
+		a.mu.Lock()
+		a.due = append(a.due, g)
+		a.mu.Unlock()
+		a.cond.Signal()
+	}
+}
+
+// take removes commits of about one engine write from the backlog.
+func (b *backlog) take() ([]group.Commit, bool) {
+	n, bytes := 0, 0
+	for ; n < len(b.commits) && (n == 0 || bytes < maxReplayBytes); n++ {
+		for _, e := range b.commits[n].Entries {
+			bytes += len(e.GetData())
+		}
+	}
+	taken := b.commits[:n:n]
+	b.commits = append([]group.Commit(nil), b.commits[n:]...)
+	flush := b.flush && len(b.commits) == 0
+	if flush {
+		b.flush = false
+	}
+	return taken, flush
+}
+
+func (a *appliers) apply(g *Group, commits []group.Commit) error {
+	write, err := group.Replay(g.engine.Position(), commits)
+	if err != nil {
+		return err
+	}
+	if err := g.engine.Apply(write); err != nil {
+		return err
+	}
+	a.host.learnVolumes(g, write.Position)
+	g.progress.reach(write.Position)
+	g.postUrgent(func(r *group.Replica) {
+		for _, c := range commits {
+			r.Applied(c, write.Position)
+		}
+	})
+	return nil
+}
+
+// flush makes the engine durable and lets the raft log drop what neither it nor
+// any member of the group needs.
+func (a *appliers) flush(g *Group) error {
+	flushed, err := g.engine.Flush()
+	if err != nil {
+		return err
+	}
+	g.postUrgent(func(r *group.Replica) {
+		to := min(flushed.Index, r.Floor())
+		keep := pinetree.RaftIndex(a.host.cfg.Options.KeepEntries)
+		if to <= keep || to-keep <= g.compacted {
+			return
+		}
+		g.compacted = to - keep
+		compact := g.compacted
+		// While closing there is nothing to compact.
+		_ = a.host.writer.put(logJob{reply: make(chan error, 1), do: func(s raftlog.Store) error {
+			return s.Compact(g.id, compact)
+		}})
+	})
+	return nil
+}
+
+func (a *appliers) close() {
+	a.mu.Lock()
+	a.quit = true
+	a.mu.Unlock()
+	a.cond.Broadcast()
+	a.wait.Wait()
+}
+
+// progress is how far a replica has replayed, for those who wait for it.
+type progress struct {
+	mu      sync.Mutex
+	at      pinetree.Position
+	stopped bool
+	changed chan struct{} // closed when at changes; nil while nobody waits
+}
+
+func (p *progress) reach(at pinetree.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at = at
+	p.wake()
+}
+
+func (p *progress) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	p.wake()
+}
+
+func (p *progress) wake() {
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
+}
+
+// wait returns the first position that is enough.
+func (p *progress) wait(ctx context.Context, enough func(pinetree.Position) bool) (pinetree.Position, error) {
+	for {
+		p.mu.Lock()
+		if enough(p.at) {
+			defer p.mu.Unlock()
+			return p.at, nil
+		}
+		if p.stopped {
+			p.mu.Unlock()
+			return pinetree.Position{}, pinetree.ErrStopped
+		}
+		if p.changed == nil {
+			p.changed = make(chan struct{})
+		}
+		changed := p.changed
+		p.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return pinetree.Position{}, ctx.Err()
+		}
+	}
+}

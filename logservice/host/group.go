@@ -1,0 +1,182 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter"
+	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/group"
+)
+
+// Group is the handle of one replica. Its methods may be called by any
+// goroutine; each posts to the worker that owns the replica and waits for the
+// answer as long as its context lets it.
+type Group struct {
+	id      pinetree.GroupID
+	host    *Host
+	worker  *worker
+	engine  engine.Engine
+	replica *group.Replica // the worker's; nil when it was refused
+	refused error          // why there is no replica
+
+	view     atomic.Pointer[group.View]
+	progress progress
+	backlog  backlog
+	applyErr error // the appliers' own
+
+	// The worker's own.
+	told      group.Role
+	compacted pinetree.RaftIndex
+}
+
+// ID is the group's.
+func (g *Group) ID() pinetree.GroupID { return g.id }
+
+func (g *Group) publish(v group.View) { g.view.Store(&v) }
+
+// post tells the replica of something that may be lost when too much waits.
+func (g *Group) post(do func(*group.Replica)) error {
+	if g.refused != nil {
+		return g.refused
+	}
+	return g.worker.post(event{group: g, do: do}, false)
+}
+
+// postUrgent tells the replica of something that must not be lost.
+func (g *Group) postUrgent(do func(*group.Replica)) {
+	if g.refused == nil {
+		// While closing, nobody is left to tell.
+		_ = g.worker.post(event{group: g, do: do}, true)
+	}
+}
+
+// ask posts a request and waits for the answer that it gives.
+func ask[T any](ctx context.Context, g *Group, request func(*group.Replica, func(T, error))) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answered := make(chan answer, 1)
+	err := g.post(func(r *group.Replica) {
+		request(r, func(value T, err error) { answered <- answer{value, err} })
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	select {
+	case a := <-answered:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, fmt.Errorf("group %d: %w", g.id, ctx.Err())
+	}
+}
+
+// Status reports the replica as of its last turn.
+func (g *Group) Status(ctx context.Context) (group.Status, error) {
+	if g.refused != nil {
+		return group.Status{Group: g.id, Node: g.host.cfg.Node, Stopped: g.refused, Applied: g.engine.Position()}, nil
+	}
+	return ask(ctx, g, func(r *group.Replica, done func(group.Status, error)) { done(r.Status()) })
+}
+
+// Appoint makes this replica lead and returns when it does, when a newer
+// appointment came, or when ctx ends, with which the try ends, too.
+func (g *Group) Appoint(ctx context.Context, a group.Appointment) error {
+	_, err := ask(ctx, g, func(r *group.Replica, done func(struct{}, error)) {
+		r.Appoint(a, func(err error) { done(struct{}{}, err) })
+	})
+	if ctx.Err() != nil {
+		g.postUrgent(func(r *group.Replica) { r.Unappoint(a.ID, ctx.Err()) })
+	}
+	return err
+}
+
+// Transfer hands the leadership over; see Replica.Transfer.
+func (g *Group) Transfer(ctx context.Context, o group.TransferOrder) (group.TransferResult, error) {
+	return ask(ctx, g, func(r *group.Replica, done func(group.TransferResult, error)) { r.Transfer(o, done) })
+}
+
+// Release gives up the lease of an appointment for good. When it returns, no
+// read is answered under it any more.
+func (g *Group) Release(ctx context.Context, id pinetree.AppointmentID) error {
+	_, err := ask(ctx, g, func(r *group.Replica, done func(struct{}, error)) {
+		r.Release(id)
+		done(struct{}{}, nil)
+	})
+	return err
+}
+
+// Grant takes a lease that was asked for at the given instant. Grants that come
+// too late or for another leadership do not count.
+func (g *Group) Grant(grant lease.Grant, asked lease.Instant) {
+	g.postUrgent(func(r *group.Replica) { r.Grant(grant, asked) })
+}
+
+// CreateVolume adds a volume to the group, durable on a quorum and replayed
+// here on return. Adding it again with the same format is no error.
+func (g *Group) CreateVolume(ctx context.Context, id pinetree.VolumeID, format pinetree.Format) error {
+	if id == 0 || format != pinetree.FormatOpaque && format != pinetree.FormatRedo {
+		return fmt.Errorf("%w: volume %d with format %d; formats are opaque (1) and redo (2)", pinetree.ErrBadBatch, id, format)
+	}
+	_, err := ask(ctx, g, func(r *group.Replica, done func(struct{}, error)) {
+		r.CreateVolume(id, format, func(err error) { done(struct{}{}, err) })
+	})
+	return err
+}
+
+// Open fences the compute terms below the given one; see Replica.Open.
+func (g *Group) Open(ctx context.Context, id pinetree.VolumeID, fence adapter.Fence) (group.Opened, error) {
+	return ask(ctx, g, func(r *group.Replica, done func(group.Opened, error)) { r.Open(id, fence, done) })
+}
+
+// Resolution is what became of an append.
+type Resolution struct {
+	Outcome adapter.Outcome
+	Durable pinetree.LSN
+	Term    pinetree.ComputeTerm // the one that is open
+}
+
+// Resolve tells what became of an append. It asks a quorum, so that the answer
+// is the last word.
+func (g *Group) Resolve(ctx context.Context, id pinetree.VolumeID, a adapter.Append) (Resolution, error) {
+	if !g.view.Load().Leads {
+		return Resolution{}, g.notLeader()
+	}
+	if err := g.quorum(ctx); err != nil {
+		return Resolution{}, err
+	}
+	return ask(ctx, g, func(r *group.Replica, done func(Resolution, error)) {
+		outcome, at, err := r.Resolve(id, a)
+		done(Resolution{Outcome: outcome, Durable: at.LSN, Term: at.Term()}, err)
+	})
+}
+
+// Watermarks of a volume as this replica knows them.
+func (g *Group) Watermarks(ctx context.Context, id pinetree.VolumeID) (pinetree.Watermarks, error) {
+	flushed := g.engine.Flushed().Volumes[id].LSN // before the rest, so that it is not above it
+	w, err := ask(ctx, g, func(r *group.Replica, done func(pinetree.Watermarks, error)) { done(r.Watermarks(id)) })
+	w.Flushed = max(w.Truncated, flushed)
+	return w, err
+}
+
+// notLeader is the refusal of a replica that does not lead, with a hint.
+func (g *Group) notLeader() error {
+	if g.refused != nil {
+		return g.refused
+	}
+	v := g.view.Load()
+	if v.Stopped != nil {
+		return v.Stopped
+	}
+	leader := v.Leader
+	if leader == g.host.cfg.Node {
+		leader = 0 // leads, but is not ready or not activated yet
+	}
+	return &pinetree.NotLeaderError{Group: g.id, Leader: leader}
+}

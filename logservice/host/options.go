@@ -1,0 +1,38 @@
+package host
+
+import (
+	"time"
+
+	"github.com/pinetree-db/pinetree/logservice/group"
+)
+
+// Options bound and pace a host. DefaultOptions are tested together.
+type Options struct {
+	Replica group.Options
+	// Workers own the replicas; Appliers replay for them.
+	Workers, Appliers int
+	// MaxInbox bounds the events that wait for one worker.
+	MaxInbox int
+	// FlushInterval is how often engines are asked to flush, so that the raft
+	// log can be compacted.
+	FlushInterval time.Duration
+	// ProbeInterval is how often an idle log is fsynced to prove that the disk
+	// answers.
+	ProbeInterval time.Duration
+	// KeepEntries is how many entries stay in the raft log below what
+	// everybody has.
+	KeepEntries int
+}
+
+// DefaultOptions are the tested defaults.
+func DefaultOptions() Options {
+	return Options{
+		Replica:       group.DefaultOptions(),
+		Workers:       2,
+		Appliers:      2,
+		MaxInbox:      16_384,
+		FlushInterval: time.Second,
+		ProbeInterval: 300 * time.Millisecond,
+		KeepEntries:   256,
+	}
+}

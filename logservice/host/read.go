@@ -1,0 +1,133 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/logservice/group"
+)
+
+// maxReadWait is the deadline of a read whose caller gave none.
+const maxReadWait = 10 * time.Second
+
+// ReadRequest says what is read and how fresh it must be.
+type ReadRequest struct {
+	Volume pinetree.VolumeID
+	Level  pinetree.ReadLevel
+	MinLSN pinetree.LSN // wait until the volume is replayed up to here
+}
+
+// Read calls fn with a reader of the volume whose newest state is as fresh as
+// asked for, and returns at which level it was answered: a default read without
+// a lease is answered as a consistent one. fn may be called twice; the last
+// call counts. Without a deadline in ctx it ends after ten seconds.
+func (g *Group) Read(ctx context.Context, q ReadRequest, fn func(engine.Reader) error) (pinetree.ReadLevel, error) {
+	if g.refused != nil {
+		return q.Level, g.refused
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxReadWait)
+	defer cancel()
+	if q.MinLSN > 0 {
+		if err := g.reach(ctx, q.Volume, q.MinLSN); err != nil {
+			return q.Level, err
+		}
+	}
+	switch q.Level {
+	case pinetree.ReadStale:
+		return q.Level, g.read(q.Volume, fn)
+	case pinetree.ReadDefault:
+		leased, err := g.readLeased(ctx, q.Volume, fn)
+		if leased || err != nil {
+			return q.Level, err
+		}
+	case pinetree.ReadConsistent:
+	}
+	if err := g.quorum(ctx); err != nil {
+		return pinetree.ReadConsistent, err
+	}
+	return pinetree.ReadConsistent, g.read(q.Volume, fn)
+}
+
+// readLeased reads under the lease: it must be held before, when the commit
+// index is taken, and still after the read, in the same raft term. It reports
+// false when there is no lease.
+func (g *Group) readLeased(ctx context.Context, id pinetree.VolumeID, fn func(engine.Reader) error) (bool, error) {
+	before := g.view.Load()
+	if !before.Leads {
+		return false, g.notLeader()
+	}
+	if g.host.cfg.Clock() >= before.Lease {
+		return false, nil
+	}
+	_, err := g.progress.wait(ctx, func(at pinetree.Position) bool { return at.Index >= before.Committed })
+	if err != nil {
+		return false, fmt.Errorf("group %d: waiting for index %d to be replayed: %w", g.id, before.Committed, err)
+	}
+	err = g.read(id, fn)
+	after := g.view.Load()
+	if !after.Leads || after.Term != before.Term || g.host.cfg.Clock() >= after.Lease {
+		return false, nil
+	}
+	return true, err
+}
+
+// read runs fn on what is replayed now.
+func (g *Group) read(id pinetree.VolumeID, fn func(engine.Reader) error) error {
+	if v := g.view.Load(); v.Stopped != nil {
+		return v.Stopped
+	}
+	reader, err := g.engine.Volume(id)
+	if err != nil {
+		return err
+	}
+	return fn(reader)
+}
+
+// quorum waits until what is replayed here reflects every append that was
+// acknowledged before the call.
+func (g *Group) quorum(ctx context.Context) error {
+	type forget = func()
+	forgets := make(chan forget, 1)
+	index, err := ask(ctx, g, func(r *group.Replica, done func(pinetree.RaftIndex, error)) {
+		forgets <- r.ReadIndex(done)
+	})
+	if err != nil {
+		select {
+		case cancel := <-forgets:
+			g.postUrgent(func(*group.Replica) { cancel() })
+		default:
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("%w: no quorum answered in time (%w)", pinetree.ErrNoLease, err)
+		}
+		return err
+	}
+	_, err = g.progress.wait(ctx, func(at pinetree.Position) bool { return at.Index >= index })
+	if err != nil {
+		return fmt.Errorf("group %d: waiting for index %d to be replayed: %w", g.id, index, err)
+	}
+	return nil
+}
+
+// reach waits until the volume is replayed up to an LSN.
+func (g *Group) reach(ctx context.Context, id pinetree.VolumeID, lsn pinetree.LSN) error {
+	at, err := g.progress.wait(ctx, func(at pinetree.Position) bool { return at.Volumes[id].LSN >= lsn })
+	if err != nil {
+		return fmt.Errorf("volume %d: waiting for %s to be replayed, it is at %s: %w", id, lsn, at.Volumes[id].LSN, err)
+	}
+	return nil
+}
+
+// Follow waits until the volume is replayed beyond an LSN and returns how far
+// it is. It is how a tail goes on.
+func (g *Group) Follow(ctx context.Context, id pinetree.VolumeID, beyond pinetree.LSN) (pinetree.LSN, error) {
+	if g.refused != nil {
+		return 0, g.refused
+	}
+	at, err := g.progress.wait(ctx, func(at pinetree.Position) bool { return at.Volumes[id].LSN > beyond })
+	return at.Volumes[id].LSN, err
+}
