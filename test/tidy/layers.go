@@ -1,0 +1,133 @@
+package tidy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// layers lists the project from top to bottom. A package imports only from
+// rows below its own. A package in no row is a violation, so that every new
+// folder is placed on purpose.
+var layers = [][]string{
+	{"test/..."},
+	{"cmd/..."},
+	{"logservice", "clustermgr/etcdstore", "adapter/pgwal"},
+	{"logservice/host"},
+	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
+	{"adapter", "lease", "engine", "raftlog"},
+	{"proto/wirepb"},
+	{"proto/storepb"},
+	{"."},
+	{"proto/internal/protogen"},
+}
+
+// An arrow is an import that is allowed.
+type arrow struct{ from, to string }
+
+// sameRow are the arrows between packages of one row.
+var sameRow = []arrow{
+	{"cmd/...", "cmd/..."},
+	{"test/...", "test/..."},
+	{"engine/enginetest", "engine/memengine"}, // the suite compares with the memory backend
+	{"raftlog/raftlogtest", "raftlog/memlog"},
+}
+
+// suites are the packages that hold tests for others to run.
+var suites = []string{"engine/enginetest", "raftlog/raftlogtest"}
+
+// importers narrows the layers: the packages of a pattern are imported only by
+// those named. The first row that matches counts. Production code chooses a
+// backend nowhere but in cmd; the manager and the storage node meet only on
+// the wire.
+var importers = []struct {
+	of []string
+	by []string
+}{
+	{of: suites, by: []string{"test/..."}},
+	{of: []string{"engine/*", "raftlog/*"}, by: []string{"engine/enginetest", "raftlog/raftlogtest", "cmd/...", "test/..."}},
+	{of: []string{"adapter/pgwal", "adapter/ship", "clustermgr/etcdstore", "logservice"}, by: []string{"cmd/...", "test/..."}},
+	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
+	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
+	{of: []string{"proto/wirepb"}, by: []string{
+		"logservice/...", "clustermgr", "adapter/ship", "cmd/...", "test/...",
+	}},
+}
+
+// checkLayers holds the project's own imports to the tables above.
+//
+// A _test.go file may also import what stands beside its own package or in a
+// folder under it, backends and suites included, and packages of test/. It may
+// not import what is above: such a test belongs in test/.
+func checkLayers(t *tree) []violation {
+	var found []violation
+	for _, p := range t.packages {
+		if rowOf(p.folder) < 0 {
+			found = append(found, p.files[0].violation(p.files[0].syntax.Name,
+				"package %s is in no layer; add it to the list of layers in test/tidy", p.folder))
+			continue
+		}
+		for _, f := range p.files {
+			for _, spec := range f.syntax.Imports {
+				to, ours := ownFolder(spec.Path.Value)
+				if !ours {
+					continue
+				}
+				if why := refuseImport(p.folder, to, f.test); why != "" {
+					found = append(found, f.violation(spec, "%s imports %s: %s", p.folder, to, why))
+				}
+			}
+		}
+	}
+	return found
+}
+
+func refuseImport(from, to string, test bool) string {
+	row, below := rowOf(from), rowOf(to)
+	if below < 0 {
+		return "it is in no layer"
+	}
+	if test {
+		if below >= row || strings.HasPrefix(to, from+"/") || matches("test/...", to) {
+			return ""
+		}
+		return "it is above; a test of both belongs in test/"
+	}
+	if below < row {
+		return "imports only point down the list of layers"
+	}
+	if below == row && !slices.ContainsFunc(sameRow, func(a arrow) bool { return matches(a.from, from) && matches(a.to, to) }) {
+		return "packages of one row do not import each other"
+	}
+	for _, rule := range importers {
+		if matchesAny(rule.of, to) {
+			if !matchesAny(rule.by, from) {
+				return "it is imported only by " + strings.Join(rule.by, ", ")
+			}
+			return ""
+		}
+	}
+	return ""
+}
+
+// rowOf is the index of a folder's layer, or -1.
+func rowOf(folder string) int {
+	return slices.IndexFunc(layers, func(row []string) bool { return matchesAny(row, folder) })
+}
+
+// ownFolder is the folder of an import of this project.
+func ownFolder(quoted string) (string, bool) {
+	imported := unquote(quoted)
+	if imported == module {
+		return ".", true
+	}
+	return strings.CutPrefix(imported, module+"/")
+}
+
+func unquote(quoted string) string {
+	imported, err := strconv.Unquote(quoted)
+	if err != nil {
+		return quoted
+	}
+	return imported
+}

@@ -1,0 +1,2 @@
+// Package storepb holds generated code, which no budget binds.
+package storepb

@@ -1,0 +1,2 @@
+// Package util is a name that says nothing.
+package util
