@@ -1,0 +1,67 @@
+# `make` alone prints what there is to make.
+
+GO         ?= go
+BIN        ?= bin
+TOOL       := $(GO) tool -modfile=tools/go.mod
+
+# How much the long targets do.
+FUZZ_COUNT ?= 200000x
+SIM_SEEDS  ?= 5000
+E2E        ?= full
+BENCH      ?= .
+BENCH_COUNT ?= 6
+
+# The packages whose tests run with the race detector: all but the long suites
+# and the commands.
+RACE := . ./proto/... ./adapter/... ./lease/... ./raftlog/... ./engine/... ./logservice/... ./clustermgr/...
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race vet lint generate fuzz sim e2e bench demo ci clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/pinetree and bin/clustermgr
+	$(GO) build -trimpath -o $(BIN)/ ./cmd/pinetree ./cmd/clustermgr
+
+test: ## all tests in their default size
+	$(GO) test ./...
+
+race: ## tests with the race detector, without the long suites
+	$(GO) test -race -timeout 20m $(RACE)
+
+vet: ## go vet
+	$(GO) vet ./...
+
+lint: vet ## vet, formatting and staticcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	$(TOOL) staticcheck ./...
+
+generate: ## compile the .proto files
+	$(GO) generate ./proto/...
+
+fuzz: ## each fuzz target for FUZZ_COUNT (200000x) inputs, or a time such as 1m
+	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' . | sort); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+			echo "== $$(dirname $$file) $$target"; \
+			$(GO) test $$(dirname $$file) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_COUNT); \
+		done; \
+	done
+
+sim: ## the simulation with SIM_SEEDS (5000) seeds
+	$(GO) test ./test/sim -run . -count=1 -timeout 60m -sim.seeds=$(SIM_SEEDS)
+
+e2e: ## the end-to-end tests with real processes in full; as root, about 15 minutes
+	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 60m -v
+
+bench: ## benchmarks that match BENCH (.), BENCH_COUNT (6) times, ready for benchstat
+	$(GO) test ./... -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCH_COUNT)
+
+demo: ## a whole cluster on this machine, with real input, failures and moves
+	$(GO) run ./cmd/pinetree demo
+
+ci: ## what is run on a clean checkout before a change is taken
+	bash .ci/run
+
+clean: ## delete what build made
+	rm -rf $(BIN)
