@@ -38,20 +38,18 @@ func (g *Group) ID() pinetree.GroupID { return g.id }
 
 func (g *Group) publish(v group.View) { g.view.Store(&v) }
 
-// post tells the replica of something that may be lost when too much waits.
-func (g *Group) post(do func(*group.Replica)) error {
+// post tells the replica of something that is refused when too much waits.
+func (g *Group) post(u urgency, do func(*group.Replica)) error {
 	if g.refused != nil {
 		return g.refused
 	}
-	return g.worker.post(event{group: g, do: do}, false)
+	return g.worker.post(event{group: g, do: do}, u)
 }
 
 // postUrgent tells the replica of something that must not be lost.
 func (g *Group) postUrgent(do func(*group.Replica)) {
-	if g.refused == nil {
-		// While closing, nobody is left to tell.
-		_ = g.worker.post(event{group: g, do: do}, true)
-	}
+	// While closing, nobody is left to tell.
+	_ = g.post(completion, do)
 }
 
 // ask posts a request and waits for the answer that it gives.
@@ -61,7 +59,7 @@ func ask[T any](ctx context.Context, g *Group, request func(*group.Replica, func
 		err   error
 	}
 	answered := make(chan answer, 1)
-	err := g.post(func(r *group.Replica) {
+	err := g.post(offered, func(r *group.Replica) {
 		request(r, func(value T, err error) { answered <- answer{value, err} })
 	})
 	if err != nil {

@@ -203,7 +203,7 @@ func (h *Host) Deliver(messages []wirepb.GroupMessage) {
 			continue
 		}
 		message, floor := m.Message, m.Floor
-		g.post(func(r *group.Replica) {
+		_ = g.post(consensus, func(r *group.Replica) {
 			r.LearnFloor(floor)
 			r.Receive(message)
 		})
@@ -214,7 +214,7 @@ func (h *Host) Deliver(messages []wirepb.GroupMessage) {
 func (h *Host) Unreachable(peer pinetree.NodeID, groups []pinetree.GroupID) {
 	for _, id := range groups {
 		if g, err := h.Group(id); err == nil {
-			g.post(func(r *group.Replica) { r.Unreachable(peer) })
+			_ = g.post(consensus, func(r *group.Replica) { r.Unreachable(peer) })
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (s *Session) Offer(ctx context.Context, batches []pinetree.Batch) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	err := s.group.post(func(r *group.Replica) {
+	err := s.group.post(offered, func(r *group.Replica) {
 		defer func() { <-s.tokens }()
 		if s.Progress().Err != nil {
 			return

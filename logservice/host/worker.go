@@ -42,15 +42,33 @@ func startWorker(h *Host) *worker {
 
 var errClosing = fmt.Errorf("%w: the node is stopping", pinetree.ErrStopped)
 
-// post queues an event. An urgent one is taken beyond the limit: it completes
-// work that is bounded elsewhere.
-func (w *worker) post(e event, urgent bool) error {
+// urgency says how much may wait for a worker before an event is refused.
+type urgency int
+
+const (
+	// offered is load: batches, reads, orders. It is shed first, at half the
+	// limit, so that consensus does not starve under it.
+	offered urgency = iota
+	// consensus is raft's messages. Beyond the limit they are dropped, which
+	// raft repairs.
+	consensus
+	// completion is the end of work that is bounded elsewhere. It is never
+	// refused.
+	completion
+)
+
+// post queues an event.
+func (w *worker) post(e event, u urgency) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return errClosing
 	}
-	if !urgent && len(w.inbox) >= w.host.cfg.Options.MaxInbox {
+	limit := w.host.cfg.Options.MaxInbox
+	if u == offered {
+		limit /= 2
+	}
+	if u != completion && len(w.inbox) >= limit {
 		return fmt.Errorf("%w: %d events wait for one worker of node %d; wait and send again", pinetree.ErrQueueFull, len(w.inbox), w.host.cfg.Node)
 	}
 	w.inbox = append(w.inbox, e)
