@@ -55,13 +55,14 @@ func NewQueue(at pinetree.VolumePosition, limits Limits) *Queue {
 }
 
 // Reset forgets everything and goes on from the position: on a new leader,
-// after a dropped proposal, and after the fence that gave a volume its base.
-// The compute term is the position's, even if Open had raised it: a fence that
-// was lost on the way fences nobody.
+// after a dropped proposal, and whenever a fence has been applied. The compute
+// term is the position's, even if Open had raised it: a fence that was lost on
+// the way fences nobody.
 //
 // Batches above the position that were taken before may be in raft's hands
 // still. The writer sends them again, and Decide skips the second copy. That
-// needs the same batches: one that is cut otherwise would straddle a position.
+// needs the same batches: one that is cut otherwise would straddle the end of
+// an earlier copy, which Decide takes for a hole.
 func (q *Queue) Reset(at pinetree.VolumePosition) {
 	*q = Queue{limits: q.limits, term: at.Term(), ordered: at.LSN, tail: at.LSN}
 }
@@ -69,7 +70,8 @@ func (q *Queue) Reset(at pinetree.VolumePosition) {
 // Open takes note that the fence of a higher compute term follows the batches
 // taken so far in the raft log. What is held or ready belongs to a replaced
 // writer, would come after the fence, and is dropped. A term that is not higher
-// than the known one changes nothing.
+// than the known one changes nothing. Once the fence is applied the caller
+// calls Reset, which also brings in the base of a volume that had none.
 func (q *Queue) Open(term pinetree.ComputeTerm) {
 	if term <= q.term {
 		return
@@ -106,9 +108,10 @@ func (v Verdict) String() string {
 // Offer hands over a batch, whose memory is the queue's until it is taken. The
 // batch is refused, and the queue unchanged, with
 //
-//   - *pinetree.StaleComputeTermError when a newer term is open. Its Durable is
-//     the queue's tail, because the queue does not know what is committed: the
-//     caller puts in the durable LSN, once the fence itself is;
+//   - *pinetree.StaleComputeTermError when a newer term is open or on its way.
+//     It is final, and true only once the fence is applied: until then the
+//     caller keeps it from the writer. Its Durable is the queue's tail, because
+//     the queue does not know what is committed: the caller puts that in;
 //   - pinetree.ErrBadBatch when its term was never opened, when it is empty, or
 //     when it overlaps in part with the log or with a batch that is held;
 //   - pinetree.ErrQueueFull when the limits are reached. It may be sent again.
@@ -157,7 +160,7 @@ func (q *Queue) admit(b pinetree.Batch) error {
 // batch that overlaps in part with the log or with a held one is an error.
 func (q *Queue) place(b pinetree.Batch) (at int, known bool, err error) {
 	if b.Prev < q.tail {
-		return 0, false, fmt.Errorf("%w: volume %d: batch %s begins inside the log, which ends at %s; resend the batches as they were first cut",
+		return 0, false, fmt.Errorf("%w: volume %d: batch %s begins before %s, where the log ends, and reaches beyond it; resend the batches as they were first cut",
 			pinetree.ErrBadBatch, b.Volume, span(b), q.tail)
 	}
 	at, found := slices.BinarySearchFunc(q.held, b.Prev, func(h pinetree.Batch, prev pinetree.LSN) int {

@@ -76,11 +76,12 @@ func resolveReplaced(at pinetree.VolumePosition, a Append) (Outcome, error) {
 	switch {
 	case next > 0 && at.Terms[next-1].Term == a.Term:
 		return Committed, nil
-	case next > 0 || len(at.Terms) < pinetree.MaxTermHistory:
-		// The history around it is complete: the term was passed over, so its
-		// writer never shipped anything.
+	case next > 0:
+		// The terms before and after are known: this one was passed over, and
+		// its writer never shipped anything.
 		return Rejected, nil
 	}
+	// The first term of all began at the base, so older ones are forgotten.
 	return 0, fmt.Errorf("%w: cannot tell what became of the append that ends at %s: where compute term %d ended is forgotten; the oldest remembered term is %d, which began at %s",
 		pinetree.ErrTruncated, a.LSN, a.Term, at.Terms[0].Term, end)
 }
