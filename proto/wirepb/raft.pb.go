@@ -25,7 +25,7 @@ const (
 
 type RaftFrame struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"` // every frame of Send, the first of Stream
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"` // every frame of Deliver, the first of Stream
 	From    uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
 	To      uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
 	// messages in the encoding of raftmessage.go, one after the other.
@@ -138,10 +138,10 @@ const file_proto_wirepb_raft_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x1a\n" +
 	"\bmessages\x18\x04 \x01(\fR\bmessages\"\v\n" +
-	"\tRaftReply2\x97\x01\n" +
+	"\tRaftReply2\x9a\x01\n" +
 	"\rRaftTransport\x12D\n" +
-	"\x06Stream\x12\x1b.pinetree.wire.v1.RaftFrame\x1a\x1b.pinetree.wire.v1.RaftReply(\x01\x12@\n" +
-	"\x04Send\x12\x1b.pinetree.wire.v1.RaftFrame\x1a\x1b.pinetree.wire.v1.RaftReplyB.Z,github.com/pinetree-db/pinetree/proto/wirepbb\x06proto3"
+	"\x06Stream\x12\x1b.pinetree.wire.v1.RaftFrame\x1a\x1b.pinetree.wire.v1.RaftReply(\x01\x12C\n" +
+	"\aDeliver\x12\x1b.pinetree.wire.v1.RaftFrame\x1a\x1b.pinetree.wire.v1.RaftReplyB.Z,github.com/pinetree-db/pinetree/proto/wirepbb\x06proto3"
 
 var (
 	file_proto_wirepb_raft_proto_rawDescOnce sync.Once
@@ -162,9 +162,9 @@ var file_proto_wirepb_raft_proto_goTypes = []any{
 }
 var file_proto_wirepb_raft_proto_depIdxs = []int32{
 	0, // 0: pinetree.wire.v1.RaftTransport.Stream:input_type -> pinetree.wire.v1.RaftFrame
-	0, // 1: pinetree.wire.v1.RaftTransport.Send:input_type -> pinetree.wire.v1.RaftFrame
+	0, // 1: pinetree.wire.v1.RaftTransport.Deliver:input_type -> pinetree.wire.v1.RaftFrame
 	1, // 2: pinetree.wire.v1.RaftTransport.Stream:output_type -> pinetree.wire.v1.RaftReply
-	1, // 3: pinetree.wire.v1.RaftTransport.Send:output_type -> pinetree.wire.v1.RaftReply
+	1, // 3: pinetree.wire.v1.RaftTransport.Deliver:output_type -> pinetree.wire.v1.RaftReply
 	2, // [2:4] is the sub-list for method output_type
 	0, // [0:2] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name

@@ -21,8 +21,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RaftTransport_Stream_FullMethodName = "/pinetree.wire.v1.RaftTransport/Stream"
-	RaftTransport_Send_FullMethodName   = "/pinetree.wire.v1.RaftTransport/Send"
+	RaftTransport_Stream_FullMethodName  = "/pinetree.wire.v1.RaftTransport/Stream"
+	RaftTransport_Deliver_FullMethodName = "/pinetree.wire.v1.RaftTransport/Deliver"
 )
 
 // RaftTransportClient is the client API for RaftTransport service.
@@ -33,8 +33,9 @@ const (
 type RaftTransportClient interface {
 	// Stream is one lane from one node to another, in order.
 	Stream(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[RaftFrame, RaftReply], error)
-	// Send carries one frame by itself, for networks that break long streams.
-	Send(ctx context.Context, in *RaftFrame, opts ...grpc.CallOption) (*RaftReply, error)
+	// Deliver carries one frame by itself and answers once it is handed over, for
+	// networks that break long streams.
+	Deliver(ctx context.Context, in *RaftFrame, opts ...grpc.CallOption) (*RaftReply, error)
 }
 
 type raftTransportClient struct {
@@ -58,10 +59,10 @@ func (c *raftTransportClient) Stream(ctx context.Context, opts ...grpc.CallOptio
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RaftTransport_StreamClient = grpc.ClientStreamingClient[RaftFrame, RaftReply]
 
-func (c *raftTransportClient) Send(ctx context.Context, in *RaftFrame, opts ...grpc.CallOption) (*RaftReply, error) {
+func (c *raftTransportClient) Deliver(ctx context.Context, in *RaftFrame, opts ...grpc.CallOption) (*RaftReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RaftReply)
-	err := c.cc.Invoke(ctx, RaftTransport_Send_FullMethodName, in, out, cOpts...)
+	err := c.cc.Invoke(ctx, RaftTransport_Deliver_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +77,9 @@ func (c *raftTransportClient) Send(ctx context.Context, in *RaftFrame, opts ...g
 type RaftTransportServer interface {
 	// Stream is one lane from one node to another, in order.
 	Stream(grpc.ClientStreamingServer[RaftFrame, RaftReply]) error
-	// Send carries one frame by itself, for networks that break long streams.
-	Send(context.Context, *RaftFrame) (*RaftReply, error)
+	// Deliver carries one frame by itself and answers once it is handed over, for
+	// networks that break long streams.
+	Deliver(context.Context, *RaftFrame) (*RaftReply, error)
 	mustEmbedUnimplementedRaftTransportServer()
 }
 
@@ -91,8 +93,8 @@ type UnimplementedRaftTransportServer struct{}
 func (UnimplementedRaftTransportServer) Stream(grpc.ClientStreamingServer[RaftFrame, RaftReply]) error {
 	return status.Error(codes.Unimplemented, "method Stream not implemented")
 }
-func (UnimplementedRaftTransportServer) Send(context.Context, *RaftFrame) (*RaftReply, error) {
-	return nil, status.Error(codes.Unimplemented, "method Send not implemented")
+func (UnimplementedRaftTransportServer) Deliver(context.Context, *RaftFrame) (*RaftReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Deliver not implemented")
 }
 func (UnimplementedRaftTransportServer) mustEmbedUnimplementedRaftTransportServer() {}
 func (UnimplementedRaftTransportServer) testEmbeddedByValue()                       {}
@@ -122,20 +124,20 @@ func _RaftTransport_Stream_Handler(srv interface{}, stream grpc.ServerStream) er
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RaftTransport_StreamServer = grpc.ClientStreamingServer[RaftFrame, RaftReply]
 
-func _RaftTransport_Send_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+func _RaftTransport_Deliver_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RaftFrame)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(RaftTransportServer).Send(ctx, in)
+		return srv.(RaftTransportServer).Deliver(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: RaftTransport_Send_FullMethodName,
+		FullMethod: RaftTransport_Deliver_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(RaftTransportServer).Send(ctx, req.(*RaftFrame))
+		return srv.(RaftTransportServer).Deliver(ctx, req.(*RaftFrame))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -148,8 +150,8 @@ var RaftTransport_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*RaftTransportServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
-			MethodName: "Send",
-			Handler:    _RaftTransport_Send_Handler,
+			MethodName: "Deliver",
+			Handler:    _RaftTransport_Deliver_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
