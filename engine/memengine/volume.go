@@ -75,7 +75,12 @@ func visible(changes []change, at pinetree.LSN) []change {
 
 // page replays a page as of an LSN; false when nothing ever changed it.
 func (v *volume) page(page pinetree.PageNo, at pinetree.LSN) (image []byte, last pinetree.LSN, ok bool) {
-	for _, c := range visible(v.pages[page], at) {
+	changes := visible(v.pages[page], at)
+	first := len(changes) - 1
+	for first > 0 && changes[first].op.Kind != engine.PageImage {
+		first--
+	}
+	for _, c := range changes[max(first, 0):] {
 		if c.op.Kind == engine.PageImage {
 			image = slices.Clone(c.op.Data)
 		} else {

@@ -1,0 +1,19 @@
+package badgerengine_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/badgerengine"
+	"github.com/pinetree-db/pinetree/engine/enginetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var backend = enginetest.Backend{Open: func(dir string) (engine.Store, error) {
+	return badgerengine.Open(badgerengine.Options{Dir: dir, MemTableBytes: 8 << 20})
+}}
+
+func TestConformance(t *testing.T) { enginetest.Run(t, backend) }

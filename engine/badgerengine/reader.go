@@ -1,0 +1,232 @@
+package badgerengine
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
+)
+
+// The first byte of the versions of pages and of keys.
+const (
+	imageVersion = 1
+	patchVersion = 2
+
+	presentVersion = 1
+	absentVersion  = 2
+)
+
+// reader is the engine.Reader of one volume. It takes the group's position
+// first and then reads what is at or below its LSN, which never changes: so
+// each call sees one state, though badger goes on meanwhile.
+type reader struct {
+	group *group
+	id    pinetree.VolumeID
+	keys  volumeKeys
+}
+
+// Position implements engine.Reader.
+func (r *reader) Position() pinetree.VolumePosition {
+	return r.group.Position().Volumes[r.id]
+}
+
+// enter begins a read and settles what it sees; leave ends it.
+func (r *reader) enter(at pinetree.LSN) (pinetree.LSN, error) {
+	if err := r.group.store.enter(); err != nil {
+		return 0, err
+	}
+	if r.group.removed.Load() {
+		r.group.store.leave()
+		return 0, fmt.Errorf("%w: group %d was removed", pinetree.ErrStopped, r.group.id)
+	}
+	at, err := engine.ReadAt(r.id, r.Position(), at)
+	if err != nil {
+		r.group.store.leave()
+	}
+	return at, err
+}
+
+func (r *reader) leave() { r.group.store.leave() }
+
+// Page implements engine.Reader.
+func (r *reader) Page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, error) {
+	at, err := r.enter(at)
+	if err != nil {
+		return engine.PageRead{At: at}, err
+	}
+	defer r.leave()
+	read, err := r.page(page, at)
+	if err == errNoValue {
+		err = fmt.Errorf("%w: page %d of volume %d at %s", pinetree.ErrNotFound, page, r.id, at)
+	}
+	return read, err
+}
+
+// page reads a page as of an LSN; errNoValue when nothing ever changed it.
+func (r *reader) page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, error) {
+	read := engine.PageRead{At: at}
+	name := r.keys.page(page)
+	var chain [][]byte // patches, newest first
+	err := r.group.store.scan(name, func(it *badger.Iterator) error {
+		for it.Seek(version(bytes.Clone(name), at)); it.Valid(); {
+			lsn, err := versionLSN(name, it.Item().Key())
+			if err != nil {
+				return err
+			}
+			if read.PageLSN == 0 {
+				read.PageLSN = lsn
+			}
+			value, err := readValue(it)
+			if err != nil {
+				return err
+			}
+			if len(value) > 0 && value[0] == imageVersion {
+				read.Page = value[1:]
+				return nil
+			}
+			chain = append(chain, value)
+		}
+		return nil
+	})
+	if err != nil {
+		return engine.PageRead{At: at}, err
+	}
+	if read.PageLSN == 0 {
+		return read, errNoValue
+	}
+	for i := len(chain) - 1; i >= 0; i-- {
+		if read.Page, err = applyPatches(read.Page, chain[i]); err != nil {
+			return engine.PageRead{At: at}, &pinetree.CorruptError{
+				Where: fmt.Sprintf("page %d of volume %d at %s", page, r.id, at), What: err.Error(),
+			}
+		}
+	}
+	return read, nil
+}
+
+// applyPatches replays a version that is patches.
+func applyPatches(page, value []byte) ([]byte, error) {
+	if len(value) == 0 || value[0] != patchVersion {
+		return nil, fmt.Errorf("version %.1x is neither an image nor patches", value)
+	}
+	for value = value[1:]; len(value) > 0; {
+		offset, n := binary.Uvarint(value)
+		size, m := binary.Uvarint(value[max(n, 0):])
+		if n <= 0 || m <= 0 || size > uint64(len(value)-n-m) || offset > engine.MaxPageBytes {
+			return nil, fmt.Errorf("a patch does not decode")
+		}
+		value = value[n+m:]
+		page = engine.Op{Kind: engine.PagePatch, Offset: int(offset), Data: value[:size]}.Patch(page)
+		value = value[size:]
+	}
+	return page, nil
+}
+
+// Get implements engine.Reader.
+func (r *reader) Get(key []byte, at pinetree.LSN) (engine.KeyRead, error) {
+	at, err := r.enter(at)
+	read := engine.KeyRead{At: at}
+	if err != nil {
+		return read, err
+	}
+	defer r.leave()
+	found := false
+	name := r.keys.key(key)
+	err = r.group.store.scan(name, func(it *badger.Iterator) error {
+		if it.Seek(version(bytes.Clone(name), at)); !it.Valid() {
+			return nil
+		}
+		lsn, err := versionLSN(name, it.Item().Key())
+		if err != nil {
+			return err
+		}
+		value, present, err := readKeyVersion(it)
+		if found = present; found {
+			read.Value, read.KeyLSN = value, lsn
+		}
+		return err
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("%w: key %q of volume %d at %s", pinetree.ErrNotFound, key, r.id, at)
+	}
+	return read, err
+}
+
+// readKeyVersion reads the version that the iterator stands on.
+func readKeyVersion(it *badger.Iterator) (value []byte, present bool, err error) {
+	key := it.Item().KeyCopy(nil)
+	value, err = readValue(it)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case len(value) > 0 && value[0] == presentVersion:
+		return value[1:], true, nil
+	case len(value) == 1 && value[0] == absentVersion:
+		return nil, false, nil
+	}
+	return nil, false, badChunk(key, "neither a value nor a deletion")
+}
+
+// Range implements engine.Reader.
+func (r *reader) Range(spec engine.RangeSpec) (engine.RangeRead, error) {
+	at, err := r.enter(spec.At)
+	read := engine.RangeRead{At: at}
+	if err != nil {
+		return read, err
+	}
+	defer r.leave()
+	spec.At = at
+	err = r.group.store.scan(r.keys.kind(keyKind), func(it *badger.Iterator) error {
+		return r.list(it, spec, &read)
+	})
+	if err != nil {
+		return engine.RangeRead{At: at}, err
+	}
+	return read, nil
+}
+
+// list walks from key to key. On each it seeks the version that is seen.
+func (r *reader) list(it *badger.Iterator, spec engine.RangeSpec, read *engine.RangeRead) error {
+	prefix := r.keys.kind(keyKind)
+	for it.Seek(appendEscaped(bytes.Clone(prefix), spec.Start)); it.Valid(); {
+		name, key, err := splitKey(prefix, it.Item().KeyCopy(nil))
+		if err != nil {
+			return err
+		}
+		if len(spec.End) > 0 && bytes.Compare(key, spec.End) >= 0 {
+			return nil
+		}
+		lsn, err := versionLSN(name, it.Item().Key())
+		if err == nil && lsn > spec.At {
+			if it.Seek(version(bytes.Clone(name), spec.At)); !it.Valid() {
+				return nil
+			}
+			if !bytes.HasPrefix(it.Item().Key(), name) {
+				continue // the key is newer than what is read
+			}
+			lsn, err = versionLSN(name, it.Item().Key())
+		}
+		if err != nil {
+			return err
+		}
+		value, present, err := readKeyVersion(it)
+		if err != nil {
+			return err
+		}
+		if present && len(read.Items) >= spec.Limit {
+			read.More = true
+			return nil
+		}
+		if present {
+			read.Items = append(read.Items, engine.Item{Key: key, Value: value, LSN: lsn})
+		}
+		if it.Valid() && bytes.HasPrefix(it.Item().Key(), name) {
+			it.Seek(after(name)) // over the older versions
+		}
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package enginetest
+
+import (
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+)
+
+// writer makes the writes of one group as the group itself would: batches that
+// follow on each other and the position that they lead to.
+type writer struct {
+	t        testing.TB
+	position pinetree.Position
+	batches  []pinetree.Batch
+}
+
+func newWriter(t testing.TB) *writer {
+	return &writer{t: t, position: pinetree.Position{Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{}}}
+}
+
+// create adds an empty volume, whose log begins at base.
+func (w *writer) create(id pinetree.VolumeID, format pinetree.Format, base pinetree.LSN) {
+	w.position.Volumes[id] = pinetree.VolumePosition{
+		LSN: base, Base: base, Format: format, Terms: []pinetree.TermStart{{Term: 1, Start: base}},
+	}
+}
+
+// record is a record that is still to be given its Prev.
+type record struct {
+	lsn     pinetree.LSN
+	payload []byte
+}
+
+// batch adds a batch of records to the write at hand.
+func (w *writer) batch(id pinetree.VolumeID, records ...record) {
+	w.t.Helper()
+	v := w.position.Volumes[id]
+	var list []pinetree.Record
+	for _, r := range records {
+		list = append(list, pinetree.Record{Prev: v.LSN, LSN: r.lsn, Payload: r.payload})
+		v.LSN = r.lsn
+	}
+	b, err := storepb.EncodeBatch(id, v.Term(), list)
+	if err != nil {
+		w.t.Fatalf("encode: %v", err)
+	}
+	w.position.Volumes[id] = v
+	w.batches = append(w.batches, b)
+}
+
+// write ends the write at hand.
+func (w *writer) write() engine.Write {
+	w.position.Index++
+	w.position.Term = 3
+	done := engine.Write{Position: w.position.Clone(), Batches: w.batches}
+	w.batches = nil
+	return done
+}
+
+// redo is a record of a redo volume.
+func redo(lsn pinetree.LSN, ops ...*storepb.RedoOp) record {
+	payload, err := proto.Marshal(&storepb.Redo{Ops: ops})
+	if err != nil {
+		panic(err) // a message of plain fields always encodes
+	}
+	return record{lsn: lsn, payload: payload}
+}
+
+func image(page uint64, data string) *storepb.RedoOp {
+	return &storepb.RedoOp{Op: &storepb.RedoOp_PageImage{PageImage: &storepb.PageImage{Page: page, Image: []byte(data)}}}
+}
+
+// span is the place of a patch.
+type span struct {
+	page   uint64
+	offset uint32
+}
+
+func patch(at span, data string) *storepb.RedoOp {
+	return &storepb.RedoOp{Op: &storepb.RedoOp_PagePatch{PagePatch: &storepb.PagePatch{Page: at.page, Offset: at.offset, Bytes: []byte(data)}}}
+}
+
+func put(key, value string) *storepb.RedoOp {
+	return &storepb.RedoOp{Op: &storepb.RedoOp_KeyPut{KeyPut: &storepb.KeyPut{Key: []byte(key), Value: []byte(value)}}}
+}
+
+func del(key string) *storepb.RedoOp {
+	return &storepb.RedoOp{Op: &storepb.RedoOp_KeyDelete{KeyDelete: &storepb.KeyDelete{Key: []byte(key)}}}
+}
