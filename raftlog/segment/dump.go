@@ -1,0 +1,150 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/raftlog"
+)
+
+// FrameInfo is what Dump tells of a frame, or of one group's part of a
+// checkpoint frame. Pointers are nil, and numbers zero, where a kind of frame
+// has nothing to say.
+type FrameInfo struct {
+	File   string
+	Offset int64
+	Bytes  int    // of the frame in the file
+	Kind   string // update, checkpoint, compaction, moved, removal, probe
+	Synced int64  // the file was durable up to here when the frame was written
+	Group  pinetree.GroupID
+	// First and Last are the indexes of the entries in the frame; of a
+	// checkpoint, those of the entries that the group has.
+	First, Last pinetree.RaftIndex
+	// FirstTerm and LastTerm are the raft terms of these entries; zero in a
+	// checkpoint.
+	FirstTerm, LastTerm pinetree.RaftTerm
+	// HardState of an update or a checkpoint.
+	HardState *HardState
+	// Start is where a restart lets the log begin, what a compaction drops up
+	// to, or, in a checkpoint, the point before the first entry.
+	Start *raftlog.Point
+}
+
+// HardState is raft's, in Pinetree's types.
+type HardState struct {
+	Term   pinetree.RaftTerm
+	Vote   pinetree.NodeID
+	Commit pinetree.RaftIndex
+}
+
+// Dump calls fn with what is in the segments of a store's directory, or in one
+// segment file, in the order of the log, until fn returns an error, which it
+// passes on. It takes no lock and changes nothing. Of a damaged file it tells
+// what comes before the damage, then goes on with the next file; the damages
+// are returned together at the end, each a *pinetree.CorruptError. In the log
+// of a running node, or after a crash, the newest file's torn end is one.
+func Dump(path string, fn func(FrameInfo) error) error {
+	files, err := dumpFiles(path)
+	if err != nil {
+		return err
+	}
+	var damages []error
+	for _, file := range files {
+		number, _ := segmentNumber(filepath.Base(file))
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		end, wrong, err := walk(data, number, func(f frame) error {
+			infos, wrong := describe(f)
+			if wrong != "" {
+				damages = append(damages, &pinetree.CorruptError{Where: fmt.Sprintf("%s offset %d", file, f.at.offset), What: wrong})
+			}
+			for _, info := range infos {
+				info.File = file
+				if err := fn(info); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if wrong != "" {
+			damages = append(damages, &pinetree.CorruptError{Where: fmt.Sprintf("%s offset %d", file, end), What: wrong})
+		}
+	}
+	return errors.Join(damages...)
+}
+
+// dumpFiles lists the segments at a path: a directory's, or the one.
+func dumpFiles(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		if _, ok := segmentNumber(filepath.Base(path)); !ok {
+			return nil, fmt.Errorf("%s is not named like a raft log segment, such as %s", path, fileName(1))
+		}
+		return []string{path}, nil
+	}
+	entries, err := os.ReadDir(path) // in the order of the names, which is the log's
+	var files []string
+	for _, e := range entries {
+		if _, ok := segmentNumber(e.Name()); ok {
+			files = append(files, filepath.Join(path, e.Name()))
+		}
+	}
+	return files, err
+}
+
+// describe tells what is in a frame, and what is wrong with it.
+func describe(f frame) ([]FrameInfo, string) {
+	info := FrameInfo{Offset: f.at.offset, Bytes: f.size, Kind: kindNames[f.kind], Group: f.group, Synced: f.synced}
+	if f.kind == kindCheckpoint {
+		return describeCheckpoint(info, f.body)
+	}
+	c, wrong := decodeChange(f.header, f.body, f.at)
+	if wrong != "" {
+		return []FrameInfo{info}, wrong
+	}
+	if n := len(c.slots); n > 0 {
+		info.First, info.Last = pinetree.RaftIndex(c.first), pinetree.RaftIndex(c.first+uint64(n)-1)
+		info.FirstTerm, info.LastTerm = pinetree.RaftTerm(c.slots[0].term), pinetree.RaftTerm(c.slots[n-1].term)
+	}
+	if c.flags&hasHardState != 0 {
+		info.HardState = exportHardState(c.hard)
+	}
+	if c.flags&hasRestart != 0 || c.kind == kindCompaction {
+		info.Start = &c.start
+	}
+	return []FrameInfo{info}, ""
+}
+
+// describeCheckpoint is describe for one frame's groups; for a store without
+// any, it is the frame alone.
+func describeCheckpoint(info FrameInfo, body []byte) ([]FrameInfo, string) {
+	states, _, wrong := decodeCheckpoint(body)
+	if wrong != "" || len(states) == 0 {
+		return []FrameInfo{info}, wrong
+	}
+	infos := make([]FrameInfo, 0, len(states))
+	for _, s := range states {
+		info.Group, info.HardState, info.Start = s.group, exportHardState(s.hard), &s.start
+		info.First, info.Last = 0, 0
+		if s.last > uint64(s.start.Index) {
+			info.First, info.Last = s.start.Index+1, pinetree.RaftIndex(s.last)
+		}
+		infos = append(infos, info)
+	}
+	return infos, ""
+}
+
+func exportHardState(h hardState) *HardState {
+	return &HardState{Term: pinetree.RaftTerm(h.term), Vote: pinetree.NodeID(h.vote), Commit: pinetree.RaftIndex(h.commit)}
+}

@@ -1,0 +1,221 @@
+package segment
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/raftlog"
+)
+
+// index is what the frames add up to: each group's state, and where its
+// entries are. Frames are applied to it in the order of the log, by Save as
+// they are written and by recovery as they are read. It knows no file.
+//
+// Invariant: live[s] counts exactly the slots that are in segment s.
+type index struct {
+	groups map[pinetree.GroupID]*groupLog
+	live   map[uint32]*holding
+	recent recent
+}
+
+// groupLog is one group's log.
+//
+// Invariants:
+//
+//	slots[i] is that of the entry start.Index + 1 + i
+//	cached are the last len(cached) entries, or fewer than are there
+type groupLog struct {
+	hard   hardState
+	start  raftlog.Point // the point before the first entry
+	slots  []slot
+	cached []*raftpb.Entry
+}
+
+// holding is what keeps a segment: the bytes of live entries, per group.
+type holding struct {
+	bytes  int64
+	groups map[pinetree.GroupID]int64
+}
+
+func newIndex(cacheBytes int64) *index {
+	return &index{
+		groups: map[pinetree.GroupID]*groupLog{}, live: map[uint32]*holding{}, recent: recent{limit: cacheBytes},
+	}
+}
+
+func (g *groupLog) last() uint64 { return uint64(g.start.Index) + uint64(len(g.slots)) }
+
+// at is the slot of an entry that is there.
+func (g *groupLog) at(i uint64) *slot { return &g.slots[i-uint64(g.start.Index)-1] }
+
+func (g *groupLog) bounds() bounds { return bounds{start: uint64(g.start.Index), last: g.last()} }
+
+// bounds are those of one group's log: entries in (start, last].
+type bounds struct{ start, last uint64 }
+
+// write tells the bounds after entries [first, first+count) were written, or
+// why they cannot be.
+func (b bounds) write(first uint64, count int) (bounds, string) {
+	if first > b.last+1 {
+		return b, fmt.Sprintf("entry %d would leave a hole after %d", first, b.last)
+	}
+	if first <= b.start {
+		return b, fmt.Sprintf("entry %d would overwrite what is compacted up to %d", first, b.start)
+	}
+	return bounds{start: b.start, last: first + uint64(count) - 1}, ""
+}
+
+// check tells why a change read from a file cannot follow on what was read
+// before it, or "".
+func (x *index) check(c change) string {
+	var b bounds
+	g := x.groups[c.group]
+	if g != nil {
+		b = g.bounds()
+	}
+	switch c.kind {
+	case kindUpdate:
+		if c.flags&hasRestart != 0 {
+			b = bounds{start: uint64(c.start.Index), last: uint64(c.start.Index)}
+		}
+		if c.flags&hasEntries != 0 {
+			_, wrong := b.write(c.first, len(c.slots))
+			return wrong
+		}
+	case kindCompaction:
+		if uint64(c.start.Index) < b.start || uint64(c.start.Index) > b.last {
+			return fmt.Sprintf("compaction up to %d of a log that has (%d, %d]", c.start.Index, b.start, b.last)
+		}
+	case kindMoved:
+		if c.first <= b.start || c.first+uint64(len(c.slots))-1 > b.last {
+			return fmt.Sprintf("moved entries from %d on are not in the log, which has (%d, %d]", c.first, b.start, b.last)
+		}
+		for i, s := range c.slots {
+			if old := g.at(c.first + uint64(i)); old.segment != 0 && old.term != s.term {
+				return fmt.Sprintf("moved entry %d has raft term %d, should be %d", c.first+uint64(i), s.term, old.term)
+			}
+		}
+	case kindRemoval:
+		if g == nil {
+			return "removal of a group that is not there"
+		}
+	}
+	return ""
+}
+
+// apply makes a change that check, or Save's own check, has agreed to.
+func (x *index) apply(c change) {
+	g := x.groups[c.group]
+	switch c.kind {
+	case kindUpdate:
+		if g == nil {
+			g = &groupLog{}
+			x.groups[c.group] = g
+		}
+		if c.flags&hasRestart != 0 {
+			x.truncate(c.group, uint64(g.start.Index)+1)
+			g.start, g.slots = c.start, nil
+		}
+		if c.flags&hasHardState != 0 {
+			g.hard = c.hard
+		}
+		if c.flags&hasEntries != 0 {
+			x.truncate(c.group, c.first)
+			g.slots = append(g.slots, c.slots...)
+			x.hold(c.group, c.slots, 1)
+			x.remember(c)
+		}
+	case kindCompaction:
+		x.compact(c.group, c.start)
+	case kindMoved:
+		places := g.slots[c.first-uint64(g.start.Index)-1:][:len(c.slots)]
+		x.hold(c.group, places, -1)
+		copy(places, c.slots)
+		x.hold(c.group, places, 1)
+	case kindRemoval:
+		x.truncate(c.group, uint64(g.start.Index)+1)
+		delete(x.groups, c.group)
+	}
+}
+
+// truncate drops the entries from index first on.
+func (x *index) truncate(group pinetree.GroupID, first uint64) {
+	g := x.groups[group]
+	if first > g.last() {
+		return
+	}
+	keep := int(first - uint64(g.start.Index) - 1)
+	x.hold(group, g.slots[keep:], -1)
+	x.forgetLast(g, min(len(g.slots)-keep, len(g.cached)))
+	g.slots = g.slots[:keep]
+}
+
+// compact drops the entries up to and including a point in the log.
+func (x *index) compact(group pinetree.GroupID, upTo raftlog.Point) {
+	g := x.groups[group]
+	n := int(upTo.Index - g.start.Index)
+	x.hold(group, g.slots[:n], -1)
+	x.forgetFirst(g, max(len(g.cached)-(len(g.slots)-n), 0))
+	g.start, g.slots = upTo, g.slots[n:]
+	if cap(g.slots) > 2*len(g.slots)+64 {
+		g.slots = slices.Clone(g.slots)
+	}
+}
+
+// hold counts slots in (sign 1) or out (sign -1) of their segments.
+func (x *index) hold(group pinetree.GroupID, slots []slot, sign int64) {
+	for len(slots) > 0 {
+		segment, bytes, n := slots[0].segment, int64(0), 0
+		for n < len(slots) && slots[n].segment == segment {
+			bytes += int64(slots[n].length)
+			n++
+		}
+		slots = slots[n:]
+		if segment == 0 {
+			continue
+		}
+		h := x.live[segment]
+		if h == nil {
+			h = &holding{groups: map[pinetree.GroupID]int64{}}
+			x.live[segment] = h
+		}
+		h.bytes += sign * bytes
+		h.groups[group] += sign * bytes
+		if h.groups[group] == 0 {
+			delete(h.groups, group)
+		}
+	}
+}
+
+// states lists the state of every group, in rising order.
+func (x *index) states() []state {
+	states := make([]state, 0, len(x.groups))
+	for _, group := range slices.Sorted(maps.Keys(x.groups)) {
+		g := x.groups[group]
+		states = append(states, state{group: group, hard: g.hard, start: g.start, last: g.last()})
+	}
+	return states
+}
+
+// restore takes a group's state from the oldest segment's checkpoint: its
+// entries are missing until a later frame brings them or drops them.
+func (x *index) restore(s state) {
+	x.groups[s.group] = &groupLog{hard: s.hard, start: s.start, slots: make([]slot, s.last-uint64(s.start.Index))}
+}
+
+// missing names an entry that no segment had, or "".
+func (x *index) missing() string {
+	for _, group := range slices.Sorted(maps.Keys(x.groups)) {
+		g := x.groups[group]
+		for i, s := range g.slots {
+			if s.segment == 0 {
+				return fmt.Sprintf("entry %d of group %d is in no segment", uint64(g.start.Index)+1+uint64(i), group)
+			}
+		}
+	}
+	return ""
+}

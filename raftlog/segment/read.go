@@ -1,0 +1,220 @@
+package segment
+
+import (
+	"fmt"
+	"hash/crc32"
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+	"github.com/pinetree-db/pinetree/raftlog"
+)
+
+// read appends the encoded entries that are in slots of this segment to buf,
+// each with its checksum checked. Neighbours are read together. On an error
+// buf's contents are as they were.
+func (f *segmentFile) read(slots []slot, buf []byte) ([]byte, error) {
+	for len(slots) > 0 {
+		n, bytes := 1, slots[0].length
+		for n < len(slots) && slots[n].offset == slots[0].offset+bytes {
+			bytes += slots[n].length
+			n++
+		}
+		start := len(buf)
+		buf = slices.Grow(buf, int(bytes))[:start+int(bytes)]
+		if _, err := f.file.ReadAt(buf[start:], int64(slots[0].offset)); err != nil {
+			return nil, fmt.Errorf("read %d bytes at %s: %w", bytes, place{f.number, int64(slots[0].offset)}, err)
+		}
+		for _, s := range slots[:n] {
+			encoded := buf[start : start+int(s.length)]
+			if got := crc32.Checksum(encoded, storepb.Castagnoli); got != s.crc {
+				return nil, &pinetree.CorruptError{
+					Where: place{f.number, int64(s.offset)}.String(),
+					What:  fmt.Sprintf("entry of %d bytes: CRC32C is %08x, was %08x when it was written", s.length, got, s.crc),
+				}
+			}
+			start += int(s.length)
+		}
+		slots = slots[n:]
+	}
+	return buf, nil
+}
+
+// view is a raftlog.View: a name to look up, so that it outlives its log.
+type view struct {
+	store *Store
+	group pinetree.GroupID
+}
+
+// nothing is the log of a group that is not there.
+var nothing groupLog
+
+// log is the group's log. The store's lock must be held.
+func (v view) log() *groupLog {
+	if g := v.store.index.groups[v.group]; g != nil {
+		return g
+	}
+	return &nothing
+}
+
+// HardState is what was last saved, as a copy.
+func (v view) HardState() (*raftpb.HardState, error) {
+	v.store.mu.RLock()
+	h := v.log().hard
+	v.store.mu.RUnlock()
+	return &raftpb.HardState{Term: &h.term, Vote: &h.vote, Commit: &h.commit}, nil
+}
+
+// Term of the entry at i, or of the point before the first.
+func (v view) Term(i uint64) (uint64, error) {
+	v.store.mu.RLock()
+	defer v.store.mu.RUnlock()
+	g := v.log()
+	switch {
+	case i < uint64(g.start.Index):
+		return 0, raftlog.ErrCompacted
+	case i == uint64(g.start.Index):
+		return uint64(g.start.Term), nil
+	case i > g.last():
+		return 0, raftlog.ErrUnavailable
+	}
+	return g.at(i).term, nil
+}
+
+// LastIndex is that of the last entry, or of the point before the first.
+func (v view) LastIndex() (uint64, error) {
+	v.store.mu.RLock()
+	defer v.store.mu.RUnlock()
+	return v.log().last(), nil
+}
+
+// FirstIndex is one above the point before the first entry.
+func (v view) FirstIndex() (uint64, error) {
+	v.store.mu.RLock()
+	defer v.store.mu.RUnlock()
+	return uint64(v.log().start.Index) + 1, nil
+}
+
+// Entries counts an entry's bytes as storepb encodes it. What is no longer in
+// memory is read from the disk, and a wrong checksum there is a
+// *pinetree.CorruptError.
+func (v view) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
+	v.store.mu.RLock()
+	g := v.log()
+	switch {
+	case lo <= uint64(g.start.Index):
+		v.store.mu.RUnlock()
+		return nil, raftlog.ErrCompacted
+	case hi > g.last()+1:
+		v.store.mu.RUnlock()
+		return nil, raftlog.ErrUnavailable
+	case lo >= hi:
+		v.store.mu.RUnlock()
+		return nil, nil
+	}
+	slots := fitting(g.slots[lo-uint64(g.start.Index)-1:hi-uint64(g.start.Index)-1], maxBytes)
+	entries := make([]*raftpb.Entry, len(slots))
+	cachedFrom := g.last() + 1 - uint64(len(g.cached)) // index
+	stored := 0
+	for i := range slots {
+		if lo+uint64(i) < cachedFrom {
+			stored++
+			continue
+		}
+		entries[i] = g.cached[lo+uint64(i)-cachedFrom]
+	}
+	var reads []segmentRead
+	if stored > 0 {
+		reads = v.store.plan(slots[:stored])
+	}
+	v.store.mu.RUnlock()
+	err := readAll(reads, lo, entries)
+	if err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// fitting is how many of the slots a reader gets: one at least, and no more
+// than maxBytes.
+func fitting(slots []slot, maxBytes uint64) []slot {
+	bytes := uint64(0)
+	for i, s := range slots {
+		bytes += uint64(s.length)
+		if bytes > maxBytes && i > 0 {
+			return slots[:i]
+		}
+	}
+	return slots
+}
+
+// segmentRead is a run of slots in one segment, to be read without the lock.
+type segmentRead struct {
+	from  *segmentFile
+	slots []slot
+}
+
+// plan takes hold of the segments that the slots are in. The store's lock must
+// be held.
+func (s *Store) plan(slots []slot) []segmentRead {
+	slots = slices.Clone(slots)
+	var reads []segmentRead
+	for len(slots) > 0 {
+		n := 1
+		for n < len(slots) && slots[n].segment == slots[0].segment {
+			n++
+		}
+		from := s.files[uint64(slots[0].segment)-s.files[0].number]
+		if !s.closed {
+			from.acquire()
+		} else {
+			from = nil
+		}
+		reads = append(reads, segmentRead{from: from, slots: slots[:n]})
+		slots = slots[n:]
+	}
+	return reads
+}
+
+// readAll fills in the first entries, of index lo on, and lets go of the
+// segments.
+func readAll(reads []segmentRead, lo uint64, entries []*raftpb.Entry) (err error) {
+	for _, r := range reads {
+		if r.from == nil {
+			return fmt.Errorf("raft log store is closed: %w", pinetree.ErrStopped)
+		}
+	}
+	for _, r := range reads {
+		if err == nil {
+			err = r.decode(lo, entries)
+		}
+		r.from.release()
+		lo, entries = lo+uint64(len(r.slots)), entries[len(r.slots):]
+	}
+	return err
+}
+
+// decode reads the run's entries, of index lo on, into entries.
+func (r segmentRead) decode(lo uint64, entries []*raftpb.Entry) error {
+	bytes := 0
+	for _, s := range r.slots {
+		bytes += int(s.length)
+	}
+	buf, err := r.from.read(r.slots, make([]byte, 0, bytes))
+	if err != nil {
+		return err
+	}
+	for i, s := range r.slots {
+		e, rest, err := storepb.DecodeEntry(buf)
+		if err != nil || e.GetIndex() != lo+uint64(i) || e.GetTerm() != s.term {
+			return &pinetree.CorruptError{
+				Where: place{r.from.number, int64(s.offset)}.String(),
+				What:  fmt.Sprintf("not entry %d of raft term %d", lo+uint64(i), s.term),
+			}
+		}
+		entries[i], buf = e, rest
+	}
+	return nil
+}
