@@ -17,3 +17,5 @@ var backend = enginetest.Backend{Open: func(dir string) (engine.Store, error) {
 }}
 
 func TestConformance(t *testing.T) { enginetest.Run(t, backend) }
+
+func TestNothingFlushedIsLostToAKill(t *testing.T) { enginetest.RunKilled(t, backend, 10) }

@@ -60,20 +60,9 @@ func (g *group) Apply(w engine.Write) error {
 }
 
 func (g *group) apply(w engine.Write) error {
-	old := g.Position()
-	if err := engine.CheckWrite(old, w); err != nil {
-		return err
-	}
-	entries, err := replay(g, old, w)
-	if err != nil {
-		return err
-	}
 	next := w.Position.Clone()
-	position, err := positionEntries(nil, g.id, next)
-	if err != nil {
-		return err
-	}
-	runs, err := g.store.split(entries, position)
+	w.Position = next
+	runs, err := g.transactions(g.Position(), w)
 	if err != nil {
 		return err
 	}
@@ -86,6 +75,22 @@ func (g *group) apply(w engine.Write) error {
 	return nil
 }
 
+// transactions is what has to be committed for a write, one after the other.
+func (g *group) transactions(old pinetree.Position, w engine.Write) ([][]entry, error) {
+	if err := engine.CheckWrite(old, w); err != nil {
+		return nil, err
+	}
+	entries, err := replay(g, old, w)
+	if err != nil {
+		return nil, err
+	}
+	position, err := positionEntries(g.id, w.Position)
+	if err != nil {
+		return nil, err
+	}
+	return g.store.split(entries, position)
+}
+
 // Volume implements engine.Engine.
 func (g *group) Volume(id pinetree.VolumeID) (engine.Reader, error) {
 	if _, ok := g.Position().Volumes[id]; !ok {
@@ -94,10 +99,10 @@ func (g *group) Volume(id pinetree.VolumeID) (engine.Reader, error) {
 	return &reader{group: g, id: id, keys: keysOf(g.id, id)}, nil
 }
 
-func positionEntries(entries []entry, id pinetree.GroupID, p pinetree.Position) ([]entry, error) {
+func positionEntries(id pinetree.GroupID, p pinetree.Position) ([]entry, error) {
 	data, err := storepb.EncodePosition(p)
 	if err != nil {
 		return nil, fmt.Errorf("position of group %d: %w", id, err)
 	}
-	return appendValue(entries, groupKey(positionKey, id), data)
+	return appendValue(nil, groupKey(positionKey, id), data)
 }

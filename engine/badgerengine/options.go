@@ -78,6 +78,9 @@ func Open(o Options) (*Store, error) {
 	if o.MemTableBytes < minMemTableBytes {
 		return nil, fmt.Errorf("badger engine in %s: MemTableBytes is %d, at least %d are needed", o.Dir, o.MemTableBytes, minMemTableBytes)
 	}
+	if err := dropEmptyFiles(o.Dir); err != nil {
+		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
+	}
 	s := &Store{dir: o.Dir, groups: map[pinetree.GroupID]*group{}, log: o.Logger.With("engine", o.Dir)}
 	db, err := badger.OpenManaged(o.badgerOptions((*badgerLog)(s)))
 	if err != nil {

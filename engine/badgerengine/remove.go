@@ -25,18 +25,23 @@ func (s *Store) Remove(id pinetree.GroupID) error {
 		g.removed.Store(true)
 		delete(s.groups, id)
 	}
-	note, err := appendValue(nil, groupKey(removalKey, id), nil)
+	entries, err := s.removal(id)
 	if err != nil {
 		return err
 	}
-	gone, err := s.deletions(groupKey(positionKey, id))
-	if err != nil {
-		return err
-	}
-	if err := s.commit(append(note, gone...)); err != nil {
+	if err := s.commit(entries); err != nil {
 		return err
 	}
 	return s.purge(id)
+}
+
+// removal is the first transaction of a removal.
+func (s *Store) removal(id pinetree.GroupID) ([]entry, error) {
+	gone, err := s.deletions(groupKey(positionKey, id))
+	if err != nil {
+		return nil, err
+	}
+	return appendValue(gone, groupKey(removalKey, id), nil)
 }
 
 // purge deletes a group's data and then the note that it has to be done.

@@ -68,7 +68,7 @@ func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
 	} else if err != errNoValue {
 		return err
 	}
-	entries, err := positionEntries(nil, id, start)
+	entries, err := positionEntries(id, start)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,254 @@
+package badgerengine
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+)
+
+func open(t testing.TB, dir string) *Store {
+	t.Helper()
+	s, err := Open(Options{Dir: dir, MemTableBytes: minMemTableBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func openGroup(t testing.TB, s *Store) *group {
+	t.Helper()
+	if err := s.Create(1, pinetree.Position{}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.Open(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e.(*group)
+}
+
+func closeStore(t testing.TB, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bigWrite is one write that takes several transactions: two opaque batches
+// per index, of 1 MiB each, and a third volume's small one.
+func bigWrite(t testing.TB, index pinetree.RaftIndex, from, to pinetree.LSN) engine.Write {
+	t.Helper()
+	w := engine.Write{Position: pinetree.Position{Index: index, Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{}}}
+	for lsn := from; lsn < to; lsn++ {
+		for volume := pinetree.VolumeID(1); volume <= 2; volume++ {
+			b, err := storepb.EncodeBatch(volume, 1, []pinetree.Record{{Prev: lsn, LSN: lsn + 1, Payload: make([]byte, 1<<20)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Batches = append(w.Batches, b)
+			w.Position.Volumes[volume] = pinetree.VolumePosition{LSN: to, Format: pinetree.FormatOpaque}
+		}
+	}
+	return w
+}
+
+func logEnd(t testing.TB, g *group, id pinetree.VolumeID) (end pinetree.LSN) {
+	t.Helper()
+	r, err := g.Volume(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Log(0, func(b pinetree.Batch) error { end = b.LSN; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return end
+}
+
+// TestCrashBetweenTheTransactionsOfAWrite stops after each of the transactions
+// that a large write takes, as a crash would, and opens what is left.
+func TestCrashBetweenTheTransactionsOfAWrite(t *testing.T) {
+	for stop := 0; ; stop++ {
+		dir := t.TempDir()
+		s := open(t, dir)
+		g := openGroup(t, s)
+		if err := g.Apply(bigWrite(t, 1, 0, 1)); err != nil {
+			t.Fatal(err)
+		}
+		write := bigWrite(t, 2, 1, 5)
+		runs, err := g.transactions(g.Position(), write)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(runs) < 4 {
+			t.Fatalf("the write takes %d transactions, the test wants more", len(runs))
+		}
+		for _, run := range runs[:stop] {
+			if err := s.commit(run); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if end := logEnd(t, g, 1); end != 1 {
+			t.Fatalf("after %d of %d transactions a reader sees the log up to %s, want 0/1", stop, len(runs), end)
+		}
+		closeStore(t, s)
+
+		g = openGroup(t, open(t, dir))
+		want := pinetree.LSN(1)
+		if stop == len(runs) {
+			want = 5
+		}
+		if g.Position().Volumes[1].LSN != want || logEnd(t, g, 1) != want || logEnd(t, g, 2) != want {
+			t.Fatalf("after %d of %d transactions and a restart: position %v, logs end at %s and %s, want %s",
+				stop, len(runs), g.Position(), logEnd(t, g, 1), logEnd(t, g, 2), want)
+		}
+		if stop == len(runs) {
+			return
+		}
+		// Recovery applies the same entries again, perhaps in smaller writes.
+		for i := range pinetree.LSN(4) {
+			if err := g.Apply(bigWrite(t, pinetree.RaftIndex(2+i), 1+i, 2+i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if logEnd(t, g, 1) != 5 || logEnd(t, g, 2) != 5 {
+			t.Fatalf("after the replay the logs end at %s and %s, want 0/5", logEnd(t, g, 1), logEnd(t, g, 2))
+		}
+	}
+}
+
+func TestRemovalGoesOnAfterACrash(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	g := openGroup(t, s)
+	if err := g.Apply(bigWrite(t, 1, 0, 2)); err != nil {
+		t.Fatal(err)
+	}
+	note, err := s.removal(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.commit(note); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	s = open(t, dir)
+	if ids, err := s.Groups(); err != nil || len(ids) != 0 {
+		t.Fatalf("groups %v, %v, want none", ids, err)
+	}
+	for _, kind := range []byte{dataKey, removalKey, positionKey} {
+		if left, err := s.deletions([]byte{kind}); err != nil || len(left) != 0 {
+			t.Fatalf("%d keys %c are left, %v", len(left), kind, err)
+		}
+	}
+}
+
+func TestFilesThatAKillLeftEmptyDoNotKeepTheStoreShut(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := openGroup(t, s).Apply(bigWrite(t, 1, 0, 2)); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	for _, name := range []string{"00077.mem", "000077.vlog"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if end := logEnd(t, openGroup(t, open(t, dir)), 1); end != 2 {
+		t.Fatalf("the log ends at %s, want 0/2", end)
+	}
+}
+
+func TestADirectoryIsOpenOnce(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if second, err := Open(Options{Dir: dir}); err == nil {
+		_ = second.Close()
+		t.Fatal("the directory was opened twice")
+	}
+	if err := openGroup(t, s).Apply(bigWrite(t, 1, 0, 1)); err != nil {
+		t.Fatalf("the attempt broke the first store: %v", err)
+	}
+}
+
+func TestAnotherFormatIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	entries, err := appendValue(nil, []byte{formatKey}, []byte{formatVersion + 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.commit(entries); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	if s, err := Open(Options{Dir: dir}); !errors.Is(err, pinetree.ErrCorrupt) {
+		t.Fatalf("opened %v, %v, want ErrCorrupt", s, err)
+	}
+}
+
+func TestAfterAnErrorNothingIsWritten(t *testing.T) {
+	for name, spoil := range map[string]func(*Store){
+		"a commit fails":          func(s *Store) { _ = s.commit([]entry{{key: []byte("!badger!a key it keeps to itself")}}) },
+		"badger reports an error": func(s *Store) { (*badgerLog)(s).Errorf("disk says no") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, t.TempDir())
+			g := openGroup(t, s)
+			if err := g.Apply(bigWrite(t, 1, 0, 1)); err != nil {
+				t.Fatal(err)
+			}
+			spoil(s)
+			first := g.Apply(bigWrite(t, 2, 1, 2))
+			if first == nil {
+				t.Fatal("a write went through")
+			}
+			if again := g.Apply(bigWrite(t, 2, 1, 2)); again == nil || again.Error() != first.Error() {
+				t.Fatalf("the second write: %v, want the first one's error: %v", again, first)
+			}
+			if err := s.Create(2, pinetree.Position{}); err == nil {
+				t.Fatal("a group was created")
+			}
+			if g.Position().Index != 1 {
+				t.Fatalf("position %d, want 1", g.Position().Index)
+			}
+		})
+	}
+}
+
+func TestAfterCloseEverythingIsRefused(t *testing.T) {
+	s := open(t, t.TempDir())
+	g := openGroup(t, s)
+	if err := g.Apply(bigWrite(t, 1, 0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := g.Volume(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	_, page := r.Page(1, 0)
+	_, key := r.Get(nil, 0)
+	_, list := r.Range(engine.RangeSpec{})
+	_, open := s.Open(1)
+	_, groups := s.Groups()
+	for what, err := range map[string]error{
+		"page": page, "key": key, "range": list, "open": open, "groups": groups,
+		"log":   r.Log(0, func(pinetree.Batch) error { return nil }),
+		"apply": g.Apply(bigWrite(t, 2, 1, 2)), "create": s.Create(2, pinetree.Position{}), "remove": s.Remove(1),
+	} {
+		if !errors.Is(err, pinetree.ErrStopped) {
+			t.Errorf("%s after close: %v, want ErrStopped", what, err)
+		}
+	}
+}
