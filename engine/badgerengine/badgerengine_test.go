@@ -18,4 +18,4 @@ var backend = enginetest.Backend{Open: func(dir string) (engine.Store, error) {
 
 func TestConformance(t *testing.T) { enginetest.Run(t, backend) }
 
-func TestNothingFlushedIsLostToAKill(t *testing.T) { enginetest.RunKilled(t, backend, 10) }
+func TestNothingFlushedIsLostToAKill(t *testing.T) { enginetest.RunKilled(t, backend, 6) }

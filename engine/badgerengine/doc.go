@@ -11,7 +11,7 @@
 //	g group                              chunk          position of a group
 //	x group                                             the group is being removed
 //	d group volume l LSN                 chunk          a log batch, as it was shipped
-//	d group volume p page ^LSN           chunk          a version of a page
+//	d group volume p page ^LSN           chunk          changes of a page
 //	d group volume k key 00 01 ^LSN      chunk          a version of a key; 00 in the key is 00 FF
 //
 // The version is in the key, and badger's own versions only number its
@@ -31,15 +31,19 @@
 // damaged must be seen and not be missing.
 //
 //	log      the batch
-//	page     1 and the image, or 2 and per patch uvarint(offset), uvarint(length), bytes
+//	page     changes, see encodePage
 //	key      1 and the value, or 2 for a deleted key
 //	position storepb.Position
 //
-// A version holds all that one record does to a page or a key. About every
-// 64th version of a page that would be patches is written as the whole image
-// that they lead to, so a read replays a bounded number of patches. Which one
-// is a function of page and LSN alone, so that a write that is replayed after
-// a crash makes the same bytes.
+// A page's value holds all that one batch does to the page, each change with
+// its LSN, under the LSN of the first one: a page that is changed often costs
+// one key per batch and not one per record. Of a key there is one value per
+// record that changes it.
+//
+// About every 64th record's change of a page is kept as the whole image that
+// it leads to, so a read replays a bounded number of patches. Which one is a
+// function of page and LSN alone, and all of a value is one of its batch, so a
+// write that is replayed after a crash makes the same bytes.
 //
 // # What a crash does
 //

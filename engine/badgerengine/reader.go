@@ -2,7 +2,6 @@ package badgerengine
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/dgraph-io/badger/v4"
@@ -11,11 +10,8 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 )
 
-// The first byte of the versions of pages and of keys.
+// The first byte of a key's version.
 const (
-	imageVersion = 1
-	patchVersion = 2
-
 	presentVersion = 1
 	absentVersion  = 2
 )
@@ -66,64 +62,44 @@ func (r *reader) Page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, e
 	return read, err
 }
 
-// page reads a page as of an LSN; errNoValue when nothing ever changed it.
+// page reads a page as of an LSN; errNoValue when nothing ever changed it. A
+// value is found by its first change, so the newest one may go on above the
+// LSN; all changes of the others are below.
 func (r *reader) page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, error) {
-	read := engine.PageRead{At: at}
 	name := r.keys.page(page)
-	var chain [][]byte // patches, newest first
+	var chain [][]change // newest first
 	err := r.group.store.scan(name, func(it *badger.Iterator) error {
 		for it.Seek(version(bytes.Clone(name), at)); it.Valid(); {
-			lsn, err := versionLSN(name, it.Item().Key())
+			first, err := versionLSN(name, it.Item().Key())
 			if err != nil {
 				return err
-			}
-			if read.PageLSN == 0 {
-				read.PageLSN = lsn
 			}
 			value, err := readValue(it)
 			if err != nil {
 				return err
 			}
-			if len(value) > 0 && value[0] == imageVersion {
-				read.Page = value[1:]
+			changes, hasImage, err := decodePage(value, first, at)
+			if err != nil {
+				return fmt.Errorf("page %d of volume %d, changes from %s on: %w", page, r.id, first, err)
+			}
+			if chain = append(chain, changes); hasImage {
 				return nil
 			}
-			chain = append(chain, value)
 		}
 		return nil
 	})
+	read := engine.PageRead{At: at}
 	if err != nil {
-		return engine.PageRead{At: at}, err
+		return read, err
 	}
-	if read.PageLSN == 0 {
+	if len(chain) == 0 {
 		return read, errNoValue
 	}
 	for i := len(chain) - 1; i >= 0; i-- {
-		if read.Page, err = applyPatches(read.Page, chain[i]); err != nil {
-			return engine.PageRead{At: at}, &pinetree.CorruptError{
-				Where: fmt.Sprintf("page %d of volume %d at %s", page, r.id, at), What: err.Error(),
-			}
-		}
+		read.Page = replayPage(read.Page, chain[i])
 	}
+	read.PageLSN = chain[0][len(chain[0])-1].lsn
 	return read, nil
-}
-
-// applyPatches replays a version that is patches.
-func applyPatches(page, value []byte) ([]byte, error) {
-	if len(value) == 0 || value[0] != patchVersion {
-		return nil, fmt.Errorf("version %.1x is neither an image nor patches", value)
-	}
-	for value = value[1:]; len(value) > 0; {
-		offset, n := binary.Uvarint(value)
-		size, m := binary.Uvarint(value[max(n, 0):])
-		if n <= 0 || m <= 0 || size > uint64(len(value)-n-m) || offset > engine.MaxPageBytes {
-			return nil, fmt.Errorf("a patch does not decode")
-		}
-		value = value[n+m:]
-		page = engine.Op{Kind: engine.PagePatch, Offset: int(offset), Data: value[:size]}.Patch(page)
-		value = value[size:]
-	}
-	return page, nil
 }
 
 // Get implements engine.Reader.

@@ -1,15 +1,13 @@
 package badgerengine
 
 import (
-	"encoding/binary"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 )
 
 // replay turns the batches of a write into badger's entries: each batch as it
-// is, and in redo volumes the versions of pages and keys that its records
-// make. It writes nothing.
+// is, and in redo volumes what its records make of pages and keys. It writes
+// nothing.
 func replay(g *group, old pinetree.Position, w engine.Write) ([]entry, error) {
 	var entries []entry
 	volumes := map[pinetree.VolumeID]*replayer{}
@@ -24,7 +22,10 @@ func replay(g *group, old pinetree.Position, w engine.Write) ([]entry, error) {
 		}
 		r := volumes[b.Volume]
 		if r == nil {
-			r = newReplayer(&reader{group: g, id: b.Volume, keys: keys}, old.Volumes[b.Volume].LSN)
+			r = &replayer{
+				reader: &reader{group: g, id: b.Volume, keys: keys}, from: old.Volumes[b.Volume].LSN,
+				pages: map[pinetree.PageNo]*pageHistory{}, keys: map[string]int{},
+			}
 			volumes[b.Volume] = r
 		}
 		if entries, err = r.batch(entries, b); err != nil {
@@ -34,190 +35,141 @@ func replay(g *group, old pinetree.Position, w engine.Write) ([]entry, error) {
 	return entries, nil
 }
 
-// replayer makes the versions of one redo volume during one write.
+// replayer replays the batches of one redo volume during one write.
 type replayer struct {
 	reader *reader
 	from   pinetree.LSN // what badger holds of the volume ends here
+	lsn    pinetree.LSN // of the record at hand
 
-	// pages are the page versions of this write, in order, and newest the
-	// index of each page's last one.
-	pages  []pageVersion
-	newest map[pinetree.PageNo]int
+	pages   map[pinetree.PageNo]*pageHistory
+	touched []*pageHistory // by the batch at hand, in order
 
-	// The changes of the record at hand, folded per page and per key.
-	lsn     pinetree.LSN
-	touched []engine.Op // the last put or delete of each key, in order of first touch
-	inPages map[pinetree.PageNo]int
-	inKeys  map[string]int
-	first   int // pages[first:] are of this record
+	puts []engine.Op    // the last put or delete of each key in the record at hand
+	keys map[string]int // where in puts a key is
 }
 
-// pageVersion is what one record does to a page: an image, or patches.
-type pageVersion struct {
-	page     pinetree.PageNo
-	lsn      pinetree.LSN
-	isImage  bool
-	image    []byte
-	patches  []engine.Op
-	previous int // index of the page's version before, or -1
+// pageHistory is what one write did to a page so far.
+type pageHistory struct {
+	page    pinetree.PageNo
+	changes []change
+	batch   int // changes[batch:] are of the batch at hand
+	record  int // changes[record:] are of the last record
 }
 
-func newReplayer(r *reader, from pinetree.LSN) *replayer {
-	return &replayer{
-		reader: r, from: from, newest: map[pinetree.PageNo]int{},
-		inPages: map[pinetree.PageNo]int{}, inKeys: map[string]int{},
-	}
-}
-
-// batch appends the entries of all versions that a batch makes.
+// batch appends what a batch makes: one value per page with all its changes,
+// and one per version of a key.
 func (r *replayer) batch(entries []entry, b pinetree.Batch) ([]entry, error) {
-	var err error
 	r.lsn = b.Prev
-	eachErr := engine.EachOp(b, func(lsn pinetree.LSN, op engine.Op) error {
+	err := engine.EachOp(b, func(lsn pinetree.LSN, op engine.Op) (err error) {
 		if lsn != r.lsn {
 			if entries, err = r.endRecord(entries); err != nil {
 				return err
 			}
 			r.lsn = lsn
 		}
-		r.fold(op)
+		if op.Kind == engine.PageImage || op.Kind == engine.PagePatch {
+			return r.onPage(op)
+		}
+		r.onKey(op)
 		return nil
 	})
-	if eachErr != nil {
-		return nil, eachErr
+	if err != nil {
+		return nil, err
 	}
-	return r.endRecord(entries)
-}
-
-// fold adds a change to those of its record.
-func (r *replayer) fold(op engine.Op) {
-	if op.Kind == engine.KeyPut || op.Kind == engine.KeyDelete {
-		if i, ok := r.inKeys[string(op.Key)]; ok {
-			r.touched[i] = op
-			return
-		}
-		r.inKeys[string(op.Key)] = len(r.touched)
-		r.touched = append(r.touched, op)
-		return
+	if entries, err = r.endRecord(entries); err != nil {
+		return nil, err
 	}
-	i, ok := r.inPages[op.Page]
-	if !ok {
-		i = len(r.pages)
-		previous := -1
-		if before, ok := r.newest[op.Page]; ok {
-			previous = before
-		}
-		r.pages = append(r.pages, pageVersion{page: op.Page, lsn: r.lsn, previous: previous})
-		r.inPages[op.Page], r.newest[op.Page] = i, i
-	}
-	v := &r.pages[i]
-	switch {
-	case op.Kind == engine.PageImage:
-		v.isImage, v.image, v.patches = true, op.Data, nil
-	default:
-		v.patches = append(v.patches, op)
-	}
-}
-
-// endRecord appends the entries of the record's versions.
-func (r *replayer) endRecord(entries []entry) ([]entry, error) {
-	var err error
-	for i := r.first; i < len(r.pages); i++ {
-		v := &r.pages[i]
-		if !v.isImage && isConsolidated(v.page, v.lsn) {
-			if err = r.consolidate(i); err != nil {
-				return nil, err
-			}
-		}
-		v.settle()
-		stem := version(r.reader.keys.page(v.page), v.lsn)
-		if entries, err = appendValue(entries, stem, v.encode()...); err != nil {
+	for _, h := range r.touched {
+		if err := r.consolidate(h); err != nil {
 			return nil, err
 		}
-	}
-	for _, op := range r.touched {
-		kind, stem := []byte{presentVersion}, version(r.reader.keys.key(op.Key), r.lsn)
-		if op.Kind == engine.KeyDelete {
-			kind = []byte{absentVersion}
-		}
-		if entries, err = appendValue(entries, stem, kind, op.Data); err != nil {
+		changes := h.changes[h.batch:]
+		stem := version(r.reader.keys.page(h.page), changes[0].lsn)
+		if entries, err = appendValue(entries, stem, encodePage(changes)...); err != nil {
 			return nil, err
 		}
+		h.batch = len(h.changes)
 	}
-	r.first, r.touched = len(r.pages), r.touched[:0]
-	clear(r.inPages)
-	clear(r.inKeys)
+	r.touched = r.touched[:0]
 	return entries, nil
 }
 
-// consolidate turns patches into the image that they lead to, from what this
-// write did to the page before and from what badger holds.
-func (r *replayer) consolidate(i int) error {
-	chain := []int{}
-	at := i
-	for ; at >= 0 && !r.pages[at].isImage; at = r.pages[at].previous {
-		chain = append(chain, at)
+// onPage adds a change to its page's history.
+func (r *replayer) onPage(op engine.Op) error {
+	h := r.pages[op.Page]
+	if h == nil {
+		h = &pageHistory{page: op.Page}
+		r.pages[op.Page] = h
+	}
+	if h.batch == len(h.changes) {
+		r.touched = append(r.touched, h)
+	}
+	if last := len(h.changes) - 1; last < 0 || h.changes[last].lsn != r.lsn {
+		if err := r.consolidate(h); err != nil {
+			return err
+		}
+		h.record = len(h.changes)
+	}
+	if op.Kind == engine.PageImage {
+		h.changes = h.changes[:h.record] // what the record did before is gone
+	}
+	h.changes = append(h.changes, change{lsn: r.lsn, op: op})
+	return nil
+}
+
+// consolidate turns the last record's patches into the image that they lead
+// to, if the record is one of those chosen for it.
+func (r *replayer) consolidate(h *pageHistory) error {
+	patches := h.changes[h.record:]
+	if len(patches) == 0 || patches[0].op.Kind == engine.PageImage || !isConsolidated(h.page, patches[0].lsn) {
+		return nil
+	}
+	first := h.record - 1
+	for first >= 0 && h.changes[first].op.Kind != engine.PageImage {
+		first--
 	}
 	var image []byte
-	if at >= 0 {
-		image = append(image, r.pages[at].image...)
-	} else {
-		read, err := r.reader.page(r.pages[i].page, r.from)
+	if first < 0 {
+		read, err := r.reader.page(h.page, r.from)
 		if err != nil && err != errNoValue {
 			return err
 		}
 		image = read.Page
 	}
-	for k := len(chain) - 1; k >= 0; k-- {
-		for _, op := range r.pages[chain[k]].patches {
-			image = op.Patch(image)
-		}
-	}
-	v := &r.pages[i]
-	v.isImage, v.image, v.patches = true, image, nil
+	image = replayPage(image, h.changes[max(first, 0):])
+	whole := change{lsn: patches[0].lsn, op: engine.Op{Kind: engine.PageImage, Page: h.page, Data: image}}
+	h.changes = append(h.changes[:h.record], whole)
 	return nil
 }
 
-// settle merges patches that follow an image in the same record into it.
-func (v *pageVersion) settle() {
-	if v.isImage && len(v.patches) > 0 {
-		image := append([]byte(nil), v.image...) // the payload's memory stays as it is
-		for _, op := range v.patches {
-			image = op.Patch(image)
-		}
-		v.image, v.patches = image, nil
+// onKey notes a put or a delete; the last one of a record counts.
+func (r *replayer) onKey(op engine.Op) {
+	i, ok := r.keys[string(op.Key)]
+	if !ok {
+		i = len(r.puts)
+		r.puts = append(r.puts, op)
+		r.keys[string(op.Key)] = i
 	}
+	r.puts[i] = op
 }
 
-// encode makes the stored form, as parts to be joined. See doc.go.
-func (v *pageVersion) encode() [][]byte {
-	if v.isImage {
-		return [][]byte{{imageVersion}, v.image}
+// endRecord appends the versions of keys that the record at hand makes.
+func (r *replayer) endRecord(entries []entry) ([]entry, error) {
+	if len(r.puts) == 0 {
+		return entries, nil
 	}
-	parts := make([][]byte, 0, 2*len(v.patches))
-	for i, op := range v.patches {
-		var head []byte
-		if i == 0 {
-			head = append(head, patchVersion)
+	for _, op := range r.puts {
+		kind := byte(presentVersion)
+		if op.Kind == engine.KeyDelete {
+			kind = absentVersion
 		}
-		head = binary.AppendUvarint(head, uint64(op.Offset))
-		head = binary.AppendUvarint(head, uint64(len(op.Data)))
-		parts = append(parts, head, op.Data)
+		var err error
+		stem := version(r.reader.keys.key(op.Key), r.lsn)
+		if entries, err = appendValue(entries, stem, []byte{kind}, op.Data); err != nil {
+			return nil, err
+		}
 	}
-	return parts
-}
-
-// consolidateEvery is the mean number of versions of a page from one image to
-// the next.
-const consolidateEvery = 64
-
-// isConsolidated chooses the versions that are written as images. It depends
-// on nothing but page and LSN: it needs no look at the page's history, which
-// would be a read per patch, and says the same on every replay and replica.
-func isConsolidated(page pinetree.PageNo, lsn pinetree.LSN) bool {
-	// The finalizer of SplitMix64, which spreads neighbouring inputs evenly.
-	h := uint64(lsn) ^ uint64(page)*0x9E3779B97F4A7C15
-	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
-	h = (h ^ h>>27) * 0x94D049BB133111EB
-	return (h^h>>31)%consolidateEvery == 0
+	r.puts = r.puts[:0]
+	clear(r.keys)
+	return entries, nil
 }

@@ -1,0 +1,106 @@
+package badgerengine
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
+)
+
+// change is one op on a page and the LSN of its record.
+type change struct {
+	lsn pinetree.LSN
+	op  engine.Op // PageImage or PagePatch
+}
+
+// encodePage makes the stored form of the changes that one batch makes to one
+// page, in order, as parts to be joined: per change
+//
+//	uvarint(LSN − LSN of the change before; the first one's is in the key)
+//	1, uvarint(length), image; or 2, uvarint(offset), uvarint(length), bytes
+func encodePage(changes []change) [][]byte {
+	parts := make([][]byte, 0, 2*len(changes))
+	lsn := changes[0].lsn
+	for _, c := range changes {
+		head := make([]byte, 0, 3*binary.MaxVarintLen32+1)
+		head = binary.AppendUvarint(head, uint64(c.lsn-lsn))
+		head = append(head, byte(c.op.Kind))
+		if c.op.Kind == engine.PagePatch {
+			head = binary.AppendUvarint(head, uint64(c.op.Offset))
+		}
+		head = binary.AppendUvarint(head, uint64(len(c.op.Data)))
+		parts = append(parts, head, c.op.Data)
+		lsn = c.lsn
+	}
+	return parts
+}
+
+// decodePage reads the changes of a value up to an LSN, from the last image
+// among them on, if there is one. They share the value's memory.
+func decodePage(value []byte, first, at pinetree.LSN) (changes []change, hasImage bool, err error) {
+	lsn := first
+	for len(value) > 0 {
+		step, n := binary.Uvarint(value)
+		if n <= 0 || n >= len(value) {
+			return nil, false, errPageValue
+		}
+		c := change{lsn: lsn + pinetree.LSN(step), op: engine.Op{Kind: engine.OpKind(value[n])}}
+		value = value[n+1:]
+		switch c.op.Kind {
+		case engine.PageImage:
+		case engine.PagePatch:
+			offset, n := binary.Uvarint(value)
+			if n <= 0 || offset > engine.MaxPageBytes {
+				return nil, false, errPageValue
+			}
+			c.op.Offset, value = int(offset), value[n:]
+		default:
+			return nil, false, errPageValue
+		}
+		size, n := binary.Uvarint(value)
+		if n <= 0 || size > uint64(len(value)-n) {
+			return nil, false, errPageValue
+		}
+		c.op.Data, value = value[n:n+int(size)], value[n+int(size):]
+		if c.lsn > at {
+			return changes, hasImage, nil
+		}
+		if lsn = c.lsn; c.op.Kind == engine.PageImage {
+			changes, hasImage = changes[:0], true
+		}
+		changes = append(changes, c)
+	}
+	return changes, hasImage, nil
+}
+
+var errPageValue = fmt.Errorf("%w: the changes of a page do not decode", pinetree.ErrCorrupt)
+
+// replayPage is the page after changes. It may reuse the page's memory, but
+// never an op's.
+func replayPage(page []byte, changes []change) []byte {
+	for _, c := range changes {
+		if c.op.Kind == engine.PageImage {
+			page = append(page[:0], c.op.Data...)
+		} else {
+			page = c.op.Patch(page)
+		}
+	}
+	return page
+}
+
+// consolidateEvery is the mean number of records of a page from one image to
+// the next.
+const consolidateEvery = 64
+
+// isConsolidated chooses the records whose change of a page is kept as the
+// whole image that it leads to. It depends on nothing but page and LSN: it
+// needs no look at the page's history, which would be a read per patch, and
+// says the same on every replay and replica.
+func isConsolidated(page pinetree.PageNo, lsn pinetree.LSN) bool {
+	// The finalizer of SplitMix64, which spreads neighbouring inputs evenly.
+	h := uint64(lsn) ^ uint64(page)*0x9E3779B97F4A7C15
+	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
+	h = (h ^ h>>27) * 0x94D049BB133111EB
+	return (h^h>>31)%consolidateEvery == 0
+}
