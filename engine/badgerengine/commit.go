@@ -71,6 +71,9 @@ func (s *Store) commitNext() {
 
 	err := s.failed.get()
 	if err == nil {
+		err = s.checkSpace() // which may pass again later
+	}
+	if err == nil {
 		if err = s.transact(batch); err != nil {
 			s.fail(err)
 			err = s.failed.get()

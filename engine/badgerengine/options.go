@@ -26,6 +26,9 @@ type Options struct {
 	// of them and their indexes are the most memory that writes take. A
 	// transaction takes 15 % of one. At least 8 MiB.
 	MemTableBytes int64
+	// MinFreeBytes is the free space below which writes are refused with
+	// pinetree.ErrDiskFull; 6 memtables when zero. See checkSpace.
+	MinFreeBytes int64
 }
 
 const (
@@ -78,10 +81,13 @@ func Open(o Options) (*Store, error) {
 	if o.MemTableBytes < minMemTableBytes {
 		return nil, fmt.Errorf("badger engine in %s: MemTableBytes is %d, at least %d are needed", o.Dir, o.MemTableBytes, minMemTableBytes)
 	}
+	if o.MinFreeBytes == 0 {
+		o.MinFreeBytes = reserveMemTables * o.MemTableBytes
+	}
 	if err := dropEmptyFiles(o.Dir); err != nil {
 		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
 	}
-	s := &Store{dir: o.Dir, groups: map[pinetree.GroupID]*group{}, log: o.Logger.With("engine", o.Dir)}
+	s := &Store{dir: o.Dir, groups: map[pinetree.GroupID]*group{}, minFreeBytes: o.MinFreeBytes, log: o.Logger.With("engine", o.Dir)}
 	db, err := badger.OpenManaged(o.badgerOptions((*badgerLog)(s)))
 	if err != nil {
 		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)

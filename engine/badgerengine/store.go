@@ -19,9 +19,10 @@ const formatVersion = 1
 // Store is an engine.Store in one badger database. Everything may be called
 // by any goroutine.
 type Store struct {
-	db  *badger.DB
-	dir string
-	log *slog.Logger
+	db           *badger.DB
+	dir          string
+	log          *slog.Logger
+	minFreeBytes int64
 
 	// open is held for reading by whoever uses db, and for writing by Close:
 	// badger unmaps its files, and a read of an unmapped file kills the

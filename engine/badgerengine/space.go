@@ -1,0 +1,29 @@
+package badgerengine
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pinetree-db/pinetree"
+)
+
+// reserveMemTables is how much space a commit leaves free, in memtables: what
+// badger may still write by itself, which is the memtables that wait to be
+// flushed and the tables that compactions of the first levels make of them.
+const reserveMemTables = 6
+
+// checkSpace refuses a commit that would come too close to a full disk. Badger
+// writes through mappings of files with holes: where there is no space for a
+// page, the kernel ends the whole process with SIGBUS. A node has its own
+// marks, far above this one.
+func (s *Store) checkSpace() error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.dir, &fs); err != nil {
+		return fmt.Errorf("free space of %s: %w", s.dir, err)
+	}
+	if free := int64(fs.Bavail) * int64(fs.Bsize); free < s.minFreeBytes {
+		return fmt.Errorf("%w: %d bytes are free in %s, badger needs %d to go on; free some and start again", pinetree.ErrDiskFull, free, s.dir, s.minFreeBytes)
+	}
+	return nil
+}
