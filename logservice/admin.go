@@ -1,0 +1,100 @@
+package logservice
+
+import (
+	"context"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/host"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// adminService carries out the manager's orders.
+type adminService struct {
+	wirepb.UnimplementedNodeServer
+	node *Node
+}
+
+// CreateReplica implements wirepb.NodeServer.
+func (s *adminService) CreateReplica(ctx context.Context, q *wirepb.CreateReplicaRequest) (*wirepb.CreateReplicaResponse, error) {
+	voters := make([]pinetree.NodeID, len(q.Voters))
+	for i, id := range q.Voters {
+		voters[i] = pinetree.NodeID(id)
+	}
+	return &wirepb.CreateReplicaResponse{}, s.node.host.Create(ctx, pinetree.GroupID(q.Group), voters)
+}
+
+// CreateVolume implements wirepb.NodeServer.
+func (s *adminService) CreateVolume(ctx context.Context, q *wirepb.NodeCreateVolumeRequest) (*wirepb.NodeCreateVolumeResponse, error) {
+	g, err := s.node.host.Group(pinetree.GroupID(q.Group))
+	if err != nil {
+		return nil, err
+	}
+	if q.Format > uint32(pinetree.FormatRedo) {
+		return nil, badRequest("volume format %d; formats are opaque (1) and redo (2)", q.Format)
+	}
+	return &wirepb.NodeCreateVolumeResponse{}, g.CreateVolume(ctx, pinetree.VolumeID(q.Volume), pinetree.Format(q.Format))
+}
+
+// Appoint implements wirepb.NodeServer.
+func (s *adminService) Appoint(ctx context.Context, q *wirepb.AppointRequest) (*wirepb.AppointResponse, error) {
+	g, err := s.node.host.Group(pinetree.GroupID(q.Group))
+	if err != nil {
+		return nil, err
+	}
+	if err := g.Appoint(ctx, group.Appointment{ID: pinetree.AppointmentID(q.Appointment), Wait: q.Wait}); err != nil {
+		return nil, err
+	}
+	status, err := g.Status(ctx)
+	return &wirepb.AppointResponse{Status: replicaStatus(status)}, err
+}
+
+// Transfer implements wirepb.NodeServer.
+func (s *adminService) Transfer(ctx context.Context, q *wirepb.TransferRequest) (*wirepb.TransferResponse, error) {
+	g, err := s.node.host.Group(pinetree.GroupID(q.Group))
+	if err != nil {
+		return nil, err
+	}
+	result, err := g.Transfer(ctx, group.TransferOrder{
+		Appointment: pinetree.AppointmentID(q.Appointment), To: pinetree.NodeID(q.To),
+		MaxPause: time.Duration(q.MaxPauseMs) * time.Millisecond,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &wirepb.TransferResponse{
+		Released: result.Released, Transferred: result.Transferred,
+		PauseUs: uint32(result.Pause.Microseconds()), Reason: result.Reason,
+	}, nil
+}
+
+// Release implements wirepb.NodeServer.
+func (s *adminService) Release(ctx context.Context, q *wirepb.ReleaseRequest) (*wirepb.ReleaseResponse, error) {
+	g, err := s.node.host.Group(pinetree.GroupID(q.Group))
+	if err != nil {
+		return nil, err
+	}
+	return &wirepb.ReleaseResponse{}, g.Release(ctx, pinetree.AppointmentID(q.Appointment))
+}
+
+// Status implements wirepb.NodeServer.
+func (s *adminService) Status(ctx context.Context, q *wirepb.StatusRequest) (*wirepb.StatusResponse, error) {
+	groups := s.node.host.Groups()
+	if q.Group != 0 {
+		g, err := s.node.host.Group(pinetree.GroupID(q.Group))
+		if err != nil {
+			return nil, err
+		}
+		groups = []*host.Group{g}
+	}
+	answer := &wirepb.StatusResponse{Node: uint64(s.node.identity.Node), Instance: s.node.identity.Instance}
+	for _, g := range groups {
+		status, err := g.Status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		answer.Replicas = append(answer.Replicas, replicaStatus(status))
+	}
+	return answer, nil
+}

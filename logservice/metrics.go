@@ -1,0 +1,92 @@
+package logservice
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/raftlog"
+)
+
+// metrics is what a node counts. All of it may be called by any goroutine.
+type metrics struct {
+	batches, records, bytes prometheus.Counter
+	reads                   *prometheus.CounterVec
+	grants                  prometheus.Counter
+	fsync                   prometheus.Histogram
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "pinetree", Name: name, Help: help})
+	}
+	return &metrics{
+		batches: counter("received_batches_total", "Batches received from writers, repeated ones included."),
+		records: counter("received_records_total", "Records in the batches received from writers."),
+		bytes:   counter("received_bytes_total", "Encoded bytes of the batches received from writers."),
+		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "pinetree", Name: "reads_total", Help: "Reads answered, by the level at which they were answered.",
+		}, []string{"level"}),
+		grants: counter("grants_total", "Lease grants received from the cluster manager."),
+		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "pinetree", Name: "raftlog_fsync_seconds", Help: "Time of each synced write to the raft log, probes included.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+		}),
+	}
+}
+
+// register adds the metrics, and gauges of the node's replicas, to a registry.
+func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "pinetree", Name: name, Help: help}, value)
+	}
+	for _, c := range []prometheus.Collector{
+		m.batches, m.records, m.bytes, m.reads, m.grants, m.fsync,
+		gauge("replicas", "Replicas on this node.", func() float64 { return float64(len(n.host.Groups())) }),
+		gauge("raftlog_fsync_age_seconds", "Time since the last fsync of the raft log completed.", func() float64 { return n.host.Disk().FsyncAge.Seconds() }),
+		gauge("raftlog_fsync_pending_seconds", "For how long the write under way runs; zero when there is none.", func() float64 { return n.host.Disk().Pending.Seconds() }),
+	} {
+		if err := registry.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// received counts a batch of a writer.
+func (m *metrics) received(b pinetree.Batch) {
+	m.batches.Inc()
+	m.records.Add(float64(b.Count))
+	m.bytes.Add(float64(b.Size()))
+}
+
+// read counts an answered read.
+func (m *metrics) read(level pinetree.ReadLevel) { m.reads.WithLabelValues(level.String()).Inc() }
+
+// timedLog measures the synced writes of a raft log store.
+type timedLog struct {
+	raftlog.Store
+	fsync prometheus.Observer
+}
+
+// Save implements raftlog.Store.
+func (l timedLog) Save(updates []raftlog.Update) error {
+	began := time.Now()
+	err := l.Store.Save(updates)
+	for _, u := range updates {
+		if u.MustSync {
+			l.fsync.Observe(time.Since(began).Seconds())
+			break
+		}
+	}
+	return err
+}
+
+// Probe implements raftlog.Store.
+func (l timedLog) Probe() error {
+	began := time.Now()
+	err := l.Store.Probe()
+	l.fsync.Observe(time.Since(began).Seconds())
+	return err
+}
