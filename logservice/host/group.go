@@ -36,7 +36,14 @@ type Group struct {
 // ID is the group's.
 func (g *Group) ID() pinetree.GroupID { return g.id }
 
-func (g *Group) publish(v group.View) { g.view.Store(&v) }
+// publish shows readers the newest view. A replica that stopped is told to
+// those who wait for it to replay more, too.
+func (g *Group) publish(v group.View) {
+	g.view.Store(&v)
+	if v.Stopped != nil {
+		g.progress.stop()
+	}
+}
 
 // post tells the replica of something that is refused when too much waits.
 func (g *Group) post(u urgency, do func(*group.Replica)) error {
