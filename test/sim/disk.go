@@ -1,0 +1,177 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/raftlog"
+	"github.com/pinetree-db/pinetree/raftlog/memlog"
+)
+
+// disk is a node's raft log and the one who writes it: all saves that wait
+// share one fsync, which takes its time, goes on while the process pauses, and
+// of which a power cut leaves any prefix.
+type disk struct {
+	node *node
+	log  *memlog.Store
+	// synced holds all that surely survives, and is never compacted: what the
+	// checkers go by.
+	synced   *memlog.Store
+	unsynced []*raftlog.Update // in the order of log's unsynced operations; nil for a compaction
+	jobs     []job
+	busy     bool
+	since    time.Duration // since when the fsync under way runs
+	lastSync time.Duration
+	slow     between // latency of an fsync
+}
+
+// job is a save of a replica, or a compaction.
+type job struct {
+	member  *member
+	save    group.Save
+	compact pinetree.RaftIndex
+}
+
+func newDisk(n *node) *disk {
+	return &disk{node: n, log: memlog.New(), synced: memlog.New(), slow: n.w.plan.fsync}
+}
+
+// create makes a group's log, durably.
+func (d *disk) create(u raftlog.Update) {
+	d.check(d.log.Save([]raftlog.Update{u}))
+	d.check(d.synced.Save([]raftlog.Update{u}))
+}
+
+func (d *disk) check(err error) {
+	if err != nil {
+		d.node.w.fail("%s: raft log: %w", d.node.name, err)
+	}
+}
+
+func (d *disk) put(j job) {
+	d.jobs = append(d.jobs, j)
+	if d.busy {
+		return
+	}
+	d.busy = true
+	// The writer wakes up a little later and takes all that has come.
+	d.node.after(d.node.w.span(between{0, 50 * time.Microsecond}), d.write)
+}
+
+// write saves everything that waits and, if anything asks for it, syncs.
+func (d *disk) write() {
+	w, jobs := d.node.w, d.jobs
+	d.jobs = nil
+	if len(jobs) == 0 {
+		d.busy = false
+		return
+	}
+	sync := false
+	for _, j := range jobs {
+		if j.compact > 0 {
+			d.compact(j)
+			continue
+		}
+		u := j.save.Update
+		sync = sync || u.MustSync
+		u.MustSync = false
+		d.check(d.log.Save([]raftlog.Update{u}))
+		d.unsynced = append(d.unsynced, &u)
+	}
+	if w.cfg.Mutant == SavedBeforeSync {
+		d.tell(jobs)
+	}
+	if !sync {
+		d.finish(jobs)
+		return
+	}
+	if len(jobs) > 1 {
+		w.mark(GroupCommit)
+	}
+	d.since = w.now
+	life := d.node.life
+	w.after(w.span(d.slow), func() {
+		if !d.node.up || d.node.life != life {
+			return
+		}
+		d.sync(jobs[0].member.group)
+		d.node.after(0, func() { d.finish(jobs) })
+	})
+}
+
+// sync makes all that was written durable.
+func (d *disk) sync(any pinetree.GroupID) {
+	if d.node.w.cfg.Mutant != NoSync {
+		d.check(d.log.Save([]raftlog.Update{{Group: any, MustSync: true}}))
+	}
+	d.keep(len(d.unsynced))
+	d.unsynced = nil
+	d.since, d.lastSync = 0, d.node.w.now
+}
+
+// keep notes that the first unsynced writes are durable.
+func (d *disk) keep(n int) {
+	for _, u := range d.unsynced[:n] {
+		if u != nil {
+			durable := *u
+			durable.MustSync = true
+			d.check(d.synced.Save([]raftlog.Update{durable}))
+		}
+	}
+}
+
+func (d *disk) compact(j job) {
+	before := d.log.Unsynced()
+	d.check(d.log.Compact(j.member.group, j.compact))
+	if d.log.Unsynced() > before {
+		d.unsynced = append(d.unsynced, nil)
+		d.node.w.mark(Compaction)
+	}
+}
+
+// finish tells the replicas and goes on with what has come meanwhile.
+func (d *disk) finish(jobs []job) {
+	if d.node.w.cfg.Mutant != SavedBeforeSync {
+		d.tell(jobs)
+	}
+	d.write()
+}
+
+func (d *disk) tell(jobs []job) {
+	for _, j := range jobs {
+		if j.compact == 0 && j.save.Awaited() {
+			save := j.save
+			j.member.post(func(r *group.Replica) { r.Saved(save) })
+		}
+	}
+}
+
+// crash ends what is under way and forgets what was not synced, or a part of
+// it.
+func (d *disk) crash(keep int) {
+	if d.log.Unsynced() > keep {
+		d.node.w.mark(LostWrite)
+	}
+	if d.node.w.cfg.Mutant == NoSync {
+		keep = 0
+	} else {
+		d.keep(keep)
+	}
+	d.log.CrashKeeping(keep)
+	d.unsynced, d.jobs, d.busy, d.since = nil, nil, false, 0
+}
+
+// holds tells whether an entry surely survives here.
+func (d *disk) holds(id pinetree.GroupID, at raftlog.Point) bool {
+	term, err := d.synced.View(id).Term(uint64(at.Index))
+	return err == nil && pinetree.RaftTerm(term) == at.Term
+}
+
+// pending is for how long the fsync under way has run.
+func (d *disk) pending() time.Duration {
+	if d.since == 0 {
+		return 0
+	}
+	return d.node.w.now - d.since
+}

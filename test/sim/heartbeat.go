@@ -1,0 +1,129 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/group"
+)
+
+// heartbeatMessage is what a node says of itself, to every manager.
+type heartbeatMessage struct {
+	asked    lease.Instant // by the node's clock, before it was sent
+	life     int
+	statuses []replicaStatus
+	fsync    time.Duration
+}
+
+func (n *node) heartbeat() {
+	h := heartbeatMessage{asked: n.local(), life: n.life, fsync: n.disk.pending()}
+	for _, m := range n.members {
+		s, err := m.replica.Status()
+		if err != nil {
+			n.w.fail("%s: status: %w", n.name, err)
+			return
+		}
+		h.statuses = append(h.statuses, s)
+	}
+	for _, m := range n.w.managers {
+		n.w.net.send(delivery{lane: lane{from: n.address, to: m.address}, mayRepeat: true}, func() {
+			m.after(0, func() { m.onHeartbeat(n, h) })
+		})
+	}
+}
+
+// granted takes the grants that answer a heartbeat.
+func (n *node) granted(h heartbeatMessage, grants []lease.Grant) {
+	if n.life != h.life {
+		return // the stream ended with the process
+	}
+	for _, g := range grants {
+		n.member(g.Group).use(g, h.asked)
+	}
+}
+
+func (m *member) use(g lease.Grant, asked lease.Instant) {
+	w := m.node.w
+	if w.cfg.Mutant == CountFromReceipt {
+		asked = m.node.local()
+	}
+	was, held := m.replica.Role(), m.view.Lease
+	late := held != 0 && asked.Add(g.Duration) < held
+	m.post(func(r *group.Replica) {
+		if r.Grant(g, asked) {
+			if late {
+				w.mark(LateGrant)
+			}
+			return
+		}
+		w.mark(GrantUnused)
+		if was.Released >= g.Appointment {
+			w.mark(GrantAfterRelease)
+		}
+	})
+}
+
+// createVolumes asks nodes to make the volumes that are not there yet.
+func (w *World) createVolumes() {
+	for _, v := range w.volumes {
+		if v.created {
+			continue
+		}
+		n := pick(w, w.nodes)
+		w.net.call(firstClient, &n.peer, func(answer func(func())) {
+			n.member(v.group).post(func(r *group.Replica) {
+				r.CreateVolume(v.id, v.format, func(err error) {
+					answer(func() {
+						if err == nil && !v.created {
+							v.created = true
+							w.newWriter(v)
+						}
+					})
+				})
+			})
+		})
+	}
+}
+
+// reader asks for volumes at random, at every level, and on any node.
+type reader struct {
+	w       *World
+	address address
+}
+
+func (r *reader) ask() {
+	w := r.w
+	v := pick(w, w.volumes)
+	if !v.created {
+		return
+	}
+	q := &read{volume: v, level: pick(w, []pinetree.ReadLevel{
+		pinetree.ReadDefault, pinetree.ReadDefault, pinetree.ReadConsistent, pinetree.ReadStale,
+	})}
+	q.floor, q.whole = w.hist.Floor(v.id), w.chance(0.02)
+	if q.level == pinetree.ReadStale && w.chance(0.3) {
+		q.minLSN = q.floor
+	}
+	n := pick(w, w.nodes)
+	if leader := w.leader(v.group); leader != nil && q.level == pinetree.ReadDefault && w.chance(0.8) {
+		n = leader
+	}
+	q.done = func(bool) {}
+	w.net.call(r.address, &n.peer, func(func(func())) { n.member(v.group).serve(q) })
+}
+
+// leader is a node that believes to lead a group: any of them when there are
+// several.
+func (w *World) leader(g pinetree.GroupID) *node {
+	var found []*node
+	for _, n := range w.nodes {
+		if n.up && n.member(g).role.Leads {
+			found = append(found, n)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return pick(w, found)
+}

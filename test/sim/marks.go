@@ -1,0 +1,87 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Mark names something interesting that happens in some runs. A suite in which
+// one never happened has not tested what it says.
+type Mark string
+
+// The marks.
+const (
+	Failover          Mark = "another node was appointed"
+	TransferDone      Mark = "transfer done"
+	TransferAborted   Mark = "transfer aborted"
+	TransferRefused   Mark = "transfer refused"
+	LeaderLost        Mark = "a ready leader lost the leadership"
+	Takeover          Mark = "a second writer took over"
+	Fenced            Mark = "a writer was fenced"
+	FenceInFlight     Mark = "fence while appends were in flight"
+	OfferWhileFencing Mark = "offer by an older writer swallowed while its fence was on the way"
+	Rejected          Mark = "an append was rejected for good"
+	ResolvedCommitted Mark = "a fenced writer learned that its append is committed"
+	SentAway          Mark = "a writer was sent to another leader"
+	Duplicate         Mark = "a batch came twice"
+	HeldHole          Mark = "a batch waited for a missing one"
+	QueueFull         Mark = "a queue was full"
+	LostWrite         Mark = "a crash lost an unsynced write"
+	LostReplay        Mark = "a crash took an engine back"
+	EngineAhead       Mark = "an engine was ahead of the stored commit index at start"
+	PowerCut          Mark = "all nodes lost power"
+	GroupCommit       Mark = "several saves shared a sync"
+	Compaction        Mark = "a raft log was compacted"
+	LeaseHeld         Mark = "a lease was held"
+	LeaseRead         Mark = "read under the lease"
+	FallbackNoLease   Mark = "default read without a lease"
+	FallbackAfterRead Mark = "lease lost between read and answer"
+	LeaderQuorumRead  Mark = "quorum read on a leader"
+	FollowerRead      Mark = "quorum read on a follower"
+	GrantWaits        Mark = "a leader waited for another one's lease to end"
+	GrantUnused       Mark = "a grant did not count"
+	GrantAfterRelease Mark = "a grant came after the release"
+	LateGrant         Mark = "an older grant came after a newer one"
+	QuorumStale       Mark = "no grant for lack of a quorum"
+	DiskStale         Mark = "no grant for a slow disk"
+	ClaimRefused      Mark = "a leader of another appointment or term claimed the lease"
+	ReleaseAsked      Mark = "a sick holder released its lease when asked"
+	ManagerFailover   Mark = "a manager took over"
+	LongPause         Mark = "a leader paused for longer than its lease"
+	LateTimeoutNow    Mark = "a replica was told to take over after the transfer was aborted"
+	OneWayCut         Mark = "a link worked in one direction only"
+)
+
+// AllMarks are those that a suite must have seen.
+var AllMarks = []Mark{
+	Failover, TransferDone, TransferAborted, TransferRefused, LeaderLost, Takeover, Fenced, FenceInFlight,
+	OfferWhileFencing, Rejected, ResolvedCommitted, SentAway, Duplicate, HeldHole, QueueFull,
+	LostWrite, LostReplay, EngineAhead, PowerCut, GroupCommit, Compaction, LeaseHeld, LeaseRead, FallbackNoLease,
+	FallbackAfterRead, LeaderQuorumRead, FollowerRead, GrantWaits, GrantUnused, GrantAfterRelease, LateGrant,
+	QuorumStale, DiskStale, ClaimRefused, ReleaseAsked, ManagerFailover, LongPause, LateTimeoutNow, OneWayCut,
+}
+
+// Marks counts them.
+type Marks map[Mark]int
+
+// Add adds the counts of another run.
+func (m Marks) Add(other Marks) {
+	for mark, n := range other {
+		m[mark] += n
+	}
+}
+
+// Missing lists what never happened.
+func (m Marks) Missing() []Mark {
+	return slices.DeleteFunc(slices.Clone(AllMarks), func(mark Mark) bool { return m[mark] > 0 })
+}
+
+// String lists the counts.
+func (m Marks) String() string {
+	var b strings.Builder
+	for _, mark := range AllMarks {
+		fmt.Fprintf(&b, "%9d  %s\n", m[mark], mark)
+	}
+	return b.String()
+}

@@ -1,0 +1,62 @@
+package sim
+
+import (
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+)
+
+// Mutant names a bug that a run has on purpose, outside of the code that is
+// checked. A checker that does not find it is worth nothing.
+type Mutant string
+
+// The mutants.
+const (
+	SavedBeforeSync    Mutant = "saved-before-sync"    // a replica hears that a write is durable when it is only written
+	NoSync             Mutant = "no-sync"              // nothing is ever durable
+	AckBeforeCommit    Mutant = "ack-before-commit"    // a writer hears of its batch when the leader takes it
+	ForgottenVote      Mutant = "forgotten-vote"       // a restart forgets whom the replica voted for
+	FlushNothing       Mutant = "flush-nothing"        // the raft log is compacted up to what the engine may lose
+	CompactForAll      Mutant = "compact-for-all"      // … and up to what a slow follower still needs
+	AppliedBeforeWrite Mutant = "applied-before-write" // readers hear of entries that the engine does not have yet
+	FenceIgnored       Mutant = "fence-ignored"        // one replica does not replay fences
+	NoLeaseCheck       Mutant = "no-lease-check"       // whoever believes to lead answers default reads
+	CachedLeaseCheck   Mutant = "cached-lease-check"   // the lease is checked at each turn, not at each read
+	NoApplyWait        Mutant = "no-apply-wait"        // reads do not wait for what they must reflect
+	LatePublish        Mutant = "late-publish"         // readers see the replica's state after writers were acknowledged
+	ReusedReadContext  Mutant = "reused-read-context"  // a restarted replica numbers its quorum reads as before
+	SelfActivation     Mutant = "self-activation"      // a new leader does not wait for the manager
+	CountFromReceipt   Mutant = "count-from-receipt"   // the lease is counted from when the grant came
+	NoLeaseWait        Mutant = "no-lease-wait"        // the manager activates a leader beside a live lease
+	ImpatientManager   Mutant = "impatient-manager"    // a new manager does not wait for what the one before granted
+	EternalManager     Mutant = "eternal-manager"      // a manager grants after its session is over
+	WildClocks         Mutant = "wild-clocks"          // clocks drift more than the rules allow for
+	BlindChoice        Mutant = "blind-choice"         // the manager appoints without looking at the logs
+)
+
+// Mutants are all of them.
+var Mutants = []Mutant{
+	SavedBeforeSync, NoSync, AckBeforeCommit, ForgottenVote, FlushNothing, CompactForAll, AppliedBeforeWrite,
+	FenceIgnored, NoLeaseCheck, CachedLeaseCheck, NoApplyWait, LatePublish, ReusedReadContext, SelfActivation,
+	CountFromReceipt, NoLeaseWait, ImpatientManager, EternalManager, WildClocks, BlindChoice,
+}
+
+// mutate takes the fences out of what a replica is to replay.
+func (m *member) mutate(c group.Commit) group.Commit {
+	if m.node.w.cfg.Mutant != FenceIgnored || m.node.id != 1 {
+		return c
+	}
+	entries := make([]*raftpb.Entry, len(c.Entries))
+	for i, e := range c.Entries {
+		entries[i] = e
+		command, err := storepb.DecodeCommand(e.GetData())
+		if err == nil && command.Control.GetFence() != nil {
+			entries[i] = proto.CloneOf(e)
+			entries[i].Data = nil
+		}
+	}
+	c.Entries = entries
+	return c
+}

@@ -1,0 +1,202 @@
+package sim
+
+import (
+	"time"
+)
+
+// trouble makes faults, one after the other, until they are over.
+func (w *World) trouble() {
+	w.after(w.span(w.plan.between), func() {
+		if w.calm {
+			return
+		}
+		faults := []func(){
+			w.crashOne, w.crashOne, w.crashLeader, w.crashAll, w.pauseOne, w.pauseLeader, w.pauseLeader,
+			w.isolate, w.isolateLeader, w.oneWay, w.split, w.fromManagers, w.badNetwork, w.slowDisk,
+			w.managerFault, w.managerFault, w.takeOver, w.takeOver, w.clientFault,
+		}
+		pick(w, faults)()
+		w.trouble()
+	})
+}
+
+// endTrouble lets the last faults run out.
+func (w *World) endTrouble() {
+	w.calm = true
+	w.net.loss, w.net.twin, w.net.slow = 0, 0, 0
+	w.note("world", "faults are over")
+}
+
+// a fault's length: mostly short, at times longer than any lease.
+func (w *World) faultTime() time.Duration {
+	if w.chance(0.3) {
+		return w.span(between{time.Second, 4 * time.Second})
+	}
+	return w.span(between{10 * time.Millisecond, 1200 * time.Millisecond})
+}
+
+func (w *World) anyLeader() *node {
+	if n := w.leader(groupNumber(w.rng.IntN(w.plan.groups))); n != nil {
+		return n
+	}
+	return pick(w, w.nodes)
+}
+
+func (w *World) crash(n *node) {
+	n.crash(w.chance(0.7))
+	n.restartIn(w.span(between{50 * time.Millisecond, 2500 * time.Millisecond}))
+}
+
+func (w *World) crashOne()    { w.crash(pick(w, w.nodes)) }
+func (w *World) crashLeader() { w.crash(w.anyLeader()) }
+
+// crashAll is a power cut of everything, which is repaired at about one time.
+func (w *World) crashAll() {
+	if !w.chance(0.5) {
+		return
+	}
+	w.mark(PowerCut)
+	for _, n := range w.nodes {
+		n.crash(true)
+		n.restartIn(w.span(between{100 * time.Millisecond, time.Second}))
+	}
+}
+
+func (w *World) pauseOne() { pick(w, w.nodes).pause(w.faultTime()) }
+
+func (w *World) pauseLeader() {
+	n, d := w.anyLeader(), w.faultTime()
+	if n.up && d > w.plan.rules.Duration {
+		w.mark(LongPause)
+	}
+	n.pause(d)
+}
+
+// others are the nodes but one.
+func (w *World) others(n *node) []*node {
+	var list []*node
+	for _, other := range w.nodes {
+		if other != n {
+			list = append(list, other)
+		}
+	}
+	return list
+}
+
+// cutOff cuts a node off from all other nodes, not from clients and managers.
+func (w *World) cutOff(n *node) {
+	d := w.faultTime()
+	w.note(n.name, "is cut off from its peers for µs", uint64(d.Microseconds()))
+	for _, other := range w.others(n) {
+		w.net.cutBothFor(n.address, other.address, d)
+	}
+	if w.chance(0.3) {
+		w.cutFromManagers(n, d)
+	}
+}
+
+func (w *World) isolate()       { w.cutOff(pick(w, w.nodes)) }
+func (w *World) isolateLeader() { w.cutOff(w.anyLeader()) }
+
+// oneWay cuts one direction: to or from one node, for some or all peers.
+func (w *World) oneWay() {
+	w.mark(OneWayCut)
+	n, d, from, all := w.anyLeader(), w.faultTime(), w.chance(0.5), w.chance(0.5)
+	w.note(n.name, "is cut off in one direction for µs", bit(from), uint64(d.Microseconds()))
+	for _, other := range w.others(n) {
+		if !all && w.chance(0.5) {
+			continue
+		}
+		if from {
+			w.net.cutFor(n.address, other.address, d)
+		} else {
+			w.net.cutFor(other.address, n.address, d)
+		}
+	}
+}
+
+// split divides the nodes into two halves.
+func (w *World) split() {
+	d := w.faultTime()
+	side := make([]bool, len(w.nodes))
+	for i := range side {
+		side[i] = w.chance(0.5)
+	}
+	w.note("network", "is split for µs", uint64(d.Microseconds()))
+	for i, a := range w.nodes {
+		for j, b := range w.nodes[:i] {
+			if side[i] != side[j] {
+				w.net.cutBothFor(a.address, b.address, d)
+			}
+		}
+	}
+}
+
+func (w *World) fromManagers() { w.cutFromManagers(w.anyLeader(), w.faultTime()) }
+
+func (w *World) cutFromManagers(n *node, d time.Duration) {
+	w.note(n.name, "is cut off from the managers for µs", uint64(d.Microseconds()))
+	for _, m := range w.managers {
+		w.net.cutBothFor(n.address, m.address, d)
+	}
+}
+
+// badNetwork loses, repeats and delays messages for a while.
+func (w *World) badNetwork() {
+	w.net.loss, w.net.twin, w.net.slow = 0.2*w.rng.Float64(), 0.2*w.rng.Float64(), 0.1*w.rng.Float64()
+	w.note("network", "is bad")
+	w.after(w.faultTime(), func() { w.net.loss, w.net.twin, w.net.slow = 0, 0, w.plan.slow })
+}
+
+// slowDisk makes a node's fsyncs take long, some of them very long.
+func (w *World) slowDisk() {
+	n, least := w.anyLeader(), w.span(between{5 * time.Millisecond, 400 * time.Millisecond})
+	w.note(n.name, "has a slow disk, µs", uint64(least.Microseconds()))
+	n.disk.slow = between{least, 3 * least}
+	w.after(w.faultTime(), func() { n.disk.slow = w.plan.fsync })
+}
+
+// managerFault crashes, pauses or cuts off the manager that is active, or both.
+func (w *World) managerFault() {
+	m, d := pick(w, w.managers), w.faultTime()
+	if owner := w.etcd.owner; owner != nil && w.chance(0.7) {
+		m = owner
+	}
+	switch w.rng.IntN(3) {
+	case 0:
+		w.note(m.name, "crashes")
+		m.kill()
+		w.after(d, func() {
+			if !m.up {
+				m.boot()
+			}
+		})
+	case 1:
+		m.pause(d)
+	case 2:
+		w.note(m.name, "is cut off from etcd for µs", uint64(d.Microseconds()))
+		w.net.cutBothFor(m.address, etcdAddress, d)
+	}
+}
+
+// takeOver starts another writer for a volume, at times two at once.
+func (w *World) takeOver() {
+	v := pick(w, w.volumes)
+	if !v.created || len(v.writers) > 12 {
+		return
+	}
+	w.newWriter(v)
+	if w.chance(0.2) {
+		w.newWriter(v)
+	}
+}
+
+// clientFault cuts a writer off from a node.
+func (w *World) clientFault() {
+	v := pick(w, w.volumes)
+	if len(v.writers) == 0 {
+		return
+	}
+	c := v.writers[len(v.writers)-1]
+	w.net.cutBothFor(c.address, pick(w, w.nodes).address, w.faultTime())
+}
