@@ -1,0 +1,91 @@
+// Package cli is what Pinetree's commands have in common: exit codes, signals,
+// the output formats, and finding a cluster manager. It knows no verb.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes that scripts may rely on.
+const (
+	ExitDone   = 0
+	ExitFailed = 1
+	ExitUsage  = 2
+)
+
+// UsageError is a command that was called the wrong way.
+type UsageError struct{ Err error }
+
+// Error says what is wrong with the call.
+func (e UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e UsageError) Unwrap() error { return e.Err }
+
+// Usagef makes a UsageError.
+func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+
+// Main runs a command with the process's arguments and returns the exit code.
+// SIGINT and SIGTERM end the command's context; a second one ends the process.
+func Main(root *cobra.Command) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
+	CheckArgs(root)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return ExitDone
+	}
+	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
+	var usage UsageError
+	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag") {
+		fmt.Fprintf(os.Stderr, "Run '%s --help' for how to call it.\n", cmd.CommandPath())
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
+// CheckArgs makes wrong arguments of a command, and of those below it, usage
+// errors. A command without an argument check takes none; one that only groups
+// others demands one of them.
+func CheckArgs(c *cobra.Command) {
+	check := c.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return UsageError{err}
+		}
+		return nil
+	}
+	if c.HasSubCommands() && !c.Runnable() {
+		c.RunE = func(cmd *cobra.Command, _ []string) error {
+			_ = cmd.Help()
+			return Usagef("say which: %s", strings.Join(names(cmd), ", "))
+		}
+	}
+	for _, sub := range c.Commands() {
+		CheckArgs(sub)
+	}
+}
+
+func names(c *cobra.Command) []string {
+	var list []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			list = append(list, sub.Name())
+		}
+	}
+	return list
+}

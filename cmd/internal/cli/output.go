@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+)
+
+// Output is the format of a listing.
+type Output struct{ format string }
+
+// Flag adds -o to a command.
+func (o *Output) Flag(c *cobra.Command) {
+	c.Flags().StringVarP(&o.format, "output", "o", "table", "how to print: table or json")
+}
+
+// Listing is something that can be printed both ways.
+type Listing struct {
+	JSON    any // what -o json prints, one document
+	Columns []string
+	Rows    [][]any
+	Empty   string // said on an empty table
+}
+
+// Print writes a listing in the chosen format.
+func (o *Output) Print(w io.Writer, l Listing) error {
+	switch o.format {
+	case "json":
+		return PrintJSON(w, l.JSON)
+	case "table":
+	default:
+		return Usagef("-o %s: formats are table and json", o.format)
+	}
+	if len(l.Rows) == 0 {
+		_, err := fmt.Fprintln(w, l.Empty)
+		return err
+	}
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Format.Header = text.FormatLower
+	t.Style().Options = table.Options{SeparateColumns: false, SeparateHeader: false, DrawBorder: false}
+	head := make(table.Row, len(l.Columns))
+	for i, c := range l.Columns {
+		head[i] = c
+	}
+	t.AppendHeader(head)
+	for _, row := range l.Rows {
+		t.AppendRow(row)
+	}
+	_, err := fmt.Fprintln(w, t.Render())
+	return err
+}
+
+// PrintJSON writes one indented document.
+func PrintJSON(w io.Writer, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w, string(data))
+	return err
+}

@@ -1,0 +1,137 @@
+package operator
+
+import (
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// The JSON forms of the listings. Scripts depend on them: fields are added,
+// never renamed.
+
+type nodeJSON struct {
+	Node     uint64 `json:"node"`
+	Address  string `json:"address"`
+	Zone     string `json:"zone"`
+	State    string `json:"state"`
+	SilentMS uint32 `json:"silent_ms"`
+	Leaders  uint32 `json:"leaders"`
+	Replicas uint32 `json:"replicas"`
+}
+
+func nodesOf(nodes []*wirepb.NodeInfo) []nodeJSON {
+	list := make([]nodeJSON, 0, len(nodes))
+	for _, n := range nodes {
+		list = append(list, nodeJSON{n.Node, n.Address, n.Zone, n.State, n.SilentMs, n.Leaders, n.Replicas})
+	}
+	return list
+}
+
+type replicaJSON struct {
+	Node        uint64 `json:"node"`
+	Reported    bool   `json:"reported"`
+	Leader      bool   `json:"leader"`
+	Ready       bool   `json:"ready"`
+	Activated   bool   `json:"activated"`
+	RaftTerm    uint64 `json:"raft_term"`
+	Appointment uint64 `json:"appointment"`
+	QuorumAgeMS uint32 `json:"quorum_age_ms"`
+	LastTerm    uint64 `json:"last_term"`
+	LastIndex   uint64 `json:"last_index"`
+	Committed   uint64 `json:"committed"`
+	Applied     uint64 `json:"applied"`
+	Stopped     string `json:"stopped,omitempty"`
+}
+
+type groupJSON struct {
+	Group       uint64        `json:"group"`
+	Voters      []uint64      `json:"voters"`
+	HomeZone    string        `json:"home_zone"`
+	Leader      uint64        `json:"leader"`
+	RaftTerm    uint64        `json:"raft_term"`
+	Appointment uint64        `json:"appointment"`
+	Leased      bool          `json:"leased"`
+	Volumes     uint32        `json:"volumes"`
+	Reason      string        `json:"reason"`
+	Replicas    []replicaJSON `json:"replicas,omitempty"`
+}
+
+func groupsOf(groups []*wirepb.GroupInfo) []groupJSON {
+	list := make([]groupJSON, 0, len(groups))
+	for _, g := range groups {
+		to := groupJSON{g.Group, g.Voters, g.HomeZone, g.Leader, g.RaftTerm, g.Appointment, g.Leased, g.Volumes, g.Reason, nil}
+		for _, r := range g.Replicas {
+			s := r.GetStatus()
+			to.Replicas = append(to.Replicas, replicaJSON{
+				Node: r.Node, Reported: s != nil, Leader: s.GetLeader(), Ready: s.GetReady(), Activated: s.GetActivated(),
+				RaftTerm: s.GetRaftTerm(), Appointment: s.GetAppointment(), QuorumAgeMS: s.GetQuorumAgeMs(),
+				LastTerm: s.GetLastTerm(), LastIndex: s.GetLastIndex(), Committed: s.GetCommitted(), Applied: s.GetApplied(), Stopped: s.GetStopped(),
+			})
+		}
+		list = append(list, to)
+	}
+	return list
+}
+
+type volumeJSON struct {
+	Volume      uint64       `json:"volume"`
+	Name        string       `json:"name"`
+	Group       uint64       `json:"group"`
+	Format      string       `json:"format"`
+	Leader      uint64       `json:"leader"`
+	Committed   pinetree.LSN `json:"committed"`
+	ComputeTerm uint64       `json:"compute_term"`
+}
+
+func volumeOf(v *wirepb.VolumeInfo) volumeJSON {
+	return volumeJSON{v.GetVolume(), v.GetName(), v.GetGroup(), pinetree.Format(v.GetFormat()).String(), v.GetLeader(), lsn(v.GetCommittedLsn()), v.GetComputeTerm()}
+}
+
+type leaseJSON struct {
+	Group       uint64 `json:"group"`
+	Node        uint64 `json:"node"`
+	Appointment uint64 `json:"appointment"`
+	RaftTerm    uint64 `json:"raft_term"`
+	LeftMS      int64  `json:"left_ms"`
+	Grants      uint64 `json:"grants"`
+	Reason      string `json:"reason"`
+}
+
+func leasesOf(leases []*wirepb.LeaseInfo) []leaseJSON {
+	list := make([]leaseJSON, 0, len(leases))
+	for _, e := range leases {
+		list = append(list, leaseJSON{e.Group, e.Node, e.Appointment, e.RaftTerm, e.LeftMs, e.Grants, e.Reason})
+	}
+	return list
+}
+
+type moveJSON struct {
+	Group       uint64  `json:"group"`
+	From        uint64  `json:"from"`
+	To          uint64  `json:"to"`
+	Moved       bool    `json:"moved"`
+	PauseMS     float64 `json:"pause_ms"`
+	Appointment uint64  `json:"appointment"`
+	RaftTerm    uint64  `json:"raft_term"`
+	Reason      string  `json:"reason"`
+}
+
+func moveOf(group uint64, r *wirepb.MoveLeaderResponse) moveJSON {
+	return moveJSON{group, r.From, r.To, r.Moved, float64(r.PauseUs) / 1000, r.Appointment, r.RaftTerm, r.Reason}
+}
+
+type eventJSON struct {
+	ID          uint64    `json:"id"`
+	Time        time.Time `json:"time"`
+	Kind        string    `json:"kind"`
+	Group       uint64    `json:"group,omitempty"`
+	Node        uint64    `json:"node,omitempty"`
+	Appointment uint64    `json:"appointment,omitempty"`
+	Cause       string    `json:"cause"`
+	Outcome     string    `json:"outcome"`
+}
+
+func eventOf(e *wirepb.Event) eventJSON {
+	return eventJSON{e.Id, time.UnixMilli(e.UnixMs).UTC(), e.Kind, e.Group, e.Node, e.Appointment, e.Cause, e.Outcome}
+}
