@@ -62,6 +62,9 @@ type Replica struct {
 	volumes map[pinetree.VolumeID]*volume
 	flight  flight
 	floor   pinetree.RaftIndex // every member's log reaches at least here
+	// acknowledged is how far volumes were acknowledged when this replica last
+	// led, which it may not have replayed yet.
+	acknowledged map[pinetree.VolumeID]pinetree.LSN
 
 	outbox  []*raftpb.Message
 	stopped error
@@ -87,7 +90,7 @@ func NewReplica(cfg ReplicaConfig) (*Replica, error) {
 	r := &Replica{
 		cfg: cfg, opt: cfg.Options, log: cfg.Logger, position: cfg.Applied,
 		holder:  lease.NewHolder(cfg.Options.MaxDrift),
-		volumes: map[pinetree.VolumeID]*volume{},
+		volumes: map[pinetree.VolumeID]*volume{}, acknowledged: map[pinetree.VolumeID]pinetree.LSN{},
 	}
 	r.reads.incarnation = cfg.Incarnation
 	r.setMembers(storage.conf)

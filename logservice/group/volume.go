@@ -38,7 +38,7 @@ type volume struct {
 	queue     *adapter.Queue
 	committed pinetree.LSN // acknowledged
 	listeners []*listener
-	opens     []opening
+	opens     []*opening
 	dirty     bool // listeners have something to hear
 }
 
@@ -48,10 +48,16 @@ type listener struct {
 	tell Listener
 }
 
-// opening is an Open that waits for its fence.
+// opening is an Open that waits for its fence or, when its term was open
+// before, for a quorum to confirm that no other leader has gone on from here.
 type opening struct {
 	term pinetree.ComputeTerm
 	done func(Opened, error)
+	// The question to the quorum, if there is one.
+	asking  bool
+	index   pinetree.RaftIndex // its answer: what must be applied first
+	refused error              // why it was not taken
+	forget  func()
 }
 
 // notLeader is the refusal that names the leader as far as it is known.
@@ -80,7 +86,9 @@ func (r *Replica) leading(id pinetree.VolumeID) (*volume, error) {
 
 // Open fences all compute terms of a volume below term, or below the next one
 // when term is zero, and calls done once that is committed and applied. Opening
-// the term that is open changes nothing and tells the durable LSN.
+// the term that is open changes nothing and tells the durable LSN, once a
+// quorum has confirmed this leader: another one may have acknowledged more.
+// Without a quorum done is called when the leadership ends.
 func (r *Replica) Open(id pinetree.VolumeID, fence adapter.Fence, done func(Opened, error)) {
 	v, err := r.leading(id)
 	if err != nil {
@@ -95,7 +103,7 @@ func (r *Replica) Open(id pinetree.VolumeID, fence adapter.Fence, done func(Open
 		fence.Term = v.queue.Term() + 1
 	}
 	switch {
-	case fence.Term < v.queue.Term():
+	case fence.Term < v.queue.Term() && !r.fencing(v):
 		done(Opened{}, r.staleTerm(v))
 		return
 	case fence.Term > v.queue.Term():
@@ -108,7 +116,27 @@ func (r *Replica) Open(id pinetree.VolumeID, fence adapter.Fence, done func(Open
 		}
 		v.queue.Open(fence.Term)
 	}
-	v.opens = append(v.opens, opening{term: fence.Term, done: done})
+	o := &opening{term: fence.Term, done: done}
+	if !r.fencing(v) {
+		r.confirm(o)
+	}
+	v.opens = append(v.opens, o)
+}
+
+// confirm asks a quorum whether this leader still is one.
+func (r *Replica) confirm(o *opening) {
+	o.asking = true
+	o.forget = r.ReadIndex(func(index pinetree.RaftIndex, err error) {
+		o.asking, o.index, o.refused = false, index, err
+	})
+}
+
+// end answers the one who opens.
+func (o *opening) end(opened Opened, err error) {
+	if o.forget != nil {
+		o.forget()
+	}
+	o.done(opened, err)
 }
 
 // staleTerm tells a replaced writer what replaced it.
@@ -215,8 +243,9 @@ func (r *Replica) closeQueues(why error) {
 		v := r.volumes[id]
 		r.dismiss(v, why)
 		for _, o := range v.opens {
-			o.done(Opened{}, why)
+			o.end(Opened{}, why)
 		}
+		r.acknowledged[id] = v.committed
 		delete(r.volumes, id)
 	}
 }
@@ -264,19 +293,23 @@ func (r *Replica) tellWriters() {
 	}
 }
 
-// answerOpens answers the openings whose fence is applied.
+// answerOpens answers the openings, once no fence is on its way.
 func (r *Replica) answerOpens(v *volume) {
+	if r.fencing(v) {
+		return
+	}
 	at := r.position.Volumes[v.id]
 	waiting := v.opens[:0:0]
 	for _, o := range v.opens {
 		switch {
-		case o.term > at.Term():
-			waiting = append(waiting, o)
 		case o.term < at.Term():
-			o.done(Opened{}, r.staleTerm(v))
+			o.end(Opened{}, r.staleTerm(v))
+		case o.asking || o.index > r.position.Index:
+			waiting = append(waiting, o)
+		case o.refused != nil:
+			o.end(Opened{}, o.refused)
 		default:
-			durable := max(v.committed, at.Terms[len(at.Terms)-1].Start)
-			o.done(Opened{Term: o.term, Durable: durable, Base: at.Base, Format: at.Format}, nil)
+			o.end(Opened{Term: o.term, Durable: max(v.committed, at.LSN), Base: at.Base, Format: at.Format}, nil)
 			v.dirty = true
 		}
 	}
@@ -290,7 +323,8 @@ func (r *Replica) Watermarks(id pinetree.VolumeID) (pinetree.Watermarks, error) 
 	if !there {
 		return pinetree.Watermarks{}, fmt.Errorf("%w: volume %d is not in group %d", pinetree.ErrUnknownVolume, id, r.cfg.Group)
 	}
-	w := pinetree.Watermarks{Truncated: at.Truncated, Applied: at.LSN, Committed: at.LSN, Ordered: at.LSN, Received: at.LSN}
+	w := pinetree.Watermarks{Truncated: at.Truncated, Applied: at.LSN, Committed: max(at.LSN, r.acknowledged[id])}
+	w.Ordered, w.Received = w.Committed, w.Committed
 	if v := r.volumes[id]; v != nil {
 		w.Committed = max(w.Committed, v.committed)
 		w.Ordered = max(w.Committed, v.queue.Ordered())
