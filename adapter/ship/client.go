@@ -1,0 +1,100 @@
+package ship
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/pinetree-db/pinetree"
+)
+
+// Client knows one volume: where its replicas are, who leads, and the
+// connections to them. Any number of goroutines may use it and the Writers and
+// Readers made from it.
+type Client struct {
+	cfg    Config
+	ctx    context.Context // ends with Close
+	cancel context.CancelCauseFunc
+	// writers counts the goroutines of the Writers that are open.
+	writers sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[string]*grpc.ClientConn // by address; nil after Close
+	route Route
+	// suspect: the route was of no use when it was last tried.
+	suspect  bool
+	askAgain time.Time // when managers that did not answer may be asked again
+	turn     int       // rotates the replicas that serve reads
+}
+
+// Dial asks the managers for the volume and returns a client of it. The context
+// bounds the call only. Reports pinetree.ErrUnknownVolume when there is no such
+// volume.
+func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, conns: map[string]*grpc.ClientConn{}}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	if err := c.retry(ctx, "route of volume "+cfg.Volume, c.refresh); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close ends the client, its Writers and all calls on it, and waits for the
+// Writers' goroutines.
+func (c *Client) Close() error {
+	c.cancel(fmt.Errorf("%w: the client of volume %s was closed", pinetree.ErrStopped, c.cfg.Volume))
+	c.writers.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var first error
+	for _, conn := range c.conns {
+		if err := conn.Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	c.conns = nil
+	return first
+}
+
+// Volume is the volume's id.
+func (c *Client) Volume() pinetree.VolumeID { return c.Route().Volume }
+
+// Route is what the client knows at the moment.
+func (c *Client) Route() Route {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.route
+}
+
+// conn gives the connection to an address, which is made when it is first used.
+func (c *Client) conn(addr string) (*grpc.ClientConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conns == nil {
+		return nil, context.Cause(c.ctx)
+	}
+	if conn, known := c.conns[addr]; known {
+		return conn, nil
+	}
+	conn, err := grpc.NewClient("passthrough:///"+addr, c.cfg.dialOptions()...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: address %q: %w", pinetree.ErrBadBatch, addr, err)
+	}
+	c.conns[addr] = conn
+	return conn, nil
+}
+
+// within returns a context that also ends when the client is closed.
+func (c *Client) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })
+	return ctx, func() { stop(); cancel(nil) }
+}

@@ -1,0 +1,218 @@
+package ship
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+)
+
+// outbox is what a writer has appended and nobody has acknowledged: first the
+// batches that were cut, the older of them sent on the present connection, then
+// the records that wait to be cut. It has no clock, goroutine or I/O; the
+// Writer's lock guards it.
+//
+// A batch, once cut, is resent as it is: a storage node recognises the second
+// copy of the same batch, but not the same records cut otherwise.
+//
+// Invariants:
+//
+//	durable ≤ tail; both rise
+//	batches, then pending, are a gapless chain from durable to tail
+//	batches[:sent] were sent on the present connection, in order
+//	flightBytes is the size of batches[:sent], batchBytes that of all
+type outbox struct {
+	limits       outboxLimits
+	durable      pinetree.LSN
+	tail         pinetree.LSN
+	batches      []outgoing
+	sent         int
+	flightBytes  int
+	batchBytes   int
+	pending      []unit
+	pendingBytes int
+	// flightLimit is flightBytes' bound, lowered when a storage node's queue
+	// was full and raised by acknowledgements.
+	flightLimit int
+}
+
+// outboxLimits are those of WriterConfig.
+type outboxLimits struct {
+	batchBytes, windowBytes, smallBatches int
+}
+
+// outgoing is a batch and when it was cut, which is when it was first sent.
+type outgoing struct {
+	pinetree.Batch
+	cut time.Time
+}
+
+// unit is what one Append brought. Its records are not put into different
+// batches unless no batch can hold them all.
+type unit struct {
+	records []pinetree.Record
+	bytes   int
+}
+
+// recordBytes is an upper bound of a record's share of an encoded batch.
+func recordBytes(r pinetree.Record) int { return 2*binary.MaxVarintLen64 + len(r.Payload) }
+
+// headerBytes is an upper bound of what a batch adds to its records.
+const headerBytes = 64
+
+func newOutbox(limits outboxLimits, durable pinetree.LSN) *outbox {
+	return &outbox{limits: limits, durable: durable, tail: durable, flightLimit: limits.windowBytes}
+}
+
+// check tells whether records may follow on the tail, and their size.
+func (o *outbox) check(records []pinetree.Record) (size int, err error) {
+	at := o.tail
+	for _, r := range records {
+		switch {
+		case r.Prev != at:
+			return 0, fmt.Errorf("%w: record (%s, %s] does not follow on the log, which ends at %s; append the record whose prev is %s", pinetree.ErrBadBatch, r.Prev, r.LSN, at, at)
+		case r.LSN <= r.Prev:
+			return 0, fmt.Errorf("%w: record (%s, %s] covers nothing", pinetree.ErrBadBatch, r.Prev, r.LSN)
+		case recordBytes(r)+headerBytes > storepb.MaxBatchBytes:
+			return 0, fmt.Errorf("%w: record (%s, %s] has %d bytes, at most %d fit in a batch", pinetree.ErrBadBatch, r.Prev, r.LSN, len(r.Payload), storepb.MaxBatchBytes-headerBytes)
+		}
+		size += recordBytes(r)
+		at = r.LSN
+	}
+	return size, nil
+}
+
+// buffered is what counts towards the window.
+func (o *outbox) buffered() int { return o.batchBytes + o.pendingBytes }
+
+// fits tells whether a unit of a size may be added now. One always fits in an
+// empty outbox.
+func (o *outbox) fits(size int) bool {
+	return o.buffered() == 0 || o.buffered()+size <= o.limits.windowBytes
+}
+
+// add takes a unit that was checked. One that is too large for a batch is
+// divided.
+func (o *outbox) add(records []pinetree.Record) {
+	size := 0
+	begin := 0
+	whole := 0
+	for _, r := range records {
+		whole += recordBytes(r)
+	}
+	for i, r := range records {
+		if i > begin && whole+headerBytes > storepb.MaxBatchBytes && size+recordBytes(r) > o.limits.batchBytes {
+			o.push(unit{records[begin:i:i], size})
+			begin, size = i, 0
+		}
+		size += recordBytes(r)
+	}
+	o.push(unit{records[begin:], size})
+	o.tail = records[len(records)-1].LSN
+}
+
+func (o *outbox) push(u unit) {
+	o.pending = append(o.pending, u)
+	o.pendingBytes += u.bytes
+}
+
+// next returns the batches to send now, as many as maxBytes and the flight
+// limit allow, and counts them as sent.
+func (o *outbox) next(maxBytes int) []outgoing {
+	from, size := o.sent, 0
+	for o.sent < len(o.batches) {
+		b := o.batches[o.sent]
+		if o.sent > from && size+b.Size() > maxBytes || !o.mayFly(b.Size()) {
+			break
+		}
+		size += b.Size()
+		o.flightBytes += b.Size()
+		o.sent++
+	}
+	return slices.Clone(o.batches[from:o.sent])
+}
+
+func (o *outbox) mayFly(size int) bool {
+	return o.flightBytes == 0 || o.flightBytes+size <= o.flightLimit
+}
+
+// cut removes the records of the next batch, if it is time for one: when a
+// full one has come together, or too little is in flight to wait for that. The
+// caller encodes them and hands the batch to seal.
+func (o *outbox) cut() []pinetree.Record {
+	full := o.pendingBytes >= o.limits.batchBytes
+	if len(o.pending) == 0 || o.sent < len(o.batches) || !full && len(o.batches) >= o.limits.smallBatches || !o.mayFly(o.pending[0].bytes) {
+		return nil
+	}
+	n, size, count := 0, 0, 0
+	for n < len(o.pending) && (n == 0 || size+o.pending[n].bytes <= o.limits.batchBytes) {
+		size += o.pending[n].bytes
+		count += len(o.pending[n].records)
+		n++
+	}
+	records := o.pending[0].records
+	if n > 1 {
+		records = make([]pinetree.Record, 0, count)
+		for _, u := range o.pending[:n] {
+			records = append(records, u.records...)
+		}
+	}
+	clear(o.pending[:n])
+	o.pending = o.pending[n:]
+	o.pendingBytes -= size
+	return records
+}
+
+// seal takes the encoded batch of the records that were cut last.
+func (o *outbox) seal(b outgoing) {
+	o.batches = append(o.batches, b)
+	o.batchBytes += b.Size()
+}
+
+// ack takes note that the log is durable up to an LSN and returns the batches
+// that are acknowledged by that. An LSN that does not end one of the batches is
+// another writer's, which ships under the same compute term.
+func (o *outbox) ack(durable pinetree.LSN) ([]outgoing, error) {
+	if durable <= o.durable {
+		return nil, nil
+	}
+	n := 0
+	for n < len(o.batches) && o.batches[n].LSN <= durable {
+		n++
+	}
+	if n == 0 || o.batches[n-1].LSN != durable {
+		return nil, fmt.Errorf("%w: the log is durable up to %s, where no batch of this writer ends (it has appended up to %s): another writer ships under the same compute term", pinetree.ErrBadBatch, durable, o.tail)
+	}
+	acked := slices.Clone(o.batches[:n])
+	for _, b := range acked[:min(n, o.sent)] {
+		o.flightBytes -= b.Size()
+	}
+	clear(o.batches[:n]) // Their memory is free, although the array is not.
+	o.batches = o.batches[n:]
+	o.sent = max(0, o.sent-n)
+	o.durable = durable
+	for _, b := range acked {
+		o.batchBytes -= b.Size()
+		o.flightLimit = min(o.limits.windowBytes, o.flightLimit+b.Size()/4)
+	}
+	return acked, nil
+}
+
+// resend makes next return again every batch after an LSN.
+func (o *outbox) resend(from pinetree.LSN) {
+	for o.sent > 0 && o.batches[o.sent-1].LSN > from {
+		o.sent--
+		o.flightBytes -= o.batches[o.sent].Size()
+	}
+}
+
+// slower halves what may be in flight, after a full queue.
+func (o *outbox) slower() {
+	o.flightLimit = max(o.limits.batchBytes, min(o.flightLimit, o.flightBytes)/2)
+}
+
+// inFlight tells whether an acknowledgement is due.
+func (o *outbox) inFlight() bool { return o.sent > 0 }

@@ -1,0 +1,281 @@
+package ship
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// Route is where a volume is.
+type Route struct {
+	Volume   pinetree.VolumeID
+	Group    pinetree.GroupID
+	Format   pinetree.Format
+	Leader   pinetree.NodeID // zero when none is known
+	Replicas []Replica
+}
+
+// Replica is one node that holds the volume.
+type Replica struct {
+	Node pinetree.NodeID
+	Addr string
+	Zone string
+}
+
+// errNoSuchVolume is a manager's word, unlike a node's, which may be behind.
+var errNoSuchVolume = errors.New("the cluster manager knows no such volume")
+
+// managerPause is how long managers that did not answer are left alone while
+// there is a route to go by: asking them may take as long as their timeout.
+const managerPause = time.Second
+
+// refresh asks the managers for the route. Without an answer the last route, if
+// there is one, stays.
+func (c *Client) refresh(ctx context.Context) error {
+	known := c.Route()
+	c.mu.Lock()
+	silent := known.Volume != 0 && time.Now().Before(c.askAgain)
+	c.mu.Unlock()
+	if silent {
+		return nil
+	}
+	response, err := c.askManagers(ctx, &wirepb.RouteRequest{VolumeName: c.cfg.Volume, Volume: uint64(known.Volume)})
+	if err != nil {
+		c.mu.Lock()
+		c.askAgain = time.Now().Add(managerPause)
+		c.mu.Unlock()
+		if known.Volume != 0 && !settled(err) {
+			c.cfg.Logger.Debug("no manager answers, going on with the last route", "volume", c.cfg.Volume, "error", err)
+			return nil
+		}
+		return err
+	}
+	info := response.GetVolume()
+	fresh := Route{
+		Volume: pinetree.VolumeID(info.GetVolume()), Group: pinetree.GroupID(info.GetGroup()),
+		Format: pinetree.Format(info.GetFormat()), Leader: pinetree.NodeID(response.Leader),
+	}
+	for _, n := range response.Replicas {
+		fresh.Replicas = append(fresh.Replicas, Replica{Node: pinetree.NodeID(n.Node), Addr: n.Address, Zone: n.Zone})
+	}
+	if known.Volume != 0 && fresh.Volume != known.Volume {
+		return fmt.Errorf("%w: volume %s was %d and is %d now: it was deleted and made again", errNoSuchVolume, c.cfg.Volume, known.Volume, fresh.Volume)
+	}
+	if fresh.Volume == 0 || len(fresh.Replicas) == 0 {
+		return fmt.Errorf("the route of volume %s names no replicas yet", c.cfg.Volume)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.route, c.suspect = fresh, false
+	return nil
+}
+
+// askManagers asks all managers side by side and returns the first answer.
+func (c *Client) askManagers(ctx context.Context, request *wirepb.RouteRequest) (*wirepb.RouteResponse, error) {
+	type answer struct {
+		response *wirepb.RouteResponse
+		err      error
+	}
+	answers := make(chan answer, len(c.cfg.Managers))
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ManagerTimeout)
+	defer cancel()
+	for _, addr := range c.cfg.Managers {
+		asking.Go(func() {
+			conn, err := c.conn(addr)
+			if err != nil {
+				answers <- answer{err: err}
+				return
+			}
+			response, err := wirepb.NewManagerClient(conn).Route(ctx, request)
+			if err != nil {
+				err = fmt.Errorf("manager %s: %w", addr, err)
+			}
+			answers <- answer{response, err}
+		})
+	}
+	var failed error
+	for range c.cfg.Managers {
+		a := <-answers
+		switch {
+		case a.err == nil:
+			return a.response, nil
+		case errors.Is(a.err, pinetree.ErrUnknownVolume):
+			return nil, fmt.Errorf("%w: %w", errNoSuchVolume, a.err)
+		}
+		failed = alsoFailed(failed, a.err)
+	}
+	return nil, failed
+}
+
+// alsoFailed puts two errors on one line.
+func alsoFailed(before, err error) error {
+	if before == nil {
+		return err
+	}
+	return fmt.Errorf("%w; %w", before, err)
+}
+
+// doubt makes the next call ask the managers before it goes by the route.
+func (c *Client) doubt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.suspect = true
+}
+
+// redirected goes where an error says that the leader is, and doubts the route
+// when it does not say.
+func (c *Client) redirected(err error) {
+	if hint, ok := errors.AsType[*pinetree.NotLeaderError](err); ok && hint.Leader != 0 {
+		if to := c.Route().replica(hint); len(to) > 0 {
+			c.leads(to[0])
+			return
+		}
+	}
+	c.doubt()
+}
+
+// trusted returns the route, fresh from the managers if it was in doubt.
+func (c *Client) trusted(ctx context.Context) (Route, error) {
+	c.mu.Lock()
+	route, suspect := c.route, c.suspect
+	c.mu.Unlock()
+	if !suspect {
+		return route, nil
+	}
+	if err := c.refresh(ctx); err != nil {
+		return Route{}, err
+	}
+	return c.Route(), nil
+}
+
+// nodeCall is a call to one replica. Its context ends with the attempt.
+type nodeCall func(ctx context.Context, at Replica, conn *grpc.ClientConn) error
+
+// onLeader makes one round: the leader of the route is asked first, then
+// whoever is hinted at, then the other replicas, until one does not send the
+// caller elsewhere. Whoever answers is asked first the next time.
+func (c *Client) onLeader(ctx context.Context, call nodeCall) error {
+	route, err := c.trusted(ctx)
+	if err != nil {
+		return err
+	}
+	queue := slices.Clone(route.Replicas)
+	slices.SortStableFunc(queue, func(a, b Replica) int { return first(a.Node == route.Leader, b.Node == route.Leader) })
+	asked := map[string]bool{}
+	var failed error
+	for len(queue) > 0 {
+		at := queue[0]
+		queue = queue[1:]
+		if asked[at.Addr] {
+			continue
+		}
+		asked[at.Addr] = true
+		err := c.attempt(ctx, at, call)
+		if err == nil {
+			c.leads(at)
+			return nil
+		}
+		if ctx.Err() != nil || !elsewhere(err) {
+			return err
+		}
+		failed = alsoFailed(failed, err)
+		if hint, ok := errors.AsType[*pinetree.NotLeaderError](err); ok && hint.Leader != 0 {
+			queue = slices.Insert(queue, 0, route.replica(hint)...)
+		}
+	}
+	c.doubt()
+	return failed
+}
+
+// replica finds whom a hint means; nobody when it names no known address.
+func (r Route) replica(hint *pinetree.NotLeaderError) []Replica {
+	if hint.Addr != "" {
+		return []Replica{{Node: hint.Leader, Addr: hint.Addr}}
+	}
+	for _, known := range r.Replicas {
+		if known.Node == hint.Leader {
+			return []Replica{known}
+		}
+	}
+	return nil
+}
+
+// leads takes note of who answered as the leader.
+func (c *Client) leads(at Replica) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.route.Leader = at.Node
+	if slices.ContainsFunc(c.route.Replicas, func(r Replica) bool { return r.Node == at.Node && r.Addr == at.Addr }) {
+		return
+	}
+	// A hint knew it, or a newer address of it.
+	replicas := slices.DeleteFunc(slices.Clone(c.route.Replicas), func(r Replica) bool { return r.Node == at.Node })
+	c.route.Replicas = append(replicas, at)
+}
+
+// onReplica makes one round over the replicas that may answer a read which
+// needs no leader: the one that was named, or else those of the client's zone
+// first, by turns.
+func (c *Client) onReplica(ctx context.Context, node pinetree.NodeID, call nodeCall) error {
+	route, err := c.trusted(ctx)
+	if err != nil {
+		return err
+	}
+	queue := slices.Clone(route.Replicas)
+	if node != 0 {
+		queue = slices.DeleteFunc(queue, func(r Replica) bool { return r.Node != node })
+		if len(queue) == 0 {
+			c.doubt()
+			return fmt.Errorf("node %d holds no replica of volume %s as far as is known", node, c.cfg.Volume)
+		}
+	} else {
+		c.mu.Lock()
+		c.turn++
+		turn := c.turn % len(queue)
+		c.mu.Unlock()
+		queue = append(queue[turn:], queue[:turn]...)
+		slices.SortStableFunc(queue, func(a, b Replica) int { return first(a.Zone == c.cfg.Zone, b.Zone == c.cfg.Zone) })
+	}
+	var failed error
+	for _, at := range queue {
+		err := c.attempt(ctx, at, call)
+		if err == nil || ctx.Err() != nil || !elsewhere(err) {
+			return err
+		}
+		failed = alsoFailed(failed, err)
+	}
+	c.doubt()
+	return failed
+}
+
+func (c *Client) attempt(ctx context.Context, at Replica, call nodeCall) error {
+	conn, err := c.conn(at.Addr)
+	if err == nil {
+		err = call(ctx, at, conn)
+	}
+	if err != nil {
+		return fmt.Errorf("node %d at %s: %w", at.Node, at.Addr, err)
+	}
+	return nil
+}
+
+// first orders what is true before what is not.
+func first(a, b bool) int {
+	switch {
+	case a && !b:
+		return -1
+	case b && !a:
+		return 1
+	}
+	return 0
+}
