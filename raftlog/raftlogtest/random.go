@@ -122,7 +122,12 @@ func (g *generator) update(model raftlog.Store, ahead map[pinetree.GroupID]span)
 		}
 		u.Entries = entries(g.term, span{at, at + 1 + g.random.Uint64N(4)})
 		for _, e := range u.Entries {
-			e.Data = append(e.Data, bytes.Repeat([]byte{byte(g.random.Uint32())}, g.random.IntN(100))...)
+			padding := g.random.IntN(100)
+			if g.random.IntN(10) == 0 {
+				padding += 1500 // several sectors
+			}
+			// Half of them zeroes, as a database's pages have them.
+			e.Data = append(e.Data, bytes.Repeat([]byte{byte(g.random.Uint32()) * byte(g.random.IntN(2))}, padding)...)
 		}
 		last = u.Entries[len(u.Entries)-1].GetIndex()
 	}

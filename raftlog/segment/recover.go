@@ -258,15 +258,21 @@ func acknowledged(data []byte, end place) string {
 
 // mend makes what recovery has read of the newest segment surely durable: it
 // writes again what no frame proves synced, since after a failed fsync only
-// the page cache may have it, and zeroes over a torn end.
+// the page cache may have it, and zeroes over a torn end. The torn frame's
+// kind goes first: without it, a crash while mending leaves a torn frame, too.
 func mend(f *segmentFile, data []byte) error {
-	dirty := len(data)
-	for dirty > int(f.end) && data[dirty-1] == 0 {
+	dirty := int64(len(data))
+	for dirty > f.end && data[dirty-1] == 0 {
 		dirty--
 	}
 	clear(data[f.end:dirty])
-	if f.synced < int64(dirty) {
-		if _, err := f.file.WriteAt(data[f.synced:dirty], f.synced); err != nil {
+	split := min(f.end+frameHeaderBytes-1, dirty)
+	for _, part := range [][2]int64{{split, dirty}, {f.synced, split}} {
+		from, to := part[0], part[1]
+		if from == to {
+			continue
+		}
+		if _, err := f.file.WriteAt(data[from:to], from); err != nil {
 			return fmt.Errorf("mend %s: %w", fileName(f.number), err)
 		}
 	}

@@ -1,0 +1,48 @@
+package segment_test
+
+import (
+	"testing"
+
+	"github.com/pinetree-db/pinetree/raftlog"
+	"github.com/pinetree-db/pinetree/raftlog/raftlogtest"
+	"github.com/pinetree-db/pinetree/raftlog/segment"
+	"github.com/pinetree-db/pinetree/raftlog/segment/faultfs"
+)
+
+// disk is a faultfs.Disk in the suite's words.
+type disk struct {
+	*faultfs.Disk
+	options segment.Options
+}
+
+func (d disk) Open() (raftlog.Store, error) {
+	fs, err := d.Disk.Open()
+	if err != nil {
+		return nil, err
+	}
+	s, err := segment.OpenFS(fs, d.options)
+	if err != nil {
+		fs.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (d disk) Inject(operation int, f raftlogtest.Fault) { d.Disk.Inject(operation, faultfs.Fault(f)) }
+
+func (d disk) Crash(c raftlogtest.Crash) { d.Disk.Crash(faultfs.Crash(c)) }
+
+func (d disk) FlipBit(bit int) bool { return d.Disk.FlipBit(bit) != "" }
+
+func (d disk) Clone() raftlogtest.Disk { return disk{d.Disk.Clone(), d.options} }
+
+func TestCrash(t *testing.T) {
+	for name, options := range map[string]segment.Options{
+		"OneSegment":    {CacheBytes: 1, SegmentBytes: 1 << 20},
+		"SmallSegments": {CacheBytes: 1, SegmentBytes: 1 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			raftlogtest.RunCrash(t, func(*testing.T) raftlogtest.Disk { return disk{faultfs.New(), options} })
+		})
+	}
+}
