@@ -61,6 +61,10 @@ func (a *assembly) prev() pinetree.LSN {
 	return pinetree.LSN(binary.LittleEndian.Uint64(a.prefix[8:]))
 }
 
+// sum is the record's CRC32C, want is what its header says.
+func (a *assembly) sum() uint32  { return crc32.Update(a.crc, castagnoli, a.prefix[:crcOffset]) }
+func (a *assembly) want() uint32 { return binary.LittleEndian.Uint32(a.prefix[crcOffset:]) }
+
 // is tells whether the record is one of the log itself, of that kind.
 func (a *assembly) is(kind byte) bool {
 	return a.prefix[17] == 0 && a.prefix[16]&kindMask == kind
@@ -98,6 +102,9 @@ func (s *scanner) scanRecord(start pinetree.LSN) (span, error) {
 	}
 	switch how {
 	case atSegmentEnd:
+		if err := s.checkTailLength(have); err != nil {
+			return span{}, err
+		}
 		return s.advance(span{tailFragment, s.pos, end}), nil
 	case atBreak:
 		return s.breakOff(end)
@@ -112,6 +119,31 @@ func (s *scanner) scanRecord(start pinetree.LSN) (span, error) {
 	}
 	s.lastStart = start
 	return s.advance(span{wholeRecord, s.pos, end}), nil
+}
+
+// checkTailLength looks for a wrong bit in the length of a record that seems to
+// run over the log's last page. Where it runs over another page its length was
+// compared with what that page says; here nothing else would show it, and the
+// records after it would pass for a part of it. Have is the page from the
+// record on.
+func (s *scanner) checkTailLength(have []byte) error {
+	if len(have) < recordHeaderBytes {
+		return nil
+	}
+	said := binary.LittleEndian.Uint32(have)
+	for bit := range 32 {
+		length := said ^ 1<<bit
+		if length < recordHeaderBytes || length > uint32(len(have)) {
+			continue
+		}
+		var a assembly
+		a.add(have[:length])
+		binary.LittleEndian.PutUint32(a.prefix[:], length)
+		if a.sum() == a.want() {
+			return s.damage(s.record, "its length is %d bytes, but its CRC32C is right for %d", said, length)
+		}
+	}
+	return nil
 }
 
 func (s *scanner) advance(found span) span {
@@ -135,9 +167,8 @@ func (s *scanner) checkPrev(a *assembly) error {
 // checkRecord checks a whole record. Flagged tells that its page claims that a
 // record was broken off before it.
 func (s *scanner) checkRecord(a *assembly, flagged bool) error {
-	sum := crc32.Update(a.crc, castagnoli, a.prefix[:crcOffset])
-	if want := binary.LittleEndian.Uint32(a.prefix[crcOffset:]); sum != want {
-		return s.damage(s.record, "its CRC32C is %08x, should be %08x", sum, want)
+	if a.sum() != a.want() {
+		return s.damage(s.record, "its CRC32C is %08x, should be %08x", a.sum(), a.want())
 	}
 	if flagged != a.is(kindOverwrite) {
 		return s.damage(s.record, "the page's mark of a record broken off before it, and the record that tells so, do not go together")
