@@ -202,6 +202,9 @@ func (r *Replica) Receive(m *raftpb.Message) {
 		if r.lead.term != 0 && pinetree.RaftTerm(m.GetTerm()) == r.lead.term {
 			r.lead.contact[pinetree.NodeID(m.GetFrom())] = r.now
 		}
+		if r.tellsNothing(m) {
+			return
+		}
 	case raftpb.MsgTimeoutNow:
 		r.log.Info("told to take over the leadership", "from", m.GetFrom(), "raft_term", m.GetTerm())
 	case raftpb.MsgProp:
@@ -210,6 +213,15 @@ func (r *Replica) Receive(m *raftpb.Message) {
 	if err := r.rn.Step(m); err != nil && err != raft.ErrStepPeerNotFound {
 		r.log.Debug("raft refused a message", "type", m.GetType(), "from", m.GetFrom(), "err", err)
 	}
+}
+
+// tellsNothing tells that a message answers one of an older raft term, from when
+// this replica led before: it is an accepted append at index zero, where no log
+// of ours ends. In the term in which this replica leads again, raft would take
+// it for the follower's progress and want to send a snapshot for ever.
+func (r *Replica) tellsNothing(m *raftpb.Message) bool {
+	return m.GetType() == raftpb.MsgAppResp && m.GetIndex() == 0 && !m.GetReject() &&
+		m.GetTerm() <= r.rn.BasicStatus().HardState.GetTerm()
 }
 
 // Unreachable tells that messages to a peer are being lost.
