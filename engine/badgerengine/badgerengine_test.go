@@ -10,7 +10,12 @@ import (
 	"github.com/pinetree-db/pinetree/engine/enginetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Badger leaves two goroutines behind when it refuses to open a damaged table.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreTopFunction("github.com/dgraph-io/badger/v4.(*DB).monitorCache"),
+		goleak.IgnoreTopFunction("github.com/dgraph-io/ristretto/v2/z.(*AllocatorPool).freeupAllocators"))
+}
 
 var backend = enginetest.Backend{Open: func(dir string) (engine.Store, error) {
 	return badgerengine.Open(badgerengine.Options{Dir: dir, MemTableBytes: 8 << 20})

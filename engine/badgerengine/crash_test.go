@@ -145,11 +145,49 @@ func TestRemovalGoesOnAfterACrash(t *testing.T) {
 	if ids, err := s.Groups(); err != nil || len(ids) != 0 {
 		t.Fatalf("groups %v, %v, want none", ids, err)
 	}
+	wantNothing(t, s)
+}
+
+func wantNothing(t *testing.T, s *Store) {
+	t.Helper()
 	for _, kind := range []byte{dataKey, removalKey, positionKey} {
 		if left, err := s.deletions([]byte{kind}); err != nil || len(left) != 0 {
 			t.Fatalf("%d keys %c are left, %v", len(left), kind, err)
 		}
 	}
+}
+
+// TestARemovalThatFailedDoesNotGoOnWithTheNextGroup creates the group again
+// before its data are gone.
+func TestARemovalThatFailedDoesNotGoOnWithTheNextGroup(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := openGroup(t, s).Apply(bigWrite(t, 1, 0, 3)); err != nil {
+		t.Fatal(err)
+	}
+	note, err := s.removal(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.commit(note); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	delete(s.groups, 1)
+	s.mu.Unlock()
+	g := openGroup(t, s)
+	if err := g.Apply(bigWrite(t, 1, 0, 2)); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	s = open(t, dir)
+	if end := logEnd(t, openGroup(t, s), 1); end != 2 {
+		t.Fatalf("the new group's log ends at %s, want 0/2", end)
+	}
+	if err := s.Remove(1); err != nil {
+		t.Fatal(err)
+	}
+	wantNothing(t, s)
 }
 
 func TestFilesThatAKillLeftEmptyDoNotKeepTheStoreShut(t *testing.T) {

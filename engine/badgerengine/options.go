@@ -27,7 +27,7 @@ type Options struct {
 	// transaction takes 15 % of one. At least 8 MiB.
 	MemTableBytes int64
 	// MinFreeBytes is the free space below which writes are refused with
-	// pinetree.ErrDiskFull; 6 memtables when zero. See checkSpace.
+	// pinetree.ErrDiskFull; 20 memtables when zero. See checkSpace.
 	MinFreeBytes int64
 }
 

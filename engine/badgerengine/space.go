@@ -9,9 +9,11 @@ import (
 )
 
 // reserveMemTables is how much space a commit leaves free, in memtables: what
-// badger may still write by itself, which is the memtables that wait to be
-// flushed and the tables that compactions of the first levels make of them.
-const reserveMemTables = 6
+// badger may still write by itself. Those are 3 memtables that wait to be
+// flushed, up to 8 tables of level 0 and a base level of 4 more that are
+// rewritten before they are dropped, and as much as the latter for the second
+// compaction that may run.
+const reserveMemTables = 20
 
 // checkSpace refuses a commit that would come too close to a full disk. Badger
 // writes through mappings of files with holes: where there is no space for a

@@ -13,7 +13,7 @@ import (
 // the reserve the kernel ends this process with SIGBUS.
 func TestAFullDiskStopsWritesAndNotTheProcess(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=160m"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=320m"); err != nil {
 		t.Skipf("no small file system to be had here: %v", err)
 	}
 	t.Cleanup(func() {

@@ -69,6 +69,14 @@ func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
 	} else if err != errNoValue {
 		return err
 	}
+	// A removal that failed on the way must not go on with the new group.
+	if _, err := s.get(groupKey(removalKey, id)); err == nil {
+		if err := s.purge(id); err != nil {
+			return err
+		}
+	} else if err != errNoValue {
+		return err
+	}
 	entries, err := positionEntries(id, start)
 	if err != nil {
 		return err
@@ -192,10 +200,36 @@ func (s *Store) get(stem []byte) (value []byte, err error) {
 }
 
 // scan calls fn with an iterator over the keys of a prefix.
-func (s *Store) scan(prefix []byte, fn func(*badger.Iterator) error) error {
+func (s *Store) scan(prefix []byte, fn func(*badger.Iterator) error) (err error) {
+	defer s.panicIsDamage(&err)
 	txn := s.db.NewTransactionAt(newest, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
 	return fn(it)
+}
+
+// Verify reads all tables and checks badger's checksum of each block: a
+// *pinetree.CorruptError names the first that is damaged. Reads check every
+// value that they meet; what they cannot see is a value that is missing
+// because its key was damaged, and that is what Verify finds. It reads
+// everything there is, beside other reads and writes.
+func (s *Store) Verify() (err error) {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	defer s.panicIsDamage(&err)
+	if err := s.db.VerifyChecksum(); err != nil {
+		return &pinetree.CorruptError{Where: s.dir, What: err.Error()}
+	}
+	return nil
+}
+
+// panicIsDamage makes an error of badger's panic on a block whose structure is
+// damaged, so that one bad block does not end a node and all its groups.
+func (s *Store) panicIsDamage(err *error) {
+	if p := recover(); p != nil {
+		*err = &pinetree.CorruptError{Where: s.dir, What: fmt.Sprintf("badger cannot read a block: %v", p)}
+	}
 }
