@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -138,6 +140,27 @@ func TestDefaultReadsFollowTheLeaderWithoutManagers(t *testing.T) {
 	}
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("20 reads with a known leader took %s", took)
+	}
+}
+
+func TestALeaderThatNoRouteNamesIsFoundByItsHint(t *testing.T) {
+	w := newWorld(t)
+	fill(w, 3)
+	c := w.dial(nil)
+	w.managers[0].stop()
+	t.Cleanup(func() { w.managers[0].restart() })
+	added := &fakeNode{world: w, id: 4}
+	added.start(func(s *grpc.Server) { wirepb.RegisterReadsServer(s, fakeReads{node: added}) })
+	w.change(func() { w.nodes = append(w.nodes, added); w.elect(4, 0); w.epoch += w.epoch % 2 })
+	for range 3 {
+		if state, err := c.Reader(ReadConfig{}).State(within(t)); err != nil || state.Node != 4 {
+			t.Fatalf("%d answered: %v", state.Node, err)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if others := w.nodes[0].reads + w.nodes[1].reads + w.nodes[2].reads; others != 1 || added.reads != 3 {
+		t.Errorf("the leader was asked %d times, the others %d times: want 3 and 1", added.reads, others)
 	}
 }
 
