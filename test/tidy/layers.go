@@ -15,6 +15,7 @@ var layers = [][]string{
 	{"logservice", "clustermgr/etcdstore", "adapter/pgwal"},
 	{"logservice/host", "raftlog/segment/faultfs"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
+	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy"},
 	{"adapter", "lease", "engine", "raftlog"},
 	{"proto/wirepb"},
 	{"proto/storepb"},
@@ -49,9 +50,10 @@ var importers = []struct {
 	{of: []string{"engine/*", "raftlog/*"}, by: append([]string{"cmd/...", "test/..."}, suites...)},
 	{of: []string{"adapter/pgwal", "adapter/ship", "clustermgr/etcdstore", "logservice"}, by: []string{"cmd/...", "test/..."}},
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
+	{of: []string{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy"}, by: []string{"clustermgr/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
-		"logservice/...", "clustermgr", "adapter/ship", "cmd/...", "test/...",
+		"logservice/...", "clustermgr", "clustermgr/orders", "clustermgr/policy", "adapter/ship", "cmd/...", "test/...",
 	}},
 }
 

@@ -1,0 +1,114 @@
+package clustermgr
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/orders"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
+)
+
+// seat is a voter of a group as of now, for a task beside the owner.
+type seat struct {
+	policy.Answer       // what it last reported; nil when its node is not alive
+	node          *node // only for the owner
+	target        orders.Target
+	health        policy.Health
+}
+
+func (r *reign) seats(g *group) []seat {
+	leading := r.leading()
+	var list []seat
+	for _, id := range g.Is.Voters {
+		s := seat{Answer: policy.Answer{Node: id, Leaders: leading[id]}, health: policy.Dead}
+		if n := r.nodes[id]; n != nil {
+			s.node, s.target, s.Zone, s.health = n, n.target(), n.Is.Zone, r.health(n)
+			if s.health == policy.Alive {
+				s.Status = n.replicas[g.id]
+			}
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// electTask chooses and appoints a leader.
+func (r *reign) electTask(g *group, s policy.Step) func() error {
+	seats := r.seats(g)
+	w := policy.Wish{
+		Voters: len(seats), Home: g.Is.HomeZone, Not: s.Node, Lag: r.cfg.MoveLagEntries, Fresh: r.cfg.Lease.MaxQuorumAge,
+	}
+	return func() error {
+		answers := make([]policy.Answer, len(seats))
+		targets := make([]orders.Target, len(seats))
+		for i, s := range seats {
+			answers[i], targets[i] = s.Answer, s.target
+		}
+		for i, status := range r.dial.Collect(r.ctx, g.id, targets) {
+			answers[i].Status = status
+		}
+		chosen, err := policy.Choose(answers, w)
+		if err != nil {
+			return fmt.Errorf("%s; %w", s.Reason, err)
+		}
+		cause := fmt.Sprintf("%s; node %d has the newest log, (%d, %d)",
+			s.Reason, chosen.Node, chosen.Status.GetLastTerm(), chosen.Status.GetLastIndex())
+		return r.appoint(g, find(seats, chosen.Node), newest(answers), cause)
+	}
+}
+
+// adoptTask makes a live leader the appointed one.
+func (r *reign) adoptTask(g *group, s policy.Step) func() error {
+	leader := find(r.seats(g), s.Node)
+	return func() error { return r.appoint(g, leader, newest([]policy.Answer{leader.Answer}), s.Reason) }
+}
+
+// appoint makes an appointment and waits until the node leads.
+func (r *reign) appoint(g *group, to seat, floor pinetree.AppointmentID, cause string) error {
+	id, err := r.decree(g, to.Node, floor, cause)
+	if err != nil {
+		return err
+	}
+	status, err := r.dial.Appoint(r.ctx, to.target, orders.Appointment{Group: g.id, ID: id})
+	if err != nil {
+		return err
+	}
+	r.tell(func() { r.heardOf(g, to.node, status) })
+	return nil
+}
+
+// decree durably makes the next appointment of a group, above every one that a
+// replica has heard of.
+func (r *reign) decree(g *group, to pinetree.NodeID, floor pinetree.AppointmentID, cause string) (pinetree.AppointmentID, error) {
+	var next ledger.Group
+	err := r.persist(r.ctx, func() ([]ledger.Change, error) {
+		next = g.Is
+		next.Lease.Node = to
+		next.Lease.Appointment = max(next.Lease.Appointment, floor) + 1
+		return []ledger.Change{g.Put(next.Key(), next)}, nil
+	}, func(revision int64) {
+		g.Is, g.Revision = next, revision
+		g.granter.Recorded(next.Lease)
+		g.claimed, g.waiting = false, false
+		r.event(ledger.Event{Kind: "appointed", Group: g.id, Node: to, Appointment: next.Lease.Appointment, Cause: cause})
+	})
+	if err != nil {
+		return 0, fmt.Errorf("appointing node %d: %w", to, err)
+	}
+	return next.Lease.Appointment, nil
+}
+
+func find(seats []seat, id pinetree.NodeID) seat {
+	return seats[slices.IndexFunc(seats, func(s seat) bool { return s.Node == id })]
+}
+
+// newest is the highest appointment that any replica has heard of.
+func newest(answers []policy.Answer) pinetree.AppointmentID {
+	var highest uint64
+	for _, a := range answers {
+		highest = max(highest, a.Status.GetAppointment(), a.Status.GetReleased())
+	}
+	return pinetree.AppointmentID(highest)
+}

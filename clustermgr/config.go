@@ -1,0 +1,121 @@
+package clustermgr
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/lease"
+)
+
+// Config is what a manager needs to know. Zero fields get the defaults that
+// their comments name; all managers of a cluster are to have the same ones.
+type Config struct {
+	// Store is the shared durable memory. The manager does not close it.
+	Store ledger.Store
+	// Address is where nodes, clients and other managers reach this manager.
+	Address string
+
+	// Lease is 600 ms, 1 % of drift, and proof not older than 1 s.
+	Lease lease.Rules
+	// Heartbeat is how often nodes are told to report; 150 ms.
+	Heartbeat time.Duration
+	// SilentAfter without a heartbeat a node is asked for a sign of life; 450 ms.
+	SilentAfter time.Duration
+	// DeadAfter without any sign of life a node is dead; 1.5 s. A refused
+	// connection counts at once.
+	DeadAfter time.Duration
+	// SickAfter without a quorum or with an unfinished fsync a leader is
+	// replaced though its node lives; 1.5 s.
+	SickAfter time.Duration
+	// Probe bounds one question to a node; 250 ms.
+	Probe time.Duration
+	// Call bounds an order to a node other than Appoint and Transfer; 2 s.
+	Call time.Duration
+	// Appoint bounds the wait for an appointed node to lead; 1 s.
+	Appoint time.Duration
+	// Retry is the wait after a failed operation on a group, doubled up to
+	// MaxRetry; 100 ms and 2 s.
+	Retry, MaxRetry time.Duration
+
+	// OfficeClaim is how long a manager grants after the store last confirmed
+	// its office; 3 s. A new manager waits for that of the one before.
+	OfficeClaim time.Duration
+	// OfficeConfirm is how often it asks; 500 ms.
+	OfficeConfirm time.Duration
+
+	// MovePause caps the time for which a planned move stops a group; 150 ms.
+	MovePause time.Duration
+	// MoveLagEntries and MoveLagBytes are how far the target of a planned move
+	// may be behind; 10,000 entries and 8 MiB.
+	MoveLagEntries uint64
+	MoveLagBytes   uint64
+
+	// Tick is how often groups are looked at without a cause; 50 ms.
+	Tick time.Duration
+	// MaxOperations bounds the operations on groups under way at once; 64.
+	MaxOperations int
+	// MaxEvents is how many events are kept; 1,000.
+	MaxEvents int
+
+	// Clock is lease.BootTime.
+	Clock func() lease.Instant
+	// Log is slog.Default().
+	Log *slog.Logger
+}
+
+func defaultTo[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Store == nil {
+		return c, errors.New("cluster manager: no store was given")
+	}
+	if c.Address == "" {
+		return c, errors.New("cluster manager: no address was given at which others reach it")
+	}
+	defaultTo(&c.Lease.Duration, 600*time.Millisecond)
+	defaultTo(&c.Lease.MaxDrift, 0.01)
+	defaultTo(&c.Lease.MaxQuorumAge, time.Second)
+	defaultTo(&c.Lease.MaxFsyncPending, time.Second)
+	defaultTo(&c.Heartbeat, 150*time.Millisecond)
+	defaultTo(&c.SilentAfter, 3*c.Heartbeat)
+	defaultTo(&c.DeadAfter, 1500*time.Millisecond)
+	defaultTo(&c.SickAfter, 1500*time.Millisecond)
+	defaultTo(&c.Probe, 250*time.Millisecond)
+	defaultTo(&c.Call, 2*time.Second)
+	defaultTo(&c.Appoint, time.Second)
+	defaultTo(&c.Retry, 100*time.Millisecond)
+	defaultTo(&c.MaxRetry, 2*time.Second)
+	defaultTo(&c.OfficeClaim, 3*time.Second)
+	defaultTo(&c.OfficeConfirm, 500*time.Millisecond)
+	defaultTo(&c.MovePause, 150*time.Millisecond)
+	defaultTo(&c.MoveLagEntries, 10_000)
+	defaultTo(&c.MoveLagBytes, 8<<20)
+	defaultTo(&c.Tick, 50*time.Millisecond)
+	defaultTo(&c.MaxOperations, 64)
+	defaultTo(&c.MaxEvents, 1000)
+	if c.Clock == nil {
+		c.Clock = lease.BootTime
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	switch {
+	case c.Lease.MaxDrift < 0 || c.Lease.MaxDrift >= 0.5:
+		return c, fmt.Errorf("cluster manager: a clock drift bound of %g makes no sense; 0.01 is one percent", c.Lease.MaxDrift)
+	case c.Lease.Duration < 2*c.Heartbeat:
+		return c, fmt.Errorf("cluster manager: a lease of %v is over before two heartbeats of %v; make it longer or the heartbeats more frequent", c.Lease.Duration, c.Heartbeat)
+	case c.DeadAfter <= c.SilentAfter:
+		return c, fmt.Errorf("cluster manager: nodes must be silent (%v) before they are dead (%v)", c.SilentAfter, c.DeadAfter)
+	case c.OfficeClaim <= c.OfficeConfirm:
+		return c, fmt.Errorf("cluster manager: the claim to the office (%v) must outlast the time between confirmations (%v)", c.OfficeClaim, c.OfficeConfirm)
+	}
+	return c, nil
+}

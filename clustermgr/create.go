@@ -1,0 +1,247 @@
+package clustermgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"unicode"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
+	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// register makes a node known. The same directory always gets the same id.
+func (r *reign) register(ctx context.Context, q *wirepb.RegisterRequest) (*wirepb.RegisterResponse, error) {
+	if q.GetInstance() == "" || q.GetAddress() == "" {
+		return nil, refuse(pinetree.ErrBadBatch, "a node registers with the instance of its directory and its address")
+	}
+	var n ledger.Node
+	var first bool
+	prepare := func() ([]ledger.Change, error) {
+		known, err := r.registered(q)
+		if err != nil {
+			return nil, err
+		}
+		n = ledger.Node{ID: r.counters.Is.Node + 1, Instance: q.GetInstance(), Address: q.GetAddress(), Zone: q.GetZone()}
+		first = known == nil
+		if first {
+			c := r.counters.Is
+			c.Node = n.ID
+			return []ledger.Change{r.counters.Put(ledger.CountersKey, c), ledger.Kept[ledger.Node]{}.Put(n.Key(), n)}, nil
+		}
+		n.ID = known.Is.ID
+		if n == known.Is {
+			return nil, nil
+		}
+		return []ledger.Change{known.Put(n.Key(), n)}, nil
+	}
+	commit := func(revision int64) {
+		if first {
+			r.counters.Is.Node, r.counters.Revision = n.ID, revision
+			r.nodes[n.ID] = &node{}
+			r.event(ledger.Event{Kind: "node_registered", Node: n.ID, Cause: "a new directory", Outcome: n.Address + ", zone " + n.Zone})
+		} else {
+			r.event(ledger.Event{Kind: "node_changed", Node: n.ID, Cause: "registered anew", Outcome: n.Address + ", zone " + n.Zone})
+		}
+		r.nodes[n.ID].Kept = ledger.Kept[ledger.Node]{Is: n, Revision: revision}
+		r.addresses++
+	}
+	// A node that comes back unchanged needs no store.
+	var changes []ledger.Change
+	var err error
+	if e := r.do(ctx, func() { changes, err = prepare() }); e != nil {
+		return nil, e
+	}
+	if err == nil && len(changes) > 0 {
+		err = r.persist(ctx, prepare, commit)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = r.do(ctx, func() {
+		r.nodes[n.ID].vitals.Hear(r.cfg.Clock())
+		r.dial.Fresh(n.Address)
+	})
+	return &wirepb.RegisterResponse{
+		Cluster: r.cluster.Is.ID, Node: uint64(n.ID), HeartbeatIntervalMs: uint32(r.cfg.Heartbeat.Milliseconds()),
+	}, err
+}
+
+// registered finds the node that registers, nil for a new one, or refuses it.
+func (r *reign) registered(q *wirepb.RegisterRequest) (*node, error) {
+	if q.GetCluster() != "" && q.GetCluster() != r.cluster.Is.ID {
+		return nil, refuse(pinetree.ErrBadBatch, "the directory belongs to cluster %s, and this is cluster %s", q.GetCluster(), r.cluster.Is.ID)
+	}
+	if q.GetNode() != 0 {
+		return r.identify(pinetree.NodeID(q.GetNode()), q.GetInstance())
+	}
+	for _, n := range r.nodes { // the answer to an earlier request was lost
+		if n.Is.Instance == q.GetInstance() {
+			return n, nil
+		}
+	}
+	return nil, nil
+}
+
+// newGroup prepares a group on live nodes over zones.
+func (r *reign) newGroup(replicas uint32, home string) (ledger.Group, error) {
+	var sites []policy.Site
+	count := map[pinetree.NodeID]int{}
+	for _, g := range r.groups {
+		for _, id := range g.Is.Voters {
+			count[id]++
+		}
+	}
+	for _, n := range r.nodes {
+		if r.health(n) == policy.Alive && n.session != nil {
+			sites = append(sites, policy.Site{Node: n.Is.ID, Zone: n.Is.Zone, Replicas: count[n.Is.ID]})
+		}
+	}
+	if replicas == 0 {
+		replicas = 3
+	}
+	voters, err := policy.Place(sites, int(min(replicas, 1000)), home)
+	if errors.Is(err, policy.ErrTooFewNodes) {
+		err = notYet("%v", err)
+	}
+	return ledger.Group{ID: r.counters.Is.Group + 1, Voters: voters, HomeZone: home}, err
+}
+
+// addGroup takes a group into the reign, from the store or just made.
+func (r *reign) addGroup(k ledger.Kept[ledger.Group]) *group {
+	g := &group{
+		id: k.Is.ID, Kept: k, granter: lease.NewGranter(r.cfg.Lease, k.Is.Lease, r.since),
+		placed: map[pinetree.NodeID]bool{}, pending: map[pinetree.VolumeID]bool{},
+	}
+	r.groups[g.id] = g
+	return g
+}
+
+// createGroup records a group and waits until it has an activated leader. What
+// is recorded is made even when the caller does not wait.
+func (r *reign) createGroup(ctx context.Context, q *wirepb.CreateGroupRequest) (*wirepb.GroupInfo, error) {
+	var record ledger.Group
+	err := r.persist(ctx, func() (_ []ledger.Change, err error) {
+		if record, err = r.newGroup(q.GetReplicas(), q.GetHomeZone()); err != nil {
+			return nil, err
+		}
+		c := r.counters.Is
+		c.Group = record.ID
+		return []ledger.Change{r.counters.Put(ledger.CountersKey, c), ledger.Kept[ledger.Group]{}.Put(record.Key(), record)}, nil
+	}, func(revision int64) { r.groupMade(record, revision) })
+	if err != nil {
+		return nil, err
+	}
+	var info *wirepb.GroupInfo
+	var why string
+	err = r.await(ctx, func() (bool, error) {
+		g := r.groups[record.ID]
+		info, why = r.groupInfo(g), r.why(g)
+		return info.GetLeader() != 0 && g.Is.Lease.Activated() && g.Is.Created, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("group %d is recorded and will be made: %s: %w", record.ID, why, err)
+	}
+	return info, nil
+}
+
+func (r *reign) groupMade(record ledger.Group, revision int64) {
+	r.counters.Is.Group, r.counters.Revision = record.ID, revision
+	g := r.addGroup(ledger.Kept[ledger.Group]{Is: record, Revision: revision})
+	r.event(ledger.Event{Kind: "group_placed", Group: g.id, Cause: "created", Outcome: fmt.Sprintf("voters %v", record.Voters)})
+	r.lookAt(g, r.cfg.Clock())
+}
+
+func checkVolume(q *wirepb.CreateVolumeRequest) error {
+	name := q.GetName()
+	if name == "" || len(name) > 255 {
+		return refuse(pinetree.ErrBadBatch, "a volume has a name of 1 to 255 bytes; this one has %d", len(name))
+	}
+	for _, c := range name {
+		if !unicode.IsPrint(c) {
+			return refuse(pinetree.ErrBadBatch, "volume name %q holds the unprintable character %U", name, c)
+		}
+	}
+	if f := pinetree.Format(q.GetFormat()); q.GetFormat() > 255 || f.String() == "unknown" {
+		return refuse(pinetree.ErrBadBatch, "volume %s: format %d; formats are %s (%d) and %s (%d)", name, q.GetFormat(),
+			pinetree.FormatOpaque, pinetree.FormatOpaque, pinetree.FormatRedo, pinetree.FormatRedo)
+	}
+	return nil
+}
+
+// createVolume records a volume and waits until its group has it. It is
+// idempotent by name.
+func (r *reign) createVolume(ctx context.Context, q *wirepb.CreateVolumeRequest) (*wirepb.VolumeInfo, error) {
+	if err := checkVolume(q); err != nil {
+		return nil, err
+	}
+	var volume ledger.Volume
+	var own *ledger.Group
+	prepare := func() ([]ledger.Change, error) {
+		own = nil
+		if known := r.volumes[r.names[q.GetName()]]; known != nil {
+			volume = known.Is
+			return nil, sameVolume(known.Is, q)
+		}
+		c := r.counters.Is
+		c.Volume++
+		volume = ledger.Volume{ID: c.Volume, Name: q.GetName(), Group: pinetree.GroupID(q.GetGroup()), Format: pinetree.Format(q.GetFormat())}
+		var changes []ledger.Change
+		if volume.Group == 0 {
+			record, err := r.newGroup(q.GetReplicas(), "")
+			if err != nil {
+				return nil, err
+			}
+			own, volume.Group, c.Group = &record, record.ID, record.ID
+			changes = append(changes, ledger.Kept[ledger.Group]{}.Put(record.Key(), record))
+		} else if r.groups[volume.Group] == nil {
+			return nil, refuse(pinetree.ErrUnknownGroup, "there is no group %d to put volume %s into", volume.Group, volume.Name)
+		}
+		return append(changes, r.counters.Put(ledger.CountersKey, c), ledger.Kept[ledger.Volume]{}.Put(volume.Key(), volume)), nil
+	}
+	commit := func(revision int64) {
+		if own != nil {
+			r.groupMade(*own, revision)
+		}
+		r.counters.Is.Volume, r.counters.Revision = volume.ID, revision
+		r.addVolume(ledger.Kept[ledger.Volume]{Is: volume, Revision: revision})
+		r.event(ledger.Event{Kind: "volume_placed", Group: volume.Group, Cause: "created", Outcome: fmt.Sprintf("volume %d, %s", volume.ID, volume.Name)})
+		r.lookAt(r.groups[volume.Group], r.cfg.Clock())
+	}
+	if err := r.persist(ctx, prepare, commit); err != nil {
+		return nil, err
+	}
+	return r.volumeReady(ctx, volume)
+}
+
+func sameVolume(known ledger.Volume, q *wirepb.CreateVolumeRequest) error {
+	if known.Format != pinetree.Format(q.GetFormat()) || q.GetGroup() != 0 && known.Group != pinetree.GroupID(q.GetGroup()) {
+		return refuse(pinetree.ErrExists, "volume %s exists with other properties: id %d, format %s, group %d", known.Name, known.ID, known.Format, known.Group)
+	}
+	return nil
+}
+
+func (r *reign) volumeReady(ctx context.Context, volume ledger.Volume) (*wirepb.VolumeInfo, error) {
+	var info *wirepb.VolumeInfo
+	var why string
+	err := r.await(ctx, func() (bool, error) {
+		k := r.volumes[volume.ID]
+		info, why = r.volumeInfo(k.Is), r.why(r.groups[volume.Group])
+		return k.Is.Ready, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("volume %s is recorded as %d and will be made in group %d: %s: %w", volume.Name, volume.ID, volume.Group, why, err)
+	}
+	return info, nil
+}
+
+func (r *reign) addVolume(k ledger.Kept[ledger.Volume]) {
+	r.volumes[k.Is.ID] = &k
+	r.names[k.Is.Name] = k.Is.ID
+	if g := r.groups[k.Is.Group]; g != nil && !k.Is.Ready {
+		g.pending[k.Is.ID] = true
+	}
+}

@@ -1,0 +1,208 @@
+package clustermgr
+
+import (
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// session is the heartbeat stream of one node. Its fields belong to the reign's
+// owner, except for the channels.
+type session struct {
+	node      *node
+	sequence  uint64 // of the newest request
+	addresses uint64 // reign.addresses when they were last sent
+	outbox    chan reply
+	over      chan struct{} // closed when a newer session of the node began
+}
+
+// reply is one response with what it grants.
+type reply struct {
+	response *wirepb.HeartbeatResponse
+	grants   []lease.Grant
+}
+
+// beats is the server's end of a heartbeat stream.
+type beats = grpc.BidiStreamingServer[wirepb.HeartbeatRequest, wirepb.HeartbeatResponse]
+
+// heartbeats serves the stream of one node: this goroutine sends, and one begun
+// by receiving receives. It ends when the stream does, which is when this
+// function has returned.
+func (r *reign) heartbeats(stream beats, receiving func(func())) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	var s *session
+	if e := r.do(stream.Context(), func() { s, err = r.connect(first) }); e != nil || err != nil {
+		return firstOf(e, err)
+	}
+	broken := make(chan error, 1)
+	receiving(func() { broken <- r.receive(stream, s, first) })
+	err = r.send(stream, s, broken)
+	r.tell(func() { r.disconnect(s) })
+	return err
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reign) receive(stream beats, s *session, first *wirepb.HeartbeatRequest) error {
+	for request := first; ; {
+		if err := r.do(stream.Context(), func() { r.heartbeat(s, request) }); err != nil {
+			return err
+		}
+		var err error
+		if request, err = stream.Recv(); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *reign) send(stream beats, s *session, broken <-chan error) error {
+	for {
+		select {
+		case a := <-s.outbox:
+			if err := stream.Send(a.response); err != nil {
+				return err
+			}
+			r.tell(func() { r.answered(a) })
+		case err := <-broken:
+			return err
+		case <-s.over:
+			return refuse(pinetree.ErrStopped, "node %d has opened a newer heartbeat stream", s.node.Is.ID)
+		case <-r.ctx.Done():
+			return notActive("")
+		}
+	}
+}
+
+// connect begins a session, after checking who it is.
+func (r *reign) connect(first *wirepb.HeartbeatRequest) (*session, error) {
+	n, err := r.identify(pinetree.NodeID(first.GetNode()), first.GetInstance())
+	if err != nil {
+		return nil, err
+	}
+	if n.session != nil {
+		close(n.session.over)
+	}
+	n.session = &session{node: n, outbox: make(chan reply, 16), over: make(chan struct{})}
+	n.vitals.Connect()
+	r.dial.Fresh(n.Is.Address)
+	return n.session, nil
+}
+
+// identify finds a node by its id and the instance of its directory.
+func (r *reign) identify(id pinetree.NodeID, instance string) (*node, error) {
+	n := r.nodes[id]
+	if n == nil {
+		return nil, refuse(pinetree.ErrNotFound, "node %d is not known to cluster %s: its directory is of another cluster", id, r.cluster.Is.ID)
+	}
+	if n.Is.Instance != instance {
+		return nil, refuse(pinetree.ErrExists, "node id %d belongs to the directory with instance %s, and this one is %s: "+
+			"a node that lost its directory starts with an empty one and gets a new id", id, n.Is.Instance, instance)
+	}
+	return n, nil
+}
+
+func (r *reign) disconnect(s *session) {
+	if s.node.session != s {
+		return
+	}
+	s.node.session = nil
+	s.node.vitals.Disconnect()
+	r.look()
+}
+
+// heartbeat takes in the state of a node and answers with what it is granted.
+func (r *reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
+	n := s.node
+	if n.session != s || request.GetSequence() < s.sequence {
+		return
+	}
+	s.sequence = request.GetSequence()
+	n.fsyncAge = time.Duration(request.GetFsyncAgeMs()) * time.Millisecond
+	n.fsyncPending = time.Duration(request.GetFsyncPendingMs()) * time.Millisecond
+	r.report(n, request.GetReplicas())
+	answer := reply{response: &wirepb.HeartbeatResponse{Sequence: s.sequence}}
+	for _, status := range request.GetReplicas() {
+		if g := r.groups[pinetree.GroupID(status.GetGroup())]; g != nil && status.GetLeader() {
+			r.claim(g, n, &answer)
+		}
+	}
+	if s.addresses != r.addresses {
+		s.addresses = r.addresses
+		answer.response.Peers = r.peers()
+	}
+	r.push(s, answer)
+}
+
+// report takes in what a node says of its replicas, in a heartbeat or when it
+// was asked.
+func (r *reign) report(n *node, replicas []*wirepb.ReplicaStatus) {
+	now := r.cfg.Clock()
+	n.vitals.Hear(now)
+	before := n.replicas
+	n.reported = now
+	n.replicas = make(map[pinetree.GroupID]*wirepb.ReplicaStatus, len(replicas))
+	for _, status := range replicas {
+		id := pinetree.GroupID(status.GetGroup())
+		n.replicas[id] = status
+		g := r.groups[id]
+		if g == nil {
+			continue
+		}
+		r.released(g, n.Is.ID, pinetree.AppointmentID(status.GetReleased()))
+		if was := before[id]; was.GetLeader() != status.GetLeader() || was.GetReady() != status.GetReady() {
+			r.lookAt(g, now)
+			r.notify()
+		}
+	}
+}
+
+// push sends a reply unless the node does not take them, which costs it the
+// grants and nothing else.
+func (r *reign) push(s *session, a reply) {
+	select {
+	case s.outbox <- a:
+	default:
+		r.log.Warn("a node does not take its heartbeat answers", "node", s.node.Is.ID)
+	}
+}
+
+// peers lists the addresses of all nodes.
+func (r *reign) peers() []*wirepb.NodeInfo {
+	var list []*wirepb.NodeInfo
+	for _, n := range r.sortedNodes() {
+		list = append(list, &wirepb.NodeInfo{Node: uint64(n.Is.ID), Address: n.Is.Address, Zone: n.Is.Zone})
+	}
+	return list
+}
+
+// ask probes a node that is suspected: its process may be gone, or only its
+// heartbeats.
+func (r *reign) ask(n *node, now lease.Instant) {
+	n.vitals.ProbeBegins(now)
+	target := n.target()
+	r.spawn(func() {
+		state, refused := r.dial.Probe(r.ctx, target.Address)
+		r.tell(func() {
+			answered := state != nil && state.GetInstance() == n.Is.Instance
+			n.vitals.ProbeEnds(r.cfg.Clock(), answered, refused && n.Is.Address == target.Address)
+			if answered && n.session == nil {
+				r.report(n, state.GetReplicas())
+			}
+			r.look()
+		})
+	})
+}

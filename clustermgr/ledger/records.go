@@ -1,0 +1,145 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+)
+
+// What is kept in the store, as JSON, so that an operator can read it with the
+// store's own tools. Fields are added, never given another meaning.
+
+// The keys; those with an id behind a slash are made by the Key methods.
+const (
+	ClusterKey  = "cluster"
+	CountersKey = "counters"
+
+	nodes   = "nodes/"
+	groups  = "groups/"
+	volumes = "volumes/"
+	events  = "events/"
+)
+
+// Cluster names the cluster, for ever.
+type Cluster struct {
+	ID string `json:"id"`
+}
+
+// Counters are the last ids that were given. They never fall.
+type Counters struct {
+	Node   pinetree.NodeID   `json:"node"`
+	Group  pinetree.GroupID  `json:"group"`
+	Volume pinetree.VolumeID `json:"volume"`
+}
+
+// Node is a storage node, known by the instance of its directory.
+type Node struct {
+	ID       pinetree.NodeID `json:"id"`
+	Instance string          `json:"instance"`
+	Address  string          `json:"address"`
+	Zone     string          `json:"zone"`
+}
+
+// Key is where the node is kept.
+func (n Node) Key() string { return fmt.Sprintf("%s%020d", nodes, n.ID) }
+
+// Group is a raft group.
+type Group struct {
+	ID       pinetree.GroupID  `json:"id"`
+	Voters   []pinetree.NodeID `json:"voters"`
+	HomeZone string            `json:"home_zone,omitempty"`
+	// Created is set once every voter has made its replica.
+	Created bool         `json:"created"`
+	Lease   lease.Record `json:"lease"`
+}
+
+// Key is where the group is kept.
+func (g Group) Key() string { return fmt.Sprintf("%s%020d", groups, g.ID) }
+
+// Volume is a volume of a group.
+type Volume struct {
+	ID     pinetree.VolumeID `json:"id"`
+	Name   string            `json:"name"`
+	Group  pinetree.GroupID  `json:"group"`
+	Format pinetree.Format   `json:"format"`
+	// Ready is set once the group has the volume.
+	Ready bool `json:"ready"`
+}
+
+// Key is where the volume is kept.
+func (v Volume) Key() string { return fmt.Sprintf("%s%020d", volumes, v.ID) }
+
+// Kept is a record with the revision of its key; zero when it is not kept yet.
+type Kept[T any] struct {
+	Is       T
+	Revision int64
+}
+
+// Put makes the change that replaces what is kept under the key.
+func (k Kept[T]) Put(key string, value T) Change {
+	return Change{Key: key, Value: encode(value), Expect: k.Revision}
+}
+
+func encode(value any) []byte {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("ledger: a %T cannot be encoded: %v", value, err)) // plain structs always can
+	}
+	return encoded
+}
+
+// Book is all that the store holds, as of one instant.
+type Book struct {
+	Cluster  Kept[Cluster]
+	Counters Kept[Counters]
+	Nodes    []Kept[Node]
+	Groups   []Kept[Group]
+	Volumes  []Kept[Volume]
+	Events   []Event
+}
+
+// Open decodes everything. An entry that cannot be read is an error that names
+// it: deciding without it could give an id twice.
+func Open(entries []Entry) (Book, error) {
+	var b Book
+	for _, e := range entries {
+		var err error
+		switch {
+		case e.Key == ClusterKey:
+			b.Cluster, err = read[Cluster](e)
+		case e.Key == CountersKey:
+			b.Counters, err = read[Counters](e)
+		case strings.HasPrefix(e.Key, nodes):
+			err = readInto(&b.Nodes, e)
+		case strings.HasPrefix(e.Key, groups):
+			err = readInto(&b.Groups, e)
+		case strings.HasPrefix(e.Key, volumes):
+			err = readInto(&b.Volumes, e)
+		case strings.HasPrefix(e.Key, events):
+			var event Kept[Event]
+			event, err = read[Event](e)
+			b.Events = append(b.Events, event.Is)
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+func read[T any](e Entry) (Kept[T], error) {
+	k := Kept[T]{Revision: e.Revision}
+	if err := json.Unmarshal(e.Value, &k.Is); err != nil {
+		return k, &pinetree.CorruptError{Where: "cluster manager's store, key " + e.Key, What: err.Error()}
+	}
+	return k, nil
+}
+
+func readInto[T any](list *[]Kept[T], e Entry) error {
+	k, err := read[T](e)
+	*list = append(*list, k)
+	return err
+}

@@ -1,0 +1,185 @@
+package clustermgr
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
+	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// look goes through everything that may need attention.
+func (r *reign) look() {
+	now := r.cfg.Clock()
+	for _, n := range r.nodes {
+		if n.vitals.WantsProbe(now, r.thresholds()) {
+			r.ask(n, now)
+		}
+		r.noteHealth(n, now)
+	}
+	for _, g := range r.groups {
+		r.lookAt(g, now)
+	}
+}
+
+func (r *reign) thresholds() policy.Thresholds {
+	return policy.Thresholds{Silent: r.cfg.SilentAfter, Dead: r.cfg.DeadAfter}
+}
+
+func (r *reign) health(n *node) policy.Health { return n.vitals.Health(r.cfg.Clock(), r.thresholds()) }
+
+// noteHealth keeps an event of each death and each return.
+func (r *reign) noteHealth(n *node, now lease.Instant) {
+	h := n.vitals.Health(now, r.thresholds())
+	if h == n.noted {
+		return
+	}
+	cause := fmt.Sprintf("last heard of %v ago", n.vitals.Silence(now).Round(time.Millisecond))
+	if n.vitals.Refused() {
+		cause = "its address refuses connections"
+	}
+	r.event(ledger.Event{Kind: "node_" + h.String(), Node: n.Is.ID, Cause: cause})
+	n.noted = h
+	r.notify()
+}
+
+// lookAt starts what the group needs, one operation at a time.
+func (r *reign) lookAt(g *group, now lease.Instant) {
+	if g.waiting && g.granter.Free(g.Is.Lease.Node, now) {
+		r.claimAgain(g)
+	}
+	if g.busy != "" {
+		return
+	}
+	s := policy.Decide(r.situation(g, now))
+	if s.Action == policy.Rest && s.Reason == "" && len(g.pending) > 0 && g.Is.Lease.Activated() {
+		s = policy.Step{Action: policy.MakeVolumes, Node: g.Is.Lease.Node}
+	}
+	if s.Action == policy.Rest {
+		g.reason = s.Reason
+		if s.Reason == "" {
+			g.failures = 0
+		}
+		return
+	}
+	if g.reason == "" {
+		g.reason = s.Reason
+	}
+	if now < g.retryAt || r.operations >= r.cfg.MaxOperations {
+		return
+	}
+	r.operate(g, s.Action.String(), r.task(g, s))
+}
+
+// task makes the operation of a step. It runs beside the owner.
+func (r *reign) task(g *group, s policy.Step) func() error {
+	switch s.Action {
+	case policy.MakeReplicas:
+		return r.replicaTask(g)
+	case policy.MakeVolumes:
+		return r.volumeTask(g, r.nodes[s.Node].target())
+	case policy.Adopt:
+		r.event(ledger.Event{Kind: "unexpected_leader", Group: g.id, Node: s.Node, Appointment: g.Is.Lease.Appointment, Cause: s.Reason})
+		return r.adoptTask(g, s)
+	default:
+		return r.electTask(g, s)
+	}
+}
+
+// operate runs one operation on a group beside the owner. A failed one is tried
+// again later, when it is still needed.
+func (r *reign) operate(g *group, name string, task func() error) {
+	g.busy = name
+	r.operations++
+	r.spawn(func() {
+		err := task()
+		r.tell(func() {
+			now := r.cfg.Clock()
+			g.busy = ""
+			r.operations--
+			if err != nil {
+				wait := min(r.cfg.Retry<<min(g.failures, 10), r.cfg.MaxRetry)
+				g.failures++
+				g.retryAt = now.Add(wait)
+				g.reason = err.Error()
+				r.log.Warn("could not "+name, "group", g.id, "reason", err, "again_in", wait)
+			} else {
+				// Heartbeats that left before it may still arrive.
+				g.retryAt = now.Add(r.cfg.Heartbeat)
+				g.reason = ""
+			}
+			r.lookAt(g, now)
+			r.notify()
+		})
+	})
+}
+
+// situation gathers what is known of a group.
+func (r *reign) situation(g *group, now lease.Instant) policy.Situation {
+	s := policy.Situation{Record: g.Is.Lease, Created: g.Is.Created, Placed: len(g.placed), Sick: r.cfg.SickAfter}
+	for _, id := range g.Is.Voters {
+		m := policy.Member{Node: id, Health: policy.Dead}
+		if n := r.nodes[id]; n != nil {
+			m.Health = n.vitals.Health(now, r.thresholds())
+			m.Reported = n.reported != 0
+			m.Status = n.replicas[g.id]
+			m.Age, m.FsyncPending = now.Sub(n.reported), n.fsyncPending
+		}
+		s.Members = append(s.Members, m)
+	}
+	return s
+}
+
+// heardOf takes in the state of one replica that an order was answered with.
+func (r *reign) heardOf(g *group, n *node, status *wirepb.ReplicaStatus) {
+	if status == nil || n.replicas == nil {
+		return // its first report will tell
+	}
+	if known := n.replicas[g.id]; known.GetRaftTerm() > status.GetRaftTerm() {
+		return
+	}
+	// The ages in the status are of now; those kept are as of the last report.
+	since := r.cfg.Clock().Sub(n.reported).Milliseconds()
+	status.QuorumAgeMs -= min(status.GetQuorumAgeMs(), uint32(max(since, 0)))
+	n.replicas[g.id] = status
+	r.released(g, n.Is.ID, pinetree.AppointmentID(status.GetReleased()))
+	if n.Is.ID == g.Is.Lease.Node {
+		r.claimAgain(g)
+	}
+	r.notify()
+}
+
+// leader is the node that leads the group under its newest appointment.
+func (r *reign) leader(g *group) *node {
+	n := r.nodes[g.Is.Lease.Node]
+	if n == nil || r.health(n) == policy.Dead {
+		return nil
+	}
+	status := n.replicas[g.id]
+	if !status.GetLeader() || pinetree.AppointmentID(status.GetAppointment()) != g.Is.Lease.Appointment {
+		return nil
+	}
+	return n
+}
+
+// leading counts the groups that each node is appointed to lead.
+func (r *reign) leading() map[pinetree.NodeID]int {
+	count := map[pinetree.NodeID]int{}
+	for _, g := range r.groups {
+		count[g.Is.Lease.Node]++
+	}
+	return count
+}
+
+func (r *reign) sortedNodes() []*node {
+	var list []*node
+	for _, id := range slices.Sorted(maps.Keys(r.nodes)) {
+		list = append(list, r.nodes[id])
+	}
+	return list
+}

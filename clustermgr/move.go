@@ -1,0 +1,189 @@
+package clustermgr
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/orders"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
+	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// move is a planned move of a leader.
+type move struct {
+	group    *group
+	from, to seat
+	pause    time.Duration
+	release  pinetree.AppointmentID // the old leader's
+	floor    pinetree.AppointmentID // highest that any replica reported
+	why      string
+}
+
+// planMove says what a request would do, or why it cannot be done. It runs in
+// the owner's goroutine and changes nothing.
+func (r *reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
+	g := r.groups[pinetree.GroupID(q.GetGroup())]
+	if g == nil {
+		return move{}, refuse(pinetree.ErrUnknownGroup, "there is no group %d", q.GetGroup())
+	}
+	leader := r.leader(g)
+	if leader == nil {
+		return move{}, notYet("group %d has no leader to move: %s", g.id, r.why(g))
+	}
+	if g.busy != "" {
+		return move{}, notYet("group %d: the manager is about to %s; try again", g.id, g.busy)
+	}
+	seats := r.seats(g)
+	from := find(seats, leader.Is.ID)
+	from.Status = leader.replicas[g.id]
+	if q.GetTo() == uint64(from.Node) {
+		return move{}, refuse(pinetree.ErrExists, "node %d leads group %d already", from.Node, g.id)
+	}
+	all := []policy.Answer{from.Answer}
+	var others []policy.Answer
+	for _, s := range seats {
+		if s.Node != from.Node {
+			all = append(all, s.Answer)
+			if q.GetTo() == 0 || q.GetTo() == uint64(s.Node) {
+				others = append(others, s.Answer)
+			}
+		}
+	}
+	if len(others) == 0 {
+		return move{}, refuse(pinetree.ErrBadBatch, "group %d has no other replica on the node asked for; its voters are %v", g.id, g.Is.Voters)
+	}
+	to, err := policy.ChooseTarget(from.Answer, others, policy.Wish{Home: g.Is.HomeZone, Lag: r.cfg.MoveLagEntries})
+	if err != nil {
+		return move{}, notYet("group %d: %v", g.id, err)
+	}
+	m := move{
+		group: g, from: from, to: find(seats, to.Node), floor: newest(all), release: g.Is.Lease.Appointment, pause: r.cfg.MovePause,
+		why: fmt.Sprintf("node %d leads, and node %d in zone %q is caught up", from.Node, to.Node, to.Zone),
+	}
+	if q.GetMaxPauseMs() > 0 {
+		m.pause = time.Duration(q.GetMaxPauseMs()) * time.Millisecond
+	}
+	return m, nil
+}
+
+// moveLeader serves MoveLeader. The move goes on when the caller goes away.
+func (r *reign) moveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*wirepb.MoveLeaderResponse, error) {
+	result := make(chan *wirepb.MoveLeaderResponse, 1)
+	var m move
+	var err error
+	doErr := r.do(ctx, func() {
+		if m, err = r.planMove(q); err != nil || q.GetDryRun() {
+			return
+		}
+		if r.operations >= r.cfg.MaxOperations {
+			err = refuse(pinetree.ErrQueueFull, "%d operations are under way; try again", r.operations)
+			return
+		}
+		r.operate(m.group, "move the leader", func() error {
+			response, err := r.carryOut(m)
+			result <- response
+			return err
+		})
+	})
+	if e := firstOf(doErr, err); e != nil {
+		return nil, e
+	}
+	if q.GetDryRun() {
+		return &wirepb.MoveLeaderResponse{From: uint64(m.from.Node), To: uint64(m.to.Node), Reason: "would move: " + m.why}, nil
+	}
+	select {
+	case response := <-result:
+		return response, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("group %d: the move goes on: %w", m.group.id, ctx.Err())
+	case <-r.ended:
+		return nil, notActive("")
+	}
+}
+
+// carryOut moves the leader, or gives the leadership back to the old one under
+// a newer appointment, for the old one was released for good. The error is for
+// the group's next look; the response tells everything.
+func (r *reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
+	g := m.group
+	response := &wirepb.MoveLeaderResponse{From: uint64(m.from.Node), To: uint64(m.to.Node)}
+	appointment, err := r.decree(g, m.to.Node, m.floor, "planned move: "+m.why)
+	if err != nil {
+		response.Reason = "not moved: " + err.Error()
+		return response, err
+	}
+	released, err := r.handOver(m, appointment)
+	if err == nil {
+		err = r.awaitActivation(g, appointment)
+	}
+	if err != nil {
+		response.Reason = "not moved: " + err.Error()
+		return response, r.takeBack(m, response)
+	}
+	r.tell(func() {
+		pause := max(0, g.activated.Sub(released))
+		response.Moved, response.Reason, response.Appointment = true, m.why, uint64(appointment)
+		response.RaftTerm, response.PauseUs = uint64(g.Is.Lease.Term), uint32(pause.Microseconds())
+		r.event(ledger.Event{Kind: "moved", Group: g.id, Node: m.to.Node, Appointment: appointment, Cause: m.why,
+			Outcome: fmt.Sprintf("from node %d, %v from release to activation", m.from.Node, pause.Round(10*time.Microsecond))})
+	})
+	return response, nil
+}
+
+// handOver orders both nodes and returns when the lease was released, by this
+// manager's clock.
+func (r *reign) handOver(m move, appointment pinetree.AppointmentID) (lease.Instant, error) {
+	var released lease.Instant
+	status, err := r.dial.HandOver(r.ctx, orders.Transfer{
+		Group: m.group.id, From: m.from.target, To: m.to.target, Release: m.release, Take: appointment,
+		MaxPause: m.pause, MaxLag: r.cfg.MoveLagBytes,
+	}, func(ago time.Duration) {
+		released = r.cfg.Clock().Add(-ago)
+		r.tell(func() { r.released(m.group, m.from.Node, m.release) })
+	})
+	if err == nil {
+		r.tell(func() { r.heardOf(m.group, m.to.node, status) })
+	}
+	return released, err
+}
+
+// awaitActivation waits until the appointment was granted the lease.
+func (r *reign) awaitActivation(g *group, appointment pinetree.AppointmentID) error {
+	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.Appoint)
+	defer cancel()
+	verdict := "it has not asked for the lease"
+	err := r.await(ctx, func() (bool, error) {
+		if g.Is.Lease.Appointment != appointment {
+			return false, fmt.Errorf("appointment %d came between", g.Is.Lease.Appointment)
+		}
+		if g.claimed {
+			verdict = g.verdict.String()
+		}
+		return g.Is.Lease.Activated(), nil
+	})
+	if err != nil {
+		return fmt.Errorf("the new leader was not activated: %s: %w", verdict, err)
+	}
+	return nil
+}
+
+// takeBack appoints the old leader anew after a move that failed. When it does
+// not lead either, the next look at the group finds a leader.
+func (r *reign) takeBack(m move, response *wirepb.MoveLeaderResponse) error {
+	err := r.appoint(m.group, m.from, m.floor, response.Reason)
+	outcome := fmt.Sprintf("node %d leads on", m.from.Node)
+	if err != nil {
+		outcome = "a leader is to be found: " + err.Error()
+	}
+	r.tell(func() {
+		response.Appointment = uint64(m.group.Is.Lease.Appointment)
+		r.event(ledger.Event{Kind: "move_aborted", Group: m.group.id, Node: m.from.Node,
+			Appointment: m.group.Is.Lease.Appointment, Cause: response.Reason, Outcome: outcome})
+	})
+	response.Reason += "; " + outcome
+	return err
+}

@@ -1,0 +1,101 @@
+package orders
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// Timeouts bound the calls to nodes.
+type Timeouts struct {
+	Probe   time.Duration // a question, and making a connection
+	Call    time.Duration // an order that takes a few disk writes
+	Appoint time.Duration // until an appointed node leads
+}
+
+// Nodes keeps one connection per address of a storage node. It may be used
+// concurrently. Calls fail at once while an address cannot be reached.
+type Nodes struct {
+	timeouts Timeouts
+	mu       sync.Mutex
+	conns    map[string]*grpc.ClientConn
+}
+
+// New makes the set of connections, empty.
+func New(timeouts Timeouts) *Nodes {
+	return &Nodes{timeouts: timeouts, conns: map[string]*grpc.ClientConn{}}
+}
+
+func (n *Nodes) client(address string) (wirepb.NodeClient, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if conn := n.conns[address]; conn != nil {
+		return wirepb.NewNodeClient(conn), nil
+	}
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithNoProxy(),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: n.timeouts.Probe,
+		}),
+		grpc.WithUnaryInterceptor(wirepb.UnaryClientErrors),
+	)
+	if err != nil {
+		return nil, err
+	}
+	n.conns[address] = conn
+	return wirepb.NewNodeClient(conn), nil
+}
+
+// Fresh lets the next call to an address connect without waiting for the end
+// of a backoff, for a node that was just heard of.
+func (n *Nodes) Fresh(address string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if conn := n.conns[address]; conn != nil {
+		conn.ResetConnectBackoff()
+	}
+}
+
+// Close closes all connections. Calls under way fail.
+func (n *Nodes) Close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for address, conn := range n.conns {
+		_ = conn.Close() // it reports only that it was closed before
+		delete(n.conns, address)
+	}
+}
+
+// Probe asks a node for a sign of life: its state, or that its address refuses
+// connections, so that its process is surely gone; neither when it is silent.
+func (n *Nodes) Probe(ctx context.Context, address string) (state *wirepb.StatusResponse, refused bool) {
+	ctx, cancel := context.WithTimeout(ctx, n.timeouts.Probe)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, errors.Is(err, syscall.ECONNREFUSED)
+	}
+	_ = conn.Close() // nothing was sent
+	n.Fresh(address)
+	client, err := n.client(address)
+	if err != nil {
+		return nil, false
+	}
+	state, err = client.Status(ctx, &wirepb.StatusRequest{})
+	if err != nil {
+		return nil, false
+	}
+	return state, false
+}

@@ -1,0 +1,153 @@
+package orders
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// Target is a node and where it is reached.
+type Target struct {
+	Node    pinetree.NodeID
+	Address string
+}
+
+// Collect asks every target for its replica of a group, side by side, so that
+// those that do not answer cost no more than one probe together. Where there
+// was no answer or no replica the status is nil.
+func (n *Nodes) Collect(ctx context.Context, group pinetree.GroupID, targets []Target) []*wirepb.ReplicaStatus {
+	ctx, cancel := context.WithTimeout(ctx, n.timeouts.Probe)
+	defer cancel()
+	answers := make([]*wirepb.ReplicaStatus, len(targets))
+	var all sync.WaitGroup
+	for i, t := range targets {
+		all.Go(func() {
+			client, err := n.client(t.Address)
+			if err != nil {
+				return
+			}
+			state, err := client.Status(ctx, &wirepb.StatusRequest{Group: uint64(group)})
+			if err != nil || pinetree.NodeID(state.GetNode()) != t.Node {
+				return
+			}
+			mine := func(s *wirepb.ReplicaStatus) bool { return s.GetGroup() == uint64(group) }
+			if at := slices.IndexFunc(state.GetReplicas(), mine); at >= 0 {
+				answers[i] = state.GetReplicas()[at]
+			}
+		})
+	}
+	all.Wait()
+	return answers
+}
+
+// CreateReplica has a node make its replica of a new group. Again is no error.
+func (n *Nodes) CreateReplica(ctx context.Context, to Target, group pinetree.GroupID, voters []pinetree.NodeID) error {
+	ctx, cancel := context.WithTimeout(ctx, n.timeouts.Call)
+	defer cancel()
+	request := &wirepb.CreateReplicaRequest{Group: uint64(group)}
+	for _, v := range voters {
+		request.Voters = append(request.Voters, uint64(v))
+	}
+	client, err := n.client(to.Address)
+	if err == nil {
+		_, err = client.CreateReplica(ctx, request)
+	}
+	if err != nil {
+		return fmt.Errorf("node %d does not make its replica: %w", to.Node, err)
+	}
+	return nil
+}
+
+// CreateVolume has the leader of a group add a volume to it. Again is no error.
+func (n *Nodes) CreateVolume(ctx context.Context, to Target, v *wirepb.NodeCreateVolumeRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, n.timeouts.Call)
+	defer cancel()
+	client, err := n.client(to.Address)
+	if err == nil {
+		_, err = client.CreateVolume(ctx, v)
+	}
+	if err != nil {
+		return fmt.Errorf("node %d does not make volume %d: %w", to.Node, v.GetVolume(), err)
+	}
+	return nil
+}
+
+// Appointment is an appointment of a group.
+type Appointment struct {
+	Group pinetree.GroupID
+	ID    pinetree.AppointmentID
+}
+
+// Appoint orders a node to lead and waits until it does.
+func (n *Nodes) Appoint(ctx context.Context, to Target, a Appointment) (*wirepb.ReplicaStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.timeouts.Appoint)
+	defer cancel()
+	return n.appoint(ctx, to, &wirepb.AppointRequest{Group: uint64(a.Group), Appointment: uint64(a.ID)})
+}
+
+func (n *Nodes) appoint(ctx context.Context, to Target, q *wirepb.AppointRequest) (*wirepb.ReplicaStatus, error) {
+	client, err := n.client(to.Address)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Appoint(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("node %d was appointed and does not lead: %w", to.Node, err)
+	}
+	if !response.GetStatus().GetLeader() {
+		return nil, fmt.Errorf("node %d was appointed and answered without leading", to.Node)
+	}
+	return response.GetStatus(), nil
+}
+
+// Transfer is a planned change of leaders.
+type Transfer struct {
+	Group    pinetree.GroupID
+	From, To Target
+	Release  pinetree.AppointmentID // the old leader's, given up first
+	Take     pinetree.AppointmentID // the new leader's
+	MaxPause time.Duration
+	MaxLag   uint64 // bytes
+}
+
+// HandOver lets the new leader wait for the leadership while the old one
+// releases its lease and transfers. It calls released as soon as the old one
+// says that it did, with how long ago that was, whether the transfer succeeded
+// or not. On return without an error the new one leads.
+func (n *Nodes) HandOver(ctx context.Context, t Transfer, released func(ago time.Duration)) (*wirepb.ReplicaStatus, error) {
+	from, err := n.client(t.From.Address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.MaxPause+n.timeouts.Appoint)
+	defer cancel()
+	var status *wirepb.ReplicaStatus
+	var taking error
+	var taker sync.WaitGroup
+	taker.Go(func() {
+		status, taking = n.appoint(ctx, t.To, &wirepb.AppointRequest{Group: uint64(t.Group), Appointment: uint64(t.Take), Wait: true})
+	})
+	defer taker.Wait()
+	transfer, err := from.Transfer(ctx, &wirepb.TransferRequest{
+		Group: uint64(t.Group), Appointment: uint64(t.Release), To: uint64(t.To.Node),
+		MaxPauseMs: uint32(t.MaxPause.Milliseconds()), MaxLagBytes: t.MaxLag,
+	})
+	if transfer.GetReleased() {
+		released(time.Duration(transfer.GetPauseUs()) * time.Microsecond)
+	}
+	switch {
+	case err != nil:
+		cancel()
+		return nil, fmt.Errorf("node %d did not hand over: %w", t.From.Node, err)
+	case !transfer.GetTransferred():
+		cancel()
+		return nil, fmt.Errorf("node %d did not hand over: %s", t.From.Node, transfer.GetReason())
+	}
+	taker.Wait()
+	return status, taking
+}

@@ -1,0 +1,118 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// Answer is what one voter said of its replica when all were asked.
+type Answer struct {
+	Node    pinetree.NodeID
+	Zone    string
+	Leaders int                   // groups that the node is to lead
+	Status  *wirepb.ReplicaStatus // nil when there was no answer
+}
+
+// Wish is what a choice of a leader is bound by.
+type Wish struct {
+	Voters int
+	Home   string          // zone; empty for none
+	Not    pinetree.NodeID // sick; zero for none
+	Lag    uint64          // entries committed and not applied that do not count
+	Fresh  time.Duration   // how long ago a quorum may have answered a leader
+}
+
+// Choose picks whom to appoint among a quorum's answers: the replica with the
+// highest (raft term, index) of its last entry, for only that one surely wins
+// and has everything that was acknowledged. A leader that works is left to lead:
+// no other could win against it. Among equals it takes one that has replayed its
+// log, then the home zone, then the node with the fewest leaders.
+func Choose(answers []Answer, w Wish) (Answer, error) {
+	running := slices.DeleteFunc(slices.Clone(answers), func(a Answer) bool {
+		return a.Status == nil || a.Status.GetStopped() != ""
+	})
+	if quorum := w.Voters/2 + 1; len(running) < quorum {
+		return Answer{}, fmt.Errorf("%d of %d replicas answered and run, a quorum is %d", len(running), w.Voters, quorum)
+	}
+	fit := slices.DeleteFunc(running, func(a Answer) bool { return a.Node == w.Not })
+	if len(fit) == 0 {
+		return Answer{}, fmt.Errorf("node %d is the only one, and it is sick", w.Not)
+	}
+	if leader, found := leading(answers, w.Fresh); found && leader.Node != w.Not {
+		return leader, nil
+	}
+	return slices.MinFunc(fit, func(a, b Answer) int {
+		return cmp.Or(
+			-cmp.Compare(a.Status.GetLastTerm(), b.Status.GetLastTerm()),
+			-cmp.Compare(a.Status.GetLastIndex(), b.Status.GetLastIndex()),
+			cmp.Compare(behind(a.Status, w.Lag), behind(b.Status, w.Lag)),
+			cmp.Compare(outside(w.Home, a.Zone), outside(w.Home, b.Zone)),
+			cmp.Compare(a.Leaders, b.Leaders),
+			cmp.Compare(a.Node, b.Node),
+		)
+	}), nil
+}
+
+// leading finds the leader that a quorum answers, if there is one.
+func leading(answers []Answer, fresh time.Duration) (Answer, bool) {
+	for _, a := range answers {
+		if a.Status.GetLeader() && a.Status.GetStopped() == "" && time.Duration(a.Status.GetQuorumAgeMs())*time.Millisecond <= fresh &&
+			!slices.ContainsFunc(answers, func(b Answer) bool { return b.Status.GetRaftTerm() > a.Status.GetRaftTerm() }) {
+			return a, true
+		}
+	}
+	return Answer{}, false
+}
+
+// behind is how many committed entries are not applied, beyond an allowance.
+func behind(s *wirepb.ReplicaStatus, allowed uint64) uint64 {
+	if s.GetCommitted() <= s.GetApplied()+allowed {
+		return 0
+	}
+	return s.GetCommitted() - s.GetApplied() - allowed
+}
+
+// ChooseTarget picks whom to move a leader to: a live voter that is caught up,
+// nearest to the home zone, with the fewest leaders, then the furthest log.
+func ChooseTarget(from Answer, others []Answer, w Wish) (Answer, error) {
+	fit := slices.DeleteFunc(slices.Clone(others), func(a Answer) bool { return unfit(from, a, w) != "" })
+	if len(fit) == 0 {
+		return Answer{}, fmt.Errorf("no other replica can take over%s", unfitness(from, others, w))
+	}
+	return slices.MinFunc(fit, func(a, b Answer) int {
+		return cmp.Or(
+			cmp.Compare(outside(w.Home, a.Zone), outside(w.Home, b.Zone)),
+			cmp.Compare(a.Leaders, b.Leaders),
+			-cmp.Compare(a.Status.GetLastIndex(), b.Status.GetLastIndex()),
+			cmp.Compare(a.Node, b.Node),
+		)
+	}), nil
+}
+
+// unfit says why a replica cannot take the leadership over, or nothing.
+func unfit(from, to Answer, w Wish) string {
+	switch s := to.Status; {
+	case s == nil:
+		return "its node is not alive"
+	case s.GetStopped() != "":
+		return "it stopped: " + s.GetStopped()
+	case s.GetLastIndex()+w.Lag < from.Status.GetLastIndex():
+		return fmt.Sprintf("its log is %d entries behind", from.Status.GetLastIndex()-s.GetLastIndex())
+	case behind(s, w.Lag) > 0:
+		return fmt.Sprintf("it has %d committed entries to replay", s.GetCommitted()-s.GetApplied())
+	}
+	return ""
+}
+
+func unfitness(from Answer, others []Answer, w Wish) string {
+	var words string
+	for _, a := range others {
+		words += fmt.Sprintf("; node %d: %s", a.Node, unfit(from, a, w))
+	}
+	return words
+}
