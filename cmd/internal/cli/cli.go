@@ -42,6 +42,8 @@ func Main(root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	CheckArgs(root)
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return FromEnvironment(c) }
+	Colors()
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitDone

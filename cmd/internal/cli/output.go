@@ -26,14 +26,21 @@ type Listing struct {
 	Empty   string // said on an empty table
 }
 
+// Check reports a format that there is not, before anything is done.
+func (o *Output) Check() error {
+	if o.format != "table" && o.format != "json" {
+		return Usagef("-o %s: formats are table and json", o.format)
+	}
+	return nil
+}
+
 // Print writes a listing in the chosen format.
 func (o *Output) Print(w io.Writer, l Listing) error {
-	switch o.format {
-	case "json":
+	if err := o.Check(); err != nil {
+		return err
+	}
+	if o.JSON() {
 		return PrintJSON(w, l.JSON)
-	case "table":
-	default:
-		return Usagef("-o %s: formats are table and json", o.format)
 	}
 	if len(l.Rows) == 0 {
 		_, err := fmt.Fprintln(w, l.Empty)
@@ -64,3 +71,6 @@ func PrintJSON(w io.Writer, v any) error {
 	_, err = fmt.Fprintln(w, string(data))
 	return err
 }
+
+// JSON tells that the output is to be JSON and nothing else.
+func (o *Output) JSON() bool { return o.format == "json" }
