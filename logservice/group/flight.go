@@ -70,17 +70,34 @@ func (r *Replica) step(entries []*raftpb.Entry) error {
 	return r.rn.Step(&raftpb.Message{Type: &kind, From: &from, Entries: entries})
 }
 
-// dropped resets the queues whose batches raft did not take: the writers are
-// sent away and resume from the durable LSN.
+// dropped resets the queues whose batches raft did not take, each to the end of
+// what raft did take of its volume: the writers are sent away and resume from
+// the durable LSN, and what is still in flight must not become a hole for them.
 func (r *Replica) dropped(proposals []proposal, why error) {
 	for _, p := range proposals {
 		r.flight.bytes -= p.size
 		for _, end := range p.ends {
-			v := r.volumes[end.volume]
-			v.queue.Reset(r.position.Volumes[end.volume])
+			v, at := r.volumes[end.volume], r.position.Volumes[end.volume]
+			opened := v.queue.Term()
+			at.LSN = max(at.LSN, v.committed, r.flight.end(end.volume))
+			v.queue.Reset(at)
+			v.queue.Open(opened)
 			r.dismiss(v, fmt.Errorf("%w: raft did not take a proposal (%w); resume from the durable LSN", pinetree.ErrNotLeader, why))
 		}
 	}
+}
+
+// end is how far the proposals in flight get a volume; zero when there is none.
+func (f *flight) end(id pinetree.VolumeID) pinetree.LSN {
+	var lsn pinetree.LSN
+	for _, p := range f.proposals {
+		for _, e := range p.ends {
+			if e.volume == id {
+				lsn = max(lsn, e.lsn)
+			}
+		}
+	}
+	return lsn
 }
 
 // proposeControl puts a control into the log behind all that was proposed.
