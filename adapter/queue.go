@@ -55,14 +55,15 @@ func NewQueue(at pinetree.VolumePosition, limits Limits) *Queue {
 }
 
 // Reset forgets everything and goes on from the position: on a new leader,
-// after a dropped proposal, and whenever a fence has been applied. The compute
-// term is the position's, even if Open had raised it: a fence that was lost on
-// the way fences nobody.
+// after a dropped proposal, and when a fence has given an empty volume its base.
+// The compute term is the position's, even if Open had raised it: a fence that
+// was lost fences nobody. After one that is on its way the caller calls Open
+// again.
 //
-// Batches above the position that were taken before may be in raft's hands
-// still. The writer sends them again, and Decide skips the second copy. That
-// needs the same batches: one that is cut otherwise would straddle the end of
-// an earlier copy, which Decide takes for a hole.
+// The position is best the end of what raft took. Batches above it that raft
+// did take are sent again by the writer, and Decide skips the second copy; but
+// that needs the same batches, as one that is cut otherwise would straddle the
+// end of an earlier copy, which Decide takes for a hole.
 func (q *Queue) Reset(at pinetree.VolumePosition) {
 	*q = Queue{limits: q.limits, term: at.Term(), ordered: at.LSN, tail: at.LSN}
 }
@@ -70,8 +71,7 @@ func (q *Queue) Reset(at pinetree.VolumePosition) {
 // Open takes note that the fence of a higher compute term follows the batches
 // taken so far in the raft log. What is held or ready belongs to a replaced
 // writer, would come after the fence, and is dropped. A term that is not higher
-// than the known one changes nothing. Once the fence is applied the caller
-// calls Reset, which also brings in the base of a volume that had none.
+// than the known one changes nothing.
 func (q *Queue) Open(term pinetree.ComputeTerm) {
 	if term <= q.term {
 		return
