@@ -1,0 +1,225 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+	"go.uber.org/zap"
+
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+)
+
+// Config is where etcd is and how long it waits for a manager.
+type Config struct {
+	// Endpoints are the addresses of etcd's members, such as 10.0.0.1:2379.
+	Endpoints []string
+	// Prefix is that of every key; "pinetree". Clusters that share an etcd have
+	// different ones.
+	Prefix string
+	// SessionTTL is after how long without a sign of life a manager loses its
+	// office; 5 s. Whole seconds.
+	SessionTTL time.Duration
+	// Timeout bounds the wait for a connection; 2 s.
+	Timeout time.Duration
+}
+
+// Store implements ledger.Store. No safety rests on etcd's lease: it only
+// decides when a manager that is gone is replaced. What counts is that each
+// write is a transaction that holds only while the key of the office is there.
+type Store struct {
+	client  *clientv3.Client
+	data    string // prefix of the keys of the ledger
+	offices string // prefix of the keys of those who campaign
+	ttl     time.Duration
+
+	mu       sync.Mutex
+	sessions map[ledger.Office]session
+}
+
+// session keeps the etcd lease of an office alive until end is called.
+type session struct {
+	etcd *concurrency.Session
+	end  context.CancelFunc
+}
+
+var _ ledger.Store = (*Store)(nil)
+
+// Open makes a client. It does not wait for etcd: calls do, each as long as its
+// context allows.
+func Open(cfg Config) (*Store, error) {
+	if len(cfg.Endpoints) == 0 {
+		return nil, errors.New("etcd: no endpoint was given")
+	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = "pinetree"
+	}
+	if cfg.SessionTTL == 0 {
+		cfg.SessionTTL = 5 * time.Second
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 2 * time.Second
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: cfg.Endpoints, DialTimeout: cfg.Timeout,
+		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: cfg.Timeout,
+		Logger: zap.NewNop(), // errors are returned, once
+	})
+	if err != nil {
+		return nil, fmt.Errorf("etcd at %s: %w", strings.Join(cfg.Endpoints, ", "), err)
+	}
+	prefix := strings.TrimSuffix(cfg.Prefix, "/")
+	return &Store{
+		client: client, data: prefix + "/data/", offices: prefix + "/office", ttl: cfg.SessionTTL,
+		sessions: map[ledger.Office]session{},
+	}, nil
+}
+
+// Campaign implements ledger.Store by etcd's election: the oldest key of those
+// who campaign is the active manager's.
+func (s *Store) Campaign(ctx context.Context, address string) (ledger.Office, error) {
+	grant, err := s.client.Grant(ctx, int64(s.ttl/time.Second))
+	if err != nil {
+		return ledger.Office{}, fmt.Errorf("etcd: %w", err)
+	}
+	// The session outlives this call, until Resign or Close.
+	alive, end := context.WithCancel(s.client.Ctx())
+	etcd, err := concurrency.NewSession(s.client, concurrency.WithLease(grant.ID), concurrency.WithContext(alive))
+	if err != nil {
+		end()
+		return ledger.Office{}, fmt.Errorf("etcd: %w", err)
+	}
+	ss := session{etcd, end}
+	waiting, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	unwatch := context.AfterFunc(etcd.Ctx(), func() { stop(concurrency.ErrSessionExpired) })
+	defer unwatch()
+	election := concurrency.NewElection(etcd, s.offices)
+	if err := election.Campaign(waiting, address); err != nil {
+		s.endSession(ss)
+		if cause := context.Cause(waiting); cause != nil {
+			err = cause
+		}
+		return ledger.Office{}, fmt.Errorf("etcd: campaign: %w", err)
+	}
+	office := ledger.Office{Name: election.Key(), Revision: election.Rev()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions[office] = ss
+	return office, nil
+}
+
+// endSession revokes the session's lease, which deletes its key.
+func (s *Store) endSession(ss session) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.client.Ctx()), time.Second)
+	defer cancel()
+	ss.etcd.Orphan()
+	_, _ = s.client.Revoke(ctx, ss.etcd.Lease()) // otherwise it ends by itself
+	ss.end()
+}
+
+// Confirm implements ledger.Store. Reads are linearizable, so the key was there
+// at some instant during the call.
+func (s *Store) Confirm(ctx context.Context, office ledger.Office) error {
+	got, err := s.client.Get(ctx, office.Name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("etcd: %w", err)
+	case !holds(got, office):
+		return ledger.ErrNotActive
+	}
+	return nil
+}
+
+// holds tells whether the key of an office was read and still is the same.
+func holds(got *clientv3.GetResponse, office ledger.Office) bool {
+	return len(got.Kvs) == 1 && got.Kvs[0].CreateRevision == office.Revision
+}
+
+// Resign implements ledger.Store.
+func (s *Store) Resign(ctx context.Context, office ledger.Office) error {
+	s.mu.Lock()
+	ss, mine := s.sessions[office]
+	delete(s.sessions, office)
+	s.mu.Unlock()
+	if !mine {
+		return ledger.ErrNotActive
+	}
+	defer ss.end()
+	ss.etcd.Orphan()
+	if _, err := s.client.Revoke(ctx, ss.etcd.Lease()); err != nil {
+		return fmt.Errorf("etcd: resign: %w", err)
+	}
+	return nil
+}
+
+// Active implements ledger.Store.
+func (s *Store) Active(ctx context.Context) (string, error) {
+	got, err := s.client.Get(ctx, s.offices+"/", clientv3.WithFirstCreate()...)
+	if err != nil {
+		return "", fmt.Errorf("etcd: %w", err)
+	}
+	if len(got.Kvs) == 0 {
+		return "", nil
+	}
+	return string(got.Kvs[0].Value), nil
+}
+
+// Read implements ledger.Store.
+func (s *Store) Read(ctx context.Context, prefix string) ([]ledger.Entry, error) {
+	got, err := s.client.Get(ctx, s.data+prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByKey, clientv3.SortAscend))
+	if err != nil {
+		return nil, fmt.Errorf("etcd: %w", err)
+	}
+	entries := make([]ledger.Entry, len(got.Kvs))
+	for i, kv := range got.Kvs {
+		entries[i] = ledger.Entry{Key: strings.TrimPrefix(string(kv.Key), s.data), Value: kv.Value, Revision: kv.ModRevision}
+	}
+	return entries, nil
+}
+
+// Swap implements ledger.Store by one transaction.
+func (s *Store) Swap(ctx context.Context, office ledger.Office, changes []ledger.Change) (int64, error) {
+	conditions := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(office.Name), "=", office.Revision)}
+	var writes []clientv3.Op
+	for _, c := range changes {
+		key := s.data + c.Key
+		if c.Expect != ledger.AnyRevision {
+			conditions = append(conditions, clientv3.Compare(clientv3.ModRevision(key), "=", c.Expect))
+		}
+		if c.Value == nil {
+			writes = append(writes, clientv3.OpDelete(key))
+		} else {
+			writes = append(writes, clientv3.OpPut(key, string(c.Value)))
+		}
+	}
+	done, err := s.client.Txn(ctx).If(conditions...).Then(writes...).Else(clientv3.OpGet(office.Name)).Commit()
+	if err != nil {
+		return 0, fmt.Errorf("etcd: %w", err)
+	}
+	if done.Succeeded {
+		return done.Header.Revision, nil
+	}
+	seat := (*clientv3.GetResponse)(done.Responses[0].GetResponseRange())
+	if !holds(seat, office) {
+		return 0, ledger.ErrNotActive
+	}
+	return 0, ledger.ErrConflict
+}
+
+// Close implements ledger.Store.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	sessions := s.sessions
+	s.sessions = map[ledger.Office]session{}
+	s.mu.Unlock()
+	for _, ss := range sessions {
+		s.endSession(ss)
+	}
+	return s.client.Close()
+}
