@@ -49,12 +49,13 @@ func (m *member) apply() {
 
 func (m *member) replay(commits []group.Commit) {
 	w := m.node.w
-	write, err := group.Replay(m.engine.Position(), commits)
+	m.checkCommits(commits)
+	write, err := group.Replay(m.engine.Position(), m.mutate(commits))
 	if err != nil {
 		w.fail("%s: group %d: replay: %w", m.node.name, m.group, err)
 		return
 	}
-	m.checkReplay(commits, write)
+	m.checkWrite(write)
 	if err := m.engine.Apply(write); err != nil {
 		w.fail("%s: group %d: apply: %w", m.node.name, m.group, err)
 		return
@@ -64,15 +65,20 @@ func (m *member) replay(commits []group.Commit) {
 	}
 }
 
-// checkReplay tells the history what is about to be replayed.
-func (m *member) checkReplay(commits []group.Commit, write engine.Write) {
-	w := m.node.w
+// checkCommits tells the history which entries are committed.
+func (m *member) checkCommits(commits []group.Commit) {
 	for _, c := range commits {
 		for _, e := range c.Entries {
-			index := pinetree.RaftIndex(e.GetIndex())
-			w.hist.Committed(m.group, index, history.Entry{Term: pinetree.RaftTerm(e.GetTerm()), Sum: history.Sum(e.GetData())})
+			m.node.w.hist.Committed(m.group, pinetree.RaftIndex(e.GetIndex()), history.Entry{
+				Term: pinetree.RaftTerm(e.GetTerm()), Sum: history.Sum(e.GetData()),
+			})
 		}
 	}
+}
+
+// checkWrite tells the history what is about to be replayed.
+func (m *member) checkWrite(write engine.Write) {
+	w := m.node.w
 	for _, b := range write.Batches {
 		w.hist.Applied(m.node.id, b)
 	}

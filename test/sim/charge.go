@@ -22,13 +22,6 @@ type charge struct {
 	writing  bool
 }
 
-const (
-	// detect is after how long without a word a node counts as silent.
-	detect = 500 * time.Millisecond
-	// patience is how long a new leader may take.
-	patience = 900 * time.Millisecond
-)
-
 // claim decides what a node that says it leads is granted.
 func (c *charge) claim(n *node, h heartbeatMessage, s replicaStatus) (lease.Grant, bool) {
 	if !s.Leader {
@@ -91,11 +84,11 @@ func (c *charge) well(r lease.Record) bool {
 	}
 	s := c.reports[r.Node-1]
 	return c.fresh(s) && s.status.Leader && s.status.Appointment == r.Appointment && s.status.Released < r.Appointment &&
-		s.status.QuorumAge <= detect && s.fsync <= detect
+		s.status.QuorumAge <= c.m.w.plan.detect && s.fsync <= c.m.w.plan.detect
 }
 
 func (c *charge) fresh(r report) bool {
-	return r.heard != 0 && c.m.local().Sub(r.heard) <= detect
+	return r.heard != 0 && c.m.local().Sub(r.heard) <= c.m.w.plan.detect
 }
 
 // decide looks after the group.
@@ -110,7 +103,7 @@ func (c *charge) decide() {
 			c.move(r)
 		}
 		return
-	case r.Node != 0 && now.Sub(c.since) < patience:
+	case r.Node != 0 && now.Sub(c.since) < w.plan.patience:
 		c.remind(r)
 		return
 	}
@@ -142,14 +135,14 @@ func (c *charge) best() (pinetree.NodeID, bool) {
 	}
 	best := found[0]
 	for _, f := range found[1:] {
-		if f.better(best) {
+		if f.better(best, c.m.w.plan.detect) {
 			best = f
 		}
 	}
 	return best.node, true
 }
 
-func (f choice) better(than choice) bool {
+func (f choice) better(than choice, detect time.Duration) bool {
 	a, b := f.status, than.status
 	leads := func(s replicaStatus) bool { return s.Leader && s.QuorumAge <= detect }
 	switch {

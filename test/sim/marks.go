@@ -50,6 +50,7 @@ const (
 	ManagerFailover   Mark = "a manager took over"
 	LongPause         Mark = "a leader paused for longer than its lease"
 	LateTimeoutNow    Mark = "a replica was told to take over after the transfer was aborted"
+	Duel              Mark = "two replicas tried to lead at the same time"
 	OneWayCut         Mark = "a link worked in one direction only"
 )
 
@@ -59,7 +60,7 @@ var AllMarks = []Mark{
 	OfferWhileFencing, Rejected, ResolvedCommitted, SentAway, Duplicate, HeldHole, QueueFull,
 	LostWrite, LostReplay, EngineAhead, PowerCut, GroupCommit, Compaction, LeaseHeld, LeaseRead, FallbackNoLease,
 	FallbackAfterRead, LeaderQuorumRead, FollowerRead, GrantWaits, GrantUnused, GrantAfterRelease, LateGrant,
-	QuorumStale, DiskStale, ClaimRefused, ReleaseAsked, ManagerFailover, LongPause, LateTimeoutNow, OneWayCut,
+	QuorumStale, DiskStale, ClaimRefused, ReleaseAsked, ManagerFailover, LongPause, LateTimeoutNow, OneWayCut, Duel,
 }
 
 // Marks counts them.

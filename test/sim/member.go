@@ -66,7 +66,7 @@ func (m *member) turn() {
 		m.node.disk.put(job{member: m, save: s})
 	}
 	for _, c := range effects.Commit {
-		m.commits = append(m.commits, m.mutate(c))
+		m.commits = append(m.commits, c)
 	}
 	m.apply()
 	m.noteRole()

@@ -44,19 +44,22 @@ var Mutants = []Mutant{
 }
 
 // mutate takes the fences out of what a replica is to replay.
-func (m *member) mutate(c group.Commit) group.Commit {
+func (m *member) mutate(commits []group.Commit) []group.Commit {
 	if m.node.w.cfg.Mutant != FenceIgnored || m.node.id != 1 {
-		return c
+		return commits
 	}
-	entries := make([]*raftpb.Entry, len(c.Entries))
-	for i, e := range c.Entries {
-		entries[i] = e
-		command, err := storepb.DecodeCommand(e.GetData())
-		if err == nil && command.Control.GetFence() != nil {
-			entries[i] = proto.CloneOf(e)
-			entries[i].Data = nil
+	changed := make([]group.Commit, len(commits))
+	for i, c := range commits {
+		changed[i] = c
+		changed[i].Entries = make([]*raftpb.Entry, len(c.Entries))
+		for j, e := range c.Entries {
+			command, err := storepb.DecodeCommand(e.GetData())
+			if err == nil && command.Control.GetFence() != nil {
+				e = proto.CloneOf(e)
+				e.Data = nil
+			}
+			changed[i].Entries[j] = e
 		}
 	}
-	c.Entries = entries
-	return c
+	return changed
 }

@@ -2,21 +2,57 @@ package sim
 
 import (
 	"time"
+
+	"github.com/pinetree-db/pinetree/logservice/group"
 )
+
+// Theme is what kind of trouble a run has mostly.
+type Theme int
+
+// The themes.
+const (
+	Mixed Theme = iota + 1
+	Crashes
+	Pauses
+	Cuts
+	ManagerTrouble
+	Duels
+	themes // one above the last
+)
+
+// String names the theme.
+func (t Theme) String() string {
+	return [...]string{"none", "mixed", "crashes", "pauses", "cuts", "manager trouble", "duels"}[t]
+}
+
+// faults of a theme, each as often as it is to happen.
+func (w *World) faults() []func() {
+	switch w.plan.theme {
+	case Crashes:
+		return []func(){w.crashOne, w.crashLeader, w.crashAll, w.flap, w.flap, w.slowDisk, w.badNetwork, w.takeOver}
+	case Pauses:
+		return []func(){w.pauseOne, w.pauseLeader, w.pauseLeader, w.managerFault, w.crashLeader, w.slowDisk, w.takeOver}
+	case Cuts:
+		return []func(){w.isolate, w.isolateLeader, w.isolateLeader, w.oneWay, w.split, w.fromManagers, w.badNetwork, w.clientFault, w.takeOver}
+	case ManagerTrouble:
+		return []func(){w.managerFault, w.managerFault, w.fromManagers, w.isolateLeader, w.isolateLeader, w.pauseLeader, w.badNetwork}
+	case Duels:
+		return []func(){w.duel, w.duel, w.duel, w.flap, w.oneWay, w.badNetwork, w.takeOver}
+	}
+	return []func(){
+		w.crashOne, w.crashOne, w.crashLeader, w.crashAll, w.pauseOne, w.pauseLeader, w.pauseLeader,
+		w.isolate, w.isolateLeader, w.oneWay, w.split, w.fromManagers, w.badNetwork, w.slowDisk,
+		w.managerFault, w.managerFault, w.takeOver, w.takeOver, w.clientFault, w.flap, w.duel,
+	}
+}
 
 // trouble makes faults, one after the other, until they are over.
 func (w *World) trouble() {
 	w.after(w.span(w.plan.between), func() {
-		if w.calm {
-			return
+		if !w.calm {
+			pick(w, w.faults())()
+			w.trouble()
 		}
-		faults := []func(){
-			w.crashOne, w.crashOne, w.crashLeader, w.crashAll, w.pauseOne, w.pauseLeader, w.pauseLeader,
-			w.isolate, w.isolateLeader, w.oneWay, w.split, w.fromManagers, w.badNetwork, w.slowDisk,
-			w.managerFault, w.managerFault, w.takeOver, w.takeOver, w.clientFault,
-		}
-		pick(w, faults)()
-		w.trouble()
 	})
 }
 
@@ -49,6 +85,42 @@ func (w *World) crash(n *node) {
 
 func (w *World) crashOne()    { w.crash(pick(w, w.nodes)) }
 func (w *World) crashLeader() { w.crash(w.anyLeader()) }
+
+// flap crashes a node again and again, with short lives.
+func (w *World) flap() {
+	n := pick(w, w.nodes)
+	w.crash(n)
+	for i := range 3 {
+		at := time.Duration(i+1) * w.span(between{60 * time.Millisecond, 400 * time.Millisecond})
+		w.after(at, func() {
+			n.crash(w.chance(0.7))
+			n.restartIn(w.span(between{time.Millisecond, 50 * time.Millisecond}))
+		})
+	}
+}
+
+// duel has two nodes follow an old order to lead at about the same time, and a
+// third one crash while it is asked for its vote. A late order, like a confused
+// manager, may cost availability and nothing else.
+func (w *World) duel() {
+	w.mark(Duel)
+	g, order := groupNumber(w.rng.IntN(w.plan.groups)), w.rng.Perm(len(w.nodes))
+	a, b, third := w.nodes[order[0]], w.nodes[order[1]], w.nodes[order[2]]
+	w.net.cutBothFor(a.address, b.address, w.span(between{0, 100 * time.Millisecond}))
+	for _, n := range []*node{a, b} {
+		n.after(w.span(between{0, 20 * time.Millisecond}), func() {
+			n.member(g).post(func(r *group.Replica) {
+				if s, err := r.Status(); err == nil && s.Appointment > 0 {
+					r.Appoint(group.Appointment{ID: s.Appointment}, func(error) {})
+				}
+			})
+		})
+	}
+	w.after(w.span(between{0, 40 * time.Millisecond}), func() {
+		third.crash(w.chance(0.7))
+		third.restartIn(w.span(between{0, 20 * time.Millisecond}))
+	})
+}
 
 // crashAll is a power cut of everything, which is repaired at about one time.
 func (w *World) crashAll() {
@@ -137,7 +209,9 @@ func (w *World) fromManagers() { w.cutFromManagers(w.anyLeader(), w.faultTime())
 func (w *World) cutFromManagers(n *node, d time.Duration) {
 	w.note(n.name, "is cut off from the managers for µs", uint64(d.Microseconds()))
 	for _, m := range w.managers {
-		w.net.cutBothFor(n.address, m.address, d)
+		if w.chance(0.7) {
+			w.net.cutBothFor(n.address, m.address, d)
+		}
 	}
 }
 

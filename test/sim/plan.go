@@ -16,6 +16,7 @@ import (
 type Config struct {
 	Seed   uint64
 	Mutant Mutant    // a bug put in on purpose; none when empty
+	Theme  Theme     // what kind of trouble there is; drawn when zero
 	Trace  io.Writer // when not nil, everything is written here as it happens
 }
 
@@ -24,10 +25,13 @@ type plan struct {
 	nodes, groups, volumes int // volumes of each group
 	streams, window        int
 	keepEntries            pinetree.RaftIndex
-	unordered              bool // messages may overtake each other
-	waitFirst              bool // nobody is appointed before the lease is over
+	unordered              bool          // messages may overtake each other
+	waitFirst              bool          // nobody is appointed before the lease is over
 	moves                  float64       // probability of a move at each tick
 	slow                   float64       // probability that a message takes long, at all times
+	detect                 time.Duration // after how long without a word a node counts as silent
+	patience               time.Duration // how long a new leader may take
+	theme                  Theme
 	trouble                time.Duration // for how long there are faults
 	between                between       // from one fault to the next
 
@@ -55,7 +59,8 @@ func (w *World) newPlan() plan {
 		streams: 1 + r.IntN(3), window: 4 + r.IntN(24),
 		keepEntries: pinetree.RaftIndex(r.IntN(20)),
 		unordered:   w.chance(0.2), waitFirst: w.chance(0.5),
-		moves: 0.02, trouble: troubleTime, between: between{100 * ms, 1200 * ms},
+		detect: w.span(between{250 * ms, 500 * ms}), patience: w.span(between{200 * ms, 900 * ms}),
+		theme: w.cfg.Theme, moves: 0.02, trouble: troubleTime, between: between{100 * ms, 1200 * ms},
 		delay: between{100 * us, 3 * ms}, longDelay: between{20 * ms, 900 * ms},
 		turn: between{0, 80 * us}, fsync: between{200 * us, 6 * ms}, apply: between{50 * us, 4 * ms},
 		readStep: between{0, 2 * ms}, grantStep: between{0, ms},
@@ -63,9 +68,12 @@ func (w *World) newPlan() plan {
 		flush:   w.span(between{200 * ms, 2500 * ms}),
 		options: group.DefaultOptions(),
 		rules: lease.Rules{
-			Duration: w.span(between{500 * ms, 900 * ms}), MaxDrift: maxDrift,
+			Duration: w.span(between{500 * ms, 1500 * ms}), MaxDrift: maxDrift,
 			MaxQuorumAge: 600 * ms, MaxFsyncPending: 600 * ms,
 		},
+	}
+	if drawn := Theme(1 + r.IntN(int(themes)-1)); p.theme == 0 {
+		p.theme = drawn
 	}
 	if w.chance(0.2) {
 		p.nodes = 5
@@ -83,9 +91,6 @@ func (w *World) newPlan() plan {
 		p.options.MaxEntryBytes = 150 + r.IntN(1000)
 		p.options.Queue.MaxHeldBatches = 3 + r.IntN(8)
 		p.options.MaxReads = 2 + r.IntN(4)
-	}
-	if w.cfg.Mutant == WildClocks {
-		p.rules.Duration = 900 * ms
 	}
 	return p
 }
@@ -151,6 +156,6 @@ func (w *World) nodeIDs() []pinetree.NodeID {
 
 // describe says in a line what kind of world it is.
 func (p plan) describe() string {
-	return fmt.Sprintf("%d nodes, %d groups, %d volumes each, lease %v, unordered %v, wait first %v",
-		p.nodes, p.groups, p.volumes, p.rules.Duration, p.unordered, p.waitFirst)
+	return fmt.Sprintf("%s, %d nodes, %d groups, %d volumes each, lease %v, unordered %v, wait first %v",
+		p.theme, p.nodes, p.groups, p.volumes, p.rules.Duration, p.unordered, p.waitFirst)
 }

@@ -46,6 +46,17 @@ func (c *conn) toServer(do func(*node)) {
 	}
 }
 
+// offer ships a batch.
+func (c *conn) offer(b pinetree.Batch) {
+	c.toServer(func(*node) {
+		if c.server == nil {
+			c.reset() // the process that knew the stream is gone
+			return
+		}
+		c.server.offer(b)
+	})
+}
+
 // toClient carries something to the writer's end.
 func (c *conn) toClient(do func()) {
 	d := delivery{lane: lane{c.node.address, c.writer.address, c.name}, ordered: true}

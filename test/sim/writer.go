@@ -202,10 +202,9 @@ func (c *writer) ship() {
 		b := c.batches[c.sent]
 		c.sent++
 		s := pick(c.w, c.conns)
-		s.toServer(func(*node) { s.server.offer(b) })
+		s.offer(b)
 		if c.w.chance(0.01) {
-			again := pick(c.w, c.conns)
-			again.toServer(func(*node) { again.server.offer(b) })
+			pick(c.w, c.conns).offer(b)
 		}
 	}
 }
