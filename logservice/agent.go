@@ -132,7 +132,7 @@ func (a *agent) heartbeats(ctx context.Context, conn *grpc.ClientConn, p pace) e
 	var sent unanswered
 	for {
 		asked := lease.BootTime() // before anything that is said
-		if err := stream.Send(a.heartbeat(ctx, sent.next(asked), p.interval)); err != nil && ctx.Err() != nil {
+		if err := stream.Send(a.heartbeat(ctx, sent.next(asked), p.interval/2)); err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
 		} // The stream's own error comes from Recv.
 		for again := false; !again; {

@@ -39,19 +39,25 @@ func Main(root *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	Colors()
+	return Execute(ctx, root)
+}
+
+// Execute runs a command, says on its error output what went wrong, and returns
+// the exit code.
+func Execute(ctx context.Context, root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	CheckArgs(root)
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return FromEnvironment(c) }
-	Colors()
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitDone
 	}
-	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
+	fmt.Fprintf(root.ErrOrStderr(), "%s: %v\n", cmd.CommandPath(), err)
 	var usage UsageError
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag") {
-		fmt.Fprintf(os.Stderr, "Run '%s --help' for how to call it.\n", cmd.CommandPath())
+		fmt.Fprintf(root.ErrOrStderr(), "Run '%s --help' for how to call it.\n", cmd.CommandPath())
 		return ExitUsage
 	}
 	return ExitFailed

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+)
+
+// framesHelp says what frames are, for the help of commands.
+const framesHelp = `Framed records are, one after the other: the payload's length as an unsigned
+varint (as Protocol Buffers and Go's encoding/binary write it), then the payload. The
+LSN of a record is the offset in the input at which its frame ends, so the same input
+can be shipped again and goes on where it stopped.`
+
+// maxFrameBytes bounds a payload, so that its record fits in a batch.
+const maxFrameBytes = storepb.MaxBatchBytes / 2
+
+// frames reads framed records.
+type frames struct {
+	in *bufio.Reader
+	at pinetree.LSN // end of the last frame
+}
+
+func newFrames(in io.Reader) *frames { return &frames{in: bufio.NewReaderSize(in, 1<<20)} }
+
+// Next returns the next record, or io.EOF after the last one. What is cut off
+// or too long is a *pinetree.CorruptError that names the offset.
+func (f *frames) Next() (pinetree.Record, error) {
+	if _, err := f.in.Peek(1); err != nil {
+		return pinetree.Record{}, err
+	}
+	length, err := binary.ReadUvarint(f.in)
+	switch {
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF):
+		return pinetree.Record{}, f.damage("the length: " + err.Error())
+	case err != nil:
+		return pinetree.Record{}, f.damage("the input ends in a length")
+	case length > maxFrameBytes:
+		return pinetree.Record{}, f.damage(fmt.Sprintf("a payload of %d bytes; the limit is %d", length, maxFrameBytes))
+	}
+	payload := make([]byte, length)
+	if n, err := io.ReadFull(f.in, payload); err != nil {
+		return pinetree.Record{}, f.damage(fmt.Sprintf("a payload of %d bytes, of which %d are there", length, n))
+	}
+	r := pinetree.Record{Prev: f.at, LSN: f.at + pinetree.LSN(len(binary.AppendUvarint(nil, length))) + pinetree.LSN(length), Payload: payload}
+	f.at = r.LSN
+	return r, nil
+}
+
+// skip reads up to the frame that ends at an LSN.
+func (f *frames) skip(to pinetree.LSN) error {
+	for f.at < to {
+		if _, err := f.Next(); errors.Is(err, io.EOF) {
+			return fmt.Errorf("%w: the volume's log is durable up to %s, but this input ends at %s: it is not what was shipped before", pinetree.ErrBadBatch, to, f.at)
+		} else if err != nil {
+			return err
+		}
+	}
+	if f.at != to {
+		return fmt.Errorf("%w: the volume's log is durable up to %s, where no frame of this input ends: it is not what was shipped before", pinetree.ErrBadBatch, to)
+	}
+	return nil
+}
+
+func (f *frames) damage(what string) error {
+	return &pinetree.CorruptError{Where: fmt.Sprintf("framed records: the frame after %s (offset %d)", f.at, uint64(f.at)), What: what}
+}

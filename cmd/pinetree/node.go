@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/logservice"
+)
+
+// nodeDir is a node's directory and what is where in it.
+type nodeDir string
+
+func (d nodeDir) raftLog() string { return filepath.Join(string(d), "raftlog") }
+func (d nodeDir) engine() string  { return filepath.Join(string(d), "engine") }
+
+// nodeFlags are the settings of a storage node.
+type nodeFlags struct {
+	dir, listen, advertise, zone string
+	callFrom                     string
+	managers                     cli.Managers
+	transport                    string
+	storage                      storage
+	metrics                      string
+	config                       string
+	logging                      cli.Logging
+}
+
+func nodeCommand() *cobra.Command {
+	var f nodeFlags
+	c := &cobra.Command{
+		Use: "node", Short: "Run a storage node",
+		Long: `Run a storage node until it is interrupted.
+
+A new directory registers with the cluster manager and gets its id for ever. Settings
+come from the command line, then from the environment (PINETREE_DIR and so on), then
+from the YAML file that --config names, whose keys are the flags' names:
+
+  dir: /var/lib/pinetree/a
+  listen: 10.0.0.1:7001
+  manager: [10.0.0.9:7000]
+  zone: a`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.config != "" {
+				if err := cli.FromFile(cmd, f.config); err != nil {
+					return err
+				}
+			}
+			if err := cli.Required(cmd, "dir", "listen", "manager"); err != nil {
+				return err
+			}
+			return f.run(cmd.Context())
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.dir, "dir", "", "the node's directory, made when it is not there")
+	flags.StringVar(&f.listen, "listen", "", "address on which to listen, such as 10.0.0.1:7001")
+	flags.StringVar(&f.advertise, "advertise", "", "address at which others reach this node; the one it listens on when empty")
+	flags.StringVar(&f.callFrom, "call-from", "", "IP address from which to call peers and managers; the system chooses when empty")
+	flags.StringVar(&f.zone, "zone", "", "where the node is; replicas are spread over zones")
+	flags.StringVar(&f.transport, "transport", "stream", "how raft messages travel: "+names(transports))
+	flags.StringVar(&f.storage.raftLog, "raftlog", "segment", "raft log store: "+names(raftLogs))
+	flags.StringVar(&f.storage.engine, "engine", "badger", "storage engine: "+names(engines))
+	flags.StringVar(&f.metrics, "metrics", "", "address on which to serve /metrics and /debug/pprof; not served when empty")
+	flags.StringVar(&f.config, "config", "", "YAML file with settings")
+	f.managers.Flag(c)
+	f.logging.Flag(c)
+	return c
+}
+
+// run runs the node until ctx ends.
+func (f *nodeFlags) run(ctx context.Context) (err error) {
+	log, err := f.logging.Logger()
+	if err != nil {
+		return err
+	}
+	mode, err := choose("transport", f.transport, transports)
+	if err != nil {
+		return err
+	}
+	if err := f.storage.check(); err != nil {
+		return err
+	}
+	dial, err := f.dialOptions()
+	if err != nil {
+		return err
+	}
+	// The address is taken first: it is what fails when the node runs already.
+	listener, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", f.listen, err)
+	}
+	if err := os.MkdirAll(f.dir, 0o755); err != nil {
+		return joined(err, listener.Close())
+	}
+	opened, err := f.storage.open(nodeDir(f.dir), log)
+	if err != nil {
+		return joined(err, listener.Close())
+	}
+	defer func() { err = joined(err, opened.close()) }()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	node, err := logservice.New(ctx, logservice.Config{
+		Dir: f.dir, Listener: listener, Advertise: f.advertise, Managers: f.managers.Addresses, Zone: f.zone,
+		Log: opened.log, Engines: opened.engines, Transport: mode, Registry: registry, Logger: log, Dial: dial,
+	})
+	if err != nil {
+		return err
+	}
+	stop, err := serveMetrics(f.metrics, registry, log)
+	if err != nil {
+		return joined(err, node.Close())
+	}
+	defer stop()
+	return node.Run(ctx)
+}
+
+// dialOptions make calls leave from the chosen address, for machines with
+// several of them and firewalls that go by it.
+func (f *nodeFlags) dialOptions() ([]grpc.DialOption, error) {
+	if f.callFrom == "" {
+		return nil, nil
+	}
+	ip := net.ParseIP(f.callFrom)
+	if ip == nil {
+		return nil, cli.Usagef("--call-from %q is not an IP address", f.callFrom)
+	}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}
+	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "tcp", address)
+	})}, nil
+}
+
+// serveMetrics serves metrics and profiles until stop is called; nothing
+// without an address.
+func serveMetrics(addr string, registry *prometheus.Registry, log *slog.Logger) (stop func(), err error) {
+	if addr == "" {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("--metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are no longer served", "err", err)
+		}
+	}()
+	log.Info("serves metrics", "address", listener.Addr().String())
+	return func() {
+		_ = server.Close() // it only reports what the listener said
+		<-served
+	}, nil
+}
+
+// joined is errors.Join for an error and what failed while cleaning up.
+func joined(err, cleanup error) error {
+	if cleanup == nil {
+		return err
+	}
+	return errors.Join(err, cleanup)
+}
