@@ -12,14 +12,14 @@ type limits struct {
 	// testFunctionLines is larger: a test that tells one story from start to
 	// end reads better in one piece.
 	testFunctionLines int
-	packageLines      int // without tests
+	packageCodeLines  int // without tests, what is below test/, comments and blank lines
 	interfaceMethods  int // besides Close
 }
 
-// projectLimits: a package is to have about 1,500 lines; at the limit here it
-// is to be divided.
+// projectLimits: a package is to have about 1,500 lines; beyond the limit here
+// it must be divided.
 var projectLimits = limits{
-	fileLines: 400, functionLines: 70, testFunctionLines: 120, packageLines: 2000, interfaceMethods: 6,
+	fileLines: 400, functionLines: 70, testFunctionLines: 120, packageCodeLines: 2000, interfaceMethods: 6,
 }
 
 func (l limits) checkFiles(t *tree) []violation {
@@ -29,14 +29,14 @@ func (l limits) checkFiles(t *tree) []violation {
 		if f.lines > l.fileLines {
 			found = append(found, violation{f.path, f.lines, fmt.Sprintf("the file has %d lines, the limit is %d; divide it by idea", f.lines, l.fileLines)})
 		}
-		if !f.test {
-			sizes[p] += f.lines
+		if !f.test && !matches("test/...", p.folder) {
+			sizes[p] += f.codeLines
 		}
 	})
 	for _, p := range t.packages {
-		if sizes[p] > l.packageLines {
+		if sizes[p] > l.packageCodeLines {
 			found = append(found, p.files[0].violation(p.files[0].syntax.Name,
-				"package %s has %d lines, the limit is %d; divide it by noun", p.folder, sizes[p], l.packageLines))
+				"package %s has %d lines of code, the limit is %d; divide it by noun", p.folder, sizes[p], l.packageCodeLines))
 		}
 	}
 	return found

@@ -71,8 +71,11 @@ func checkComments(t *tree) []violation {
 					case *ast.TypeSpec:
 						missing(s.Name, "type", typeDoc(d, s), s.Comment)
 					case *ast.ValueSpec:
+						if groupSaid(d) {
+							continue
+						}
 						for _, name := range s.Names {
-							missing(name, d.Tok.String(), d.Doc, s.Doc, s.Comment)
+							missing(name, d.Tok.String(), s.Doc, s.Comment)
 						}
 					}
 				}
@@ -80,6 +83,14 @@ func checkComments(t *tree) []violation {
 		}
 	})
 	return found
+}
+
+// groupSaid is true when the comment of a declaration speaks for all that it
+// declares: in a group two words will do ("The themes."), where names and
+// values say the rest.
+func groupSaid(d *ast.GenDecl) bool {
+	words := len(strings.Fields(d.Doc.Text()))
+	return words >= 3 || words == 2 && d.Lparen != token.NoPos
 }
 
 // typeDoc is the comment of a type: that of the declaration counts only when it

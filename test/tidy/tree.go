@@ -37,6 +37,7 @@ type file struct {
 	test      bool   // the name ends in _test.go
 	generated bool
 	lines     int
+	codeLines int // lines that are not blank and not comment only
 	fset      *token.FileSet
 	syntax    *ast.File
 }
@@ -125,9 +126,20 @@ func loadFile(name, relative string) (*file, error) {
 		test:      strings.HasSuffix(relative, "_test.go"),
 		generated: ast.IsGenerated(syntax),
 		lines:     bytes.Count(text, []byte("\n")),
+		codeLines: countCode(text),
 		fset:      fset,
 		syntax:    syntax,
 	}, nil
+}
+
+func countCode(text []byte) int {
+	lines := 0
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && !bytes.HasPrefix(line, []byte("//")) {
+			lines++
+		}
+	}
+	return lines
 }
 
 // written calls fn with each file that people write, which is what budgets and

@@ -15,6 +15,21 @@ const (
 	Two = 2
 )
 
+// The pair.
+const (
+	Left  = 1
+	Right = 2
+)
+
+// Verdicts.
+const (
+	Yes = 1
+	No  = 2
+)
+
+// Single said.
+var Single = 1
+
 type (
 	Bare    struct{}
 	private struct{}
