@@ -1,0 +1,244 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/ship"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// node is a storage node's process. Peers reach it through its proxy; the test
+// reaches it directly.
+type node struct {
+	process
+	host  string // its loopback address
+	addr  string // where it listens
+	proxy *proxy
+	id    pinetree.NodeID
+}
+
+// cluster is a manager and storage nodes as processes.
+type cluster struct {
+	t       *testing.T
+	dir     string
+	manager *process
+	managed string // the manager's address
+	network *network
+	nodes   []*node
+}
+
+func startCluster(t *testing.T, size int) *cluster {
+	t.Helper()
+	c := &cluster{t: t, dir: t.TempDir(), managed: freeAddr(t, "127.0.0.1"), network: newNetwork()}
+	t.Cleanup(c.stop)
+	c.manager = &process{
+		t: t, name: "manager", log: filepath.Join(c.dir, "manager.log"),
+		args: []string{"manager", "--listen", c.managed, "--embed-etcd", filepath.Join(c.dir, "etcd")},
+	}
+	c.manager.start()
+	for i := range size {
+		host := fmt.Sprintf("127.0.0.%d", i+2)
+		n := &node{host: host, addr: freeAddr(t, host)}
+		n.proxy = newProxy(t, c.network, host, n.addr)
+		n.process = process{
+			t: t, name: fmt.Sprintf("node %d", i+1), log: filepath.Join(c.dir, fmt.Sprintf("node%d.log", i+1)),
+			args: []string{"node", "--dir", filepath.Join(c.dir, fmt.Sprintf("node%d", i+1)), "--listen", n.addr,
+				"--advertise", n.proxy.addr(), "--call-from", host, "--manager", c.managed, "--zone", string(rune('a' + i))},
+		}
+		n.start()
+		c.nodes = append(c.nodes, n)
+		// One after the other, so that the n-th process has node id n.
+		within(t, 20*time.Second, n.name+" registers", func() error { return c.registered(i + 1) })
+		n.id = pinetree.NodeID(i + 1)
+	}
+	return c
+}
+
+func (c *cluster) stop() {
+	for _, n := range c.nodes {
+		n.signal(syscall.SIGCONT)
+		n.kill()
+	}
+	c.manager.signal(syscall.SIGCONT)
+	c.manager.kill()
+	c.network.close()
+	for _, n := range c.nodes {
+		n.proxy.close()
+	}
+	if c.t.Failed() {
+		c.manager.tail()
+		for _, n := range c.nodes {
+			n.tail()
+		}
+	}
+}
+
+// context of one call.
+func (c *cluster) within(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	c.t.Cleanup(cancel)
+	return ctx
+}
+
+func (c *cluster) dial(addr string) *grpc.ClientConn {
+	c.t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithChainUnaryInterceptor(wirepb.UnaryClientErrors), grpc.WithChainStreamInterceptor(wirepb.StreamClientErrors),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func (c *cluster) manages() wirepb.ManagerClient { return wirepb.NewManagerClient(c.dial(c.managed)) }
+
+func (c *cluster) registered(count int) error {
+	conn, err := net.DialTimeout("tcp", c.managed, time.Second)
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	list, err := c.manages().ListNodes(c.within(2*time.Second), &wirepb.ListNodesRequest{})
+	if err != nil {
+		return err
+	}
+	if len(list.Nodes) < count {
+		return fmt.Errorf("%d nodes are registered", len(list.Nodes))
+	}
+	return nil
+}
+
+// createVolume makes a volume with a group of its own on all nodes.
+func (c *cluster) createVolume(name string, format pinetree.Format) *wirepb.VolumeInfo {
+	c.t.Helper()
+	var v *wirepb.VolumeInfo
+	within(c.t, 30*time.Second, "volume "+name, func() error {
+		var err error
+		v, err = c.manages().CreateVolume(c.within(10*time.Second), &wirepb.CreateVolumeRequest{
+			Name: name, Format: uint32(format), Replicas: uint32(len(c.nodes)),
+		})
+		return err
+	})
+	return v
+}
+
+// holder finds who leads a group and whether it has the lease, by the manager's
+// word.
+func (c *cluster) holder(group uint64) (n *node, leased bool, err error) {
+	list, err := c.manages().ListGroups(c.within(2*time.Second), &wirepb.ListGroupsRequest{Group: group})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, g := range list.Groups {
+		if g.Group == group && g.Leader != 0 {
+			return c.nodes[g.Leader-1], g.Leased, nil
+		}
+	}
+	return nil, false, fmt.Errorf("group %d has no leader: %v", group, list.Groups)
+}
+
+func (c *cluster) leader(group uint64) (*node, error) {
+	n, _, err := c.holder(group)
+	return n, err
+}
+
+func (c *cluster) mustLeader(group uint64) *node {
+	c.t.Helper()
+	var n *node
+	within(c.t, 10*time.Second, "a leader", func() error {
+		var err error
+		n, err = c.leader(group)
+		return err
+	})
+	return n
+}
+
+// isolate cuts a node off from its peers, or heals that. Clients and the
+// manager still reach it.
+func (c *cluster) isolate(n *node, cut bool) {
+	for _, other := range c.nodes {
+		if other != n {
+			c.network.set(n.host, other.host, cut)
+			c.network.set(other.host, n.host, cut)
+		}
+	}
+}
+
+// client is a ship client of a volume.
+func (c *cluster) client(volume string) *ship.Client {
+	c.t.Helper()
+	client, err := ship.Dial(c.within(10*time.Second), ship.Config{Managers: []string{c.managed}, Volume: volume})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func (c *cluster) reads(n *node) wirepb.ReadsClient { return wirepb.NewReadsClient(c.dial(n.addr)) }
+
+// log reads the whole log of a volume as one node has it, at least up to an LSN,
+// and checks that it is one chain of whole batches.
+func (c *cluster) log(n *node, volume uint64, upTo pinetree.LSN) ([]pinetree.Record, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	stream, err := c.reads(n).Tail(ctx, &wirepb.TailRequest{
+		Volume: volume, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE, MinLsn: uint64(upTo)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var records []pinetree.Record
+	var tail pinetree.LSN
+	for {
+		response, err := stream.Recv()
+		if err != nil {
+			if tail >= upTo && isEOF(err) {
+				return records, nil
+			}
+			return records, fmt.Errorf("%s: after %s of %s: %w", n.name, tail, upTo, err)
+		}
+		for _, encoded := range response.Batches {
+			b, rest, err := storepb.DecodeBatch(encoded)
+			if err != nil || len(rest) != 0 {
+				return nil, fmt.Errorf("%s: %d bytes after a batch, %w", n.name, len(rest), err)
+			}
+			err = storepb.Records(b, func(r pinetree.Record) error {
+				if r.Prev != tail {
+					return fmt.Errorf("%s: record (%s, %s] follows on %s", n.name, r.Prev, r.LSN, tail)
+				}
+				tail = r.LSN
+				r.Payload = append([]byte(nil), r.Payload...)
+				records = append(records, r)
+				return nil
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// digest is what a node has replayed of a volume up to an LSN.
+func (c *cluster) digest(n *node, volume uint64, at pinetree.LSN) (string, error) {
+	d, err := c.reads(n).Digest(c.within(30*time.Second), &wirepb.DigestRequest{
+		Volume: volume, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE, MinLsn: uint64(at), At: uint64(at)},
+	})
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", n.name, err)
+	}
+	return fmt.Sprintf("%x of %d records, %d bytes", d.Digest, d.Records, d.Bytes), nil
+}
