@@ -33,6 +33,7 @@ type agent struct {
 	log      *slog.Logger
 	reporter *reporter
 	changed  chan struct{} // a replica's role changed
+	known    bool          // a manager has registered this node; run's own
 }
 
 // poke asks for a heartbeat at once. It never blocks.
@@ -44,7 +45,9 @@ func (a *agent) poke() {
 }
 
 // run serves one manager after the other until ctx ends, which is no error, or
-// until the cluster refuses this directory for good.
+// until the cluster refuses this directory before it ever knew it. A node that
+// was known goes on serving, whatever a manager says: an address that now leads
+// to another cluster must not take the data away.
 func (a *agent) run(ctx context.Context) error {
 	m := a.node.newManagers()
 	for ctx.Err() == nil {
@@ -52,7 +55,7 @@ func (a *agent) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if refused(err) {
+		if refused(err) && !a.known {
 			return err
 		}
 		pause := m.failed(err)
@@ -81,6 +84,7 @@ func (a *agent) serve(ctx context.Context, m *managers) (err error) {
 	if err != nil {
 		return err
 	}
+	a.known = true
 	interval := time.Duration(r.HeartbeatIntervalMs) * time.Millisecond
 	if interval <= 0 {
 		interval = defaultHeartbeat
