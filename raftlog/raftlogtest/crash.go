@@ -94,16 +94,19 @@ func (r *crashRun) check(p progress) {
 		r.Errorf("%s: %s", r.name, wrong)
 		return
 	}
-	// Raft takes what it finds at the start for durable.
-	r.disk.Crash(Crash{PowerCut: true, Seed: r.seed})
-	s, err = r.disk.Open()
-	if err != nil {
-		r.Errorf("%s: a power cut after recovery made the store refuse to open: %v", r.name, err)
-		return
-	}
-	if wrong := same(s, got); wrong != "" {
-		r.Errorf("%s: a power cut after recovery changed what it had shown: %s", r.name, wrong)
-		return
+	// Raft takes what it finds at the start for durable. Half of the runs leave
+	// the cut to goOn, so that something is saved before it.
+	if r.seed%2 == 0 {
+		r.disk.Crash(Crash{PowerCut: true, Seed: r.seed})
+		s, err = r.disk.Open()
+		if err != nil {
+			r.Errorf("%s: a power cut after recovery made the store refuse to open: %v", r.name, err)
+			return
+		}
+		if wrong := same(s, got); wrong != "" {
+			r.Errorf("%s: a power cut after recovery changed what it had shown: %s", r.name, wrong)
+			return
+		}
 	}
 	r.goOn(s)
 }
@@ -181,7 +184,7 @@ func powerCut(t *testing.T, factory func() Disk) {
 	for cut := range uint64(3) {
 		eachOperation(t, factory, func(r *crashRun, operation int) {
 			r.name = fmt.Sprintf("%s, power cut %d", r.name, cut)
-			r.seed = uint64(operation)<<8 | cut
+			r.seed = uint64(operation)*3 + cut
 			r.disk.Inject(operation, Stop)
 			p, _, _ := r.run()
 			r.disk.Crash(Crash{PowerCut: true, Seed: r.seed + 1<<32})

@@ -3,9 +3,11 @@ package segment_test
 import (
 	"testing"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/raftlogtest"
 	"github.com/pinetree-db/pinetree/raftlog/segment"
+	"github.com/pinetree-db/pinetree/raftlog/segment/faultfs"
 )
 
 func TestConformance(t *testing.T) {
@@ -16,9 +18,32 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			raftlogtest.Run(t, func(t *testing.T) raftlogtest.Open {
-				dir := t.TempDir()
-				return func() (raftlog.Store, error) { return segment.Open(dir, options) }
+				return disk{faultfs.New(), options}.Open
 			})
 		})
+	}
+}
+
+// TestOnTheOperatingSystem does a little of everything on a real directory.
+func TestOnTheOperatingSystem(t *testing.T) {
+	dir, options := t.TempDir(), segment.Options{SegmentBytes: 16 << 10, CacheBytes: 1}
+	next := pinetree.RaftIndex(1)
+	for range 3 {
+		s, err := segment.Open(dir, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next == 1 {
+			save(t, s, raftlog.Update{Group: 1, Entries: entries(1, 50, 100), MustSync: true})
+		}
+		next = busy(t, s, 2, next, 30)
+		wantEntries(t, s, 1, 1, 50)
+		wantEntries(t, s, 2, next-9, 9)
+		if st := s.Stats(); st.Segments > 8 {
+			t.Errorf("%d segments, held by %s", st.Segments, st.Held)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

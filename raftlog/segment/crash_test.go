@@ -1,6 +1,7 @@
 package segment_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/pinetree-db/pinetree/raftlog"
@@ -25,8 +26,13 @@ func (d disk) Open() (raftlog.Store, error) {
 		fs.Close()
 		return nil, err
 	}
-	return s, nil
+	return audited{s}, nil
 }
+
+// audited checks the store's accounts when it is closed.
+type audited struct{ *segment.Store }
+
+func (a audited) Close() error { return errors.Join(a.CheckAccounts(), a.Store.Close()) }
 
 func (d disk) Inject(operation int, f raftlogtest.Fault) { d.Disk.Inject(operation, faultfs.Fault(f)) }
 

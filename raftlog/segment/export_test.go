@@ -1,0 +1,37 @@
+package segment
+
+import "fmt"
+
+// CheckAccounts compares what the index keeps count of with what it holds.
+func (s *Store) CheckAccounts() error {
+	recount := newIndex(0)
+	var cached int64
+	for group, g := range s.index.groups {
+		recount.hold(group, g.slots, 1)
+		if len(g.cached) > len(g.slots) {
+			return fmt.Errorf("group %d has %d entries, and %d of them are cached", group, len(g.slots), len(g.cached))
+		}
+		for i, e := range g.cached {
+			cached += cachedBytes(e)
+			if want := g.last() + 1 - uint64(len(g.cached)-i); e.GetIndex() != want {
+				return fmt.Errorf("group %d: cached as entry %d is %d", group, want, e.GetIndex())
+			}
+		}
+	}
+	if cached != s.index.recent.bytes {
+		return fmt.Errorf("%d bytes are cached, counted were %d", cached, s.index.recent.bytes)
+	}
+	for _, f := range s.files {
+		got, want := s.index.live[uint32(f.number)], recount.live[uint32(f.number)]
+		if got == nil {
+			got = &holding{}
+		}
+		if want == nil {
+			want = &holding{}
+		}
+		if got.bytes != want.bytes || fmt.Sprint(got.groups) != fmt.Sprint(want.groups) {
+			return fmt.Errorf("%s has live entries %v, counted were %v", fileName(f.number), want, got)
+		}
+	}
+	return nil
+}

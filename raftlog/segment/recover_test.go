@@ -1,0 +1,191 @@
+package segment_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/raftlog"
+	"github.com/pinetree-db/pinetree/raftlog/segment"
+	"github.com/pinetree-db/pinetree/raftlog/segment/faultfs"
+)
+
+// rewrite changes a file of a disk below the store, durably.
+func rewrite(t *testing.T, d *faultfs.Disk, name string, change func([]byte) []byte) {
+	t.Helper()
+	data := change(slices.Clone(d.Files()[name]))
+	fs, err := d.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fs.Close()
+	if err := fs.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if data == nil {
+		return
+	}
+	f, err := fs.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(data, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// threeSegments makes a store with segments 1 to 3 and closes it.
+func threeSegments(t *testing.T) *faultfs.Disk {
+	t.Helper()
+	d := faultfs.New()
+	s := open(t, d, segment.Options{SegmentBytes: 4 << 10})
+	for i := range pinetree.RaftIndex(11) {
+		save(t, s, raftlog.Update{Group: 1, Entries: entries(i+1, 1, 900), MustSync: true})
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(d.Files()); n != 3 {
+		t.Fatalf("there are %d segments", n)
+	}
+	return d
+}
+
+func name(segment int) string { return fmt.Sprintf("%016d.raftlog", segment) }
+
+func TestDamageIsRefusedWithItsPlace(t *testing.T) {
+	none := func([]byte) []byte { return nil }
+	flip := func(offset int) func([]byte) []byte {
+		return func(b []byte) []byte { b[offset] ^= 4; return b }
+	}
+	for title, c := range map[string]struct {
+		segment int
+		change  func([]byte) []byte
+		says    []string
+	}{
+		"the middle segment is missing":    {2, none, []string{name(2), "missing", name(3)}},
+		"the oldest segment is missing":    {1, none, []string{name(2), "entry 1 of group 1 is in no segment"}},
+		"a bit in the middle segment":      {2, flip(700), []string{name(2) + " offset", "only the end of the newest"}},
+		"a bit in the newest segment":      {3, flip(700), []string{name(3) + " offset"}},
+		"a bit of the magic":               {3, flip(0), []string{name(3) + " offset 0", "magic"}},
+		"a bit of the version":             {3, flip(8), []string{name(3) + " offset 0", "header fails"}},
+		"an old segment is cut short":      {2, func(b []byte) []byte { return b[:1500] }, []string{name(2) + " offset"}},
+		"an old segment lost its frames":   {2, func(b []byte) []byte { clear(b[96:]); return b }, []string{name(3), "the segments before say"}},
+		"an old segment has a torn end":    {2, func(b []byte) []byte { clear(b[3000:]); return b }, []string{name(2) + " offset"}},
+		"a segment is empty":               {3, func([]byte) []byte { return []byte{} }, []string{name(3) + " offset 0", "less than a file header"}},
+		"the newest lost its checkpoint":   {3, func(b []byte) []byte { clear(b[32:]); return b }, []string{name(3) + " offset 32", "checkpoint"}},
+		"the newest is a copy of another":  {3, nil, []string{name(3) + " offset 0", "header says segment 2"}},
+		"bytes where the zeroes should be": {2, func(b []byte) []byte { b[len(b)-1] = 1; return b }, []string{name(2) + " offset"}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			d := threeSegments(t)
+			if c.change == nil {
+				other := d.Files()[name(2)]
+				c.change = func([]byte) []byte { return other }
+			}
+			rewrite(t, d, name(c.segment), c.change)
+			before := d.Files()
+			_, err := tryOpen(d, segment.Options{SegmentBytes: 4 << 10})
+			wantCorrupt(t, err, c.says...)
+			after := d.Files()
+			if len(before) != len(after) {
+				t.Errorf("there were %d files, now there are %d", len(before), len(after))
+			}
+			for name := range before {
+				if !slices.Equal(before[name], after[name]) {
+					t.Errorf("%s was changed", name)
+				}
+			}
+		})
+	}
+}
+
+// TestALostSectorOfAcknowledgedBytesIsRefused: a sector of zeroes looks torn,
+// but whatever a later frame knows to be synced cannot be.
+func TestALostSectorOfAcknowledgedBytesIsRefused(t *testing.T) {
+	d := faultfs.New()
+	s := open(t, d, segment.Options{SegmentBytes: 64 << 10})
+	var ends []int64
+	for i := range pinetree.RaftIndex(6) {
+		save(t, s, raftlog.Update{Group: 1, Entries: entries(10*i+1, 10, 300), MustSync: true})
+		ends = append(ends, s.Stats().Bytes)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	last := int(ends[len(ends)-2]) // all before it is known to be synced
+	for sector := range last / faultfs.SectorBytes {
+		copied := d.Clone()
+		rewrite(t, copied, name(1), func(b []byte) []byte { clear(b[sector*faultfs.SectorBytes:][:faultfs.SectorBytes]); return b })
+		_, err := tryOpen(copied, segment.Options{SegmentBytes: 64 << 10})
+		wantCorrupt(t, err, name(1)+" offset")
+	}
+	// Of the last write it is taken for a crash, and the rest is there.
+	rewrite(t, d, name(1), func(b []byte) []byte { clear(b[(last/faultfs.SectorBytes+2)*faultfs.SectorBytes:][:faultfs.SectorBytes]); return b })
+	s = open(t, d, segment.Options{SegmentBytes: 64 << 10})
+	wantEntries(t, s, 1, 1, 50)
+	if at, _ := s.View(1).LastIndex(); at != 50 {
+		t.Errorf("LastIndex is %d, want 50", at)
+	}
+}
+
+// TestRecoveryMayBeKilledWhileItMends: whatever part of the zeroes over a torn
+// frame was written, the next recovery still sees a torn frame.
+func TestRecoveryMayBeKilledWhileItMends(t *testing.T) {
+	d := faultfs.New()
+	s := open(t, d, segment.Options{SegmentBytes: 64 << 10})
+	save(t, s, raftlog.Update{Group: 1, Entries: entries(1, 3, 100), MustSync: true})
+	d.Inject(d.Operations()+1, faultfs.Stop)
+	if err := s.Save([]raftlog.Update{{Group: 1, Entries: entries(4, 1, 40), MustSync: true}}); err == nil {
+		t.Fatal("the process was stopped and Save succeeded")
+	}
+	torn := d.Clone()
+	for pad := range 200 {
+		d := torn.Clone()
+		fs, err := d.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range pad { // gives the operations other numbers, and so other seeds
+			if _, err := fs.List(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fs.Close()
+		d.Inject(d.Operations()+5, faultfs.Stop) // List, Open, Size, ReadAt, WriteAt
+		if _, err := tryOpen(d, segment.Options{SegmentBytes: 64 << 10}); err == nil {
+			t.Fatal("nothing was mended")
+		}
+		d.Crash(faultfs.Crash{PowerCut: pad%2 == 0, Seed: uint64(pad)})
+		s, err := tryOpen(d, segment.Options{SegmentBytes: 64 << 10})
+		if err != nil {
+			t.Fatalf("after a kill while mending, pad %d: %v", pad, err)
+		}
+		wantEntries(t, s, 1, 1, 3)
+	}
+}
+
+func TestUnfinishedSegmentsAreRemoved(t *testing.T) {
+	d := threeSegments(t)
+	fs, err := d.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, left := range []string{name(4) + ".new", "notes.txt"} {
+		if _, err := fs.Create(left); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs.Close()
+	s := open(t, d, segment.Options{})
+	wantEntries(t, s, 1, 1, 11)
+	var names []string
+	for name := range d.Files() {
+		names = append(names, name)
+	}
+	if slices.Contains(names, name(4)+".new") || !slices.Contains(names, "notes.txt") {
+		t.Errorf("files after opening: %s", strings.Join(names, ", "))
+	}
+}
