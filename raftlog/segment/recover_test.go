@@ -123,7 +123,10 @@ func TestALostSectorOfAcknowledgedBytesIsRefused(t *testing.T) {
 		wantCorrupt(t, err, name(1)+" offset")
 	}
 	// Of the last write it is taken for a crash, and the rest is there.
-	rewrite(t, d, name(1), func(b []byte) []byte { clear(b[(last/faultfs.SectorBytes+2)*faultfs.SectorBytes:][:faultfs.SectorBytes]); return b })
+	rewrite(t, d, name(1), func(b []byte) []byte {
+		clear(b[(last/faultfs.SectorBytes+2)*faultfs.SectorBytes:][:faultfs.SectorBytes])
+		return b
+	})
 	s = open(t, d, segment.Options{SegmentBytes: 64 << 10})
 	wantEntries(t, s, 1, 1, 50)
 	if at, _ := s.View(1).LastIndex(); at != 50 {
