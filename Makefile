@@ -7,6 +7,7 @@ TOOL       := $(GO) tool -modfile=tools/go.mod
 # How much the long targets do.
 FUZZ_COUNT ?= 200000x
 SIM_SEEDS  ?= 5000
+SIM_FIRST  ?= 1
 E2E        ?= full
 BENCH      ?= .
 BENCH_COUNT ?= 6
@@ -48,8 +49,8 @@ fuzz: ## each fuzz target for FUZZ_COUNT (200000x) inputs, or a time such as 1m
 		done; \
 	done
 
-sim: ## the simulation with SIM_SEEDS (5000) seeds
-	$(GO) test ./test/sim -run . -count=1 -timeout 60m -sim.seeds=$(SIM_SEEDS)
+sim: ## the simulation with SIM_SEEDS (5000) seeds from SIM_FIRST (1) on
+	$(GO) test ./test/sim -run TestSeeds -count=1 -timeout 60m -v -args -sim.seeds=$(SIM_SEEDS) -sim.first=$(SIM_FIRST)
 
 e2e: ## the end-to-end tests with real processes in full; as root, about 15 minutes
 	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 60m -v
