@@ -75,7 +75,10 @@ func (r *reign) appoint(g *group, to seat, floor pinetree.AppointmentID, cause s
 	if err != nil {
 		return err
 	}
-	r.tell(func() { r.heardOf(g, to.node, status) })
+	r.tell(func() {
+		r.heardOf(g, to.node, status)
+		r.settle(g)
+	})
 	return nil
 }
 

@@ -96,7 +96,7 @@ func (r *reign) newGroup(replicas uint32, home string) (ledger.Group, error) {
 		}
 	}
 	for _, n := range r.nodes {
-		if r.health(n) == policy.Alive && n.session != nil {
+		if r.health(n) == policy.Alive {
 			sites = append(sites, policy.Site{Node: n.Is.ID, Zone: n.Is.Zone, Replicas: count[n.Is.ID]})
 		}
 	}
@@ -104,8 +104,11 @@ func (r *reign) newGroup(replicas uint32, home string) (ledger.Group, error) {
 		replicas = 3
 	}
 	voters, err := policy.Place(sites, int(min(replicas, 1000)), home)
-	if errors.Is(err, policy.ErrTooFewNodes) {
+	switch {
+	case errors.Is(err, policy.ErrTooFewNodes):
 		err = notYet("%v", err)
+	case errors.Is(err, policy.ErrReplicas):
+		err = refuse(pinetree.ErrBadBatch, "%v", err)
 	}
 	return ledger.Group{ID: r.counters.Is.Group + 1, Voters: voters, HomeZone: home}, err
 }

@@ -109,8 +109,6 @@ func (r *reign) operate(g *group, name string, task func() error) {
 				g.reason = err.Error()
 				r.log.Warn("could not "+name, "group", g.id, "reason", err, "again_in", wait)
 			} else {
-				// Heartbeats that left before it may still arrive.
-				g.retryAt = now.Add(r.cfg.Heartbeat)
 				g.reason = ""
 			}
 			r.lookAt(g, now)
@@ -134,6 +132,10 @@ func (r *reign) situation(g *group, now lease.Instant) policy.Situation {
 	}
 	return s
 }
+
+// settle keeps heartbeats that left before a change of leaders, and arrive
+// after it, from being taken for news.
+func (r *reign) settle(g *group) { g.retryAt = r.cfg.Clock().Add(r.cfg.Heartbeat) }
 
 // heardOf takes in the state of one replica that an order was answered with.
 func (r *reign) heardOf(g *group, n *node, status *wirepb.ReplicaStatus) {

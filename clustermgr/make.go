@@ -87,6 +87,8 @@ func (r *reign) why(g *group) string {
 	now := r.cfg.Clock()
 	s := policy.Decide(r.situation(g, now))
 	switch {
+	case r.leader(g) != nil && g.Is.Lease.Activated() && g.granter.Left(now) > 0 && now < r.claimed:
+		return ""
 	case now >= r.claimed:
 		return "the manager's store does not confirm its office, so it grants nothing"
 	case g.busy != "" && g.reason != "":

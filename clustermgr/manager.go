@@ -101,8 +101,6 @@ func (m *Manager) reignOnce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("take office: %w", err)
 	}
-	m.cfg.Log.Info("active cluster manager", "cluster", r.cluster.Is.ID, "office", office.Name,
-		"nodes", len(r.nodes), "groups", len(r.groups), "volumes", len(r.volumes))
 	m.reign.Store(r)
 	defer m.reign.Store(nil)
 	return r.run()
@@ -153,7 +151,8 @@ func (m *Manager) takeOffice(ctx context.Context, office ledger.Office) (*reign,
 	for _, k := range b.Volumes {
 		r.addVolume(k)
 	}
-	r.event(ledger.Event{Kind: "manager_active", Cause: "elected", Outcome: cfg.Address})
+	r.event(ledger.Event{Kind: "manager_active", Cause: "elected as " + office.Name, Outcome: fmt.Sprintf(
+		"at %s for cluster %s with %d nodes, %d groups, %d volumes", cfg.Address, r.cluster.Is.ID, len(r.nodes), len(r.groups), len(r.volumes))})
 	return r, nil
 }
 

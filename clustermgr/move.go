@@ -127,6 +127,7 @@ func (r *reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
 	r.tell(func() {
 		pause := max(0, g.activated.Sub(released))
 		response.Moved, response.Reason, response.Appointment = true, m.why, uint64(appointment)
+		r.settle(g)
 		response.RaftTerm, response.PauseUs = uint64(g.Is.Lease.Term), uint32(pause.Microseconds())
 		r.event(ledger.Event{Kind: "moved", Group: g.id, Node: m.to.Node, Appointment: appointment, Cause: m.why,
 			Outcome: fmt.Sprintf("from node %d, %v from release to activation", m.from.Node, pause.Round(10*time.Microsecond))})

@@ -9,8 +9,13 @@ import (
 	"github.com/pinetree-db/pinetree"
 )
 
-// ErrTooFewNodes: a group cannot be placed on the nodes that live.
-var ErrTooFewNodes = errors.New("too few live nodes")
+// Errors of Place.
+var (
+	// ErrTooFewNodes: the group cannot be placed on the nodes that live.
+	ErrTooFewNodes = errors.New("too few live nodes")
+	// ErrReplicas: no group has that many replicas.
+	ErrReplicas = errors.New("bad number of replicas")
+)
 
 // Site is a node as placement sees it.
 type Site struct {
@@ -24,10 +29,10 @@ type Site struct {
 // equals, and in it the node with the fewest replicas.
 func Place(sites []Site, count int, home string) ([]pinetree.NodeID, error) {
 	if count < 1 || count%2 == 0 || count > 7 {
-		return nil, fmt.Errorf("%d replicas: a group has 1, 3, 5 or 7; an even number survives no more failures than one less: %w", count, pinetree.ErrBadBatch)
+		return nil, fmt.Errorf("%w: %d; a group has 1, 3, 5 or 7, for an even number survives no more failures than one less", ErrReplicas, count)
 	}
 	if len(sites) < count {
-		return nil, fmt.Errorf("%d replicas need as many live nodes, and there are %d; start more nodes and try again: %w", count, len(sites), ErrTooFewNodes)
+		return nil, fmt.Errorf("%w: %d replicas need as many, and there are %d; start more nodes and try again", ErrTooFewNodes, count, len(sites))
 	}
 	left := slices.Clone(sites)
 	taken := map[string]int{}

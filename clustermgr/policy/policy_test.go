@@ -33,7 +33,7 @@ func TestReplicasAreSpreadOverZonesAndLoad(t *testing.T) {
 		}
 	}
 	for _, count := range []int{0, 2, 4, 9} {
-		if _, err := Place(sites, count, ""); !errors.Is(err, pinetree.ErrBadBatch) {
+		if _, err := Place(sites, count, ""); !errors.Is(err, ErrReplicas) {
 			t.Errorf("%d replicas: %v", count, err)
 		}
 	}

@@ -1,0 +1,120 @@
+package clustermgr
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+func TestAPlannedMoveDoesNotWaitForTheOldLease(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, ledger.NewMemory(), "a", "b", "c")
+	g := c.createGroup(3)
+	c.awaitLeader(g.GetGroup(), 0)
+	plan, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), DryRun: true})
+	if err != nil || plan.GetMoved() || plan.GetFrom() != g.GetLeader() || plan.GetTo() == 0 || !strings.Contains(plan.GetReason(), "would move") {
+		t.Fatalf("dry run: %v, %v", plan, err)
+	}
+	if now := c.group(g.GetGroup()); now.GetAppointment() != g.GetAppointment() {
+		t.Fatal("a dry run made an appointment")
+	}
+	began := time.Now()
+	moved, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), To: plan.GetTo()})
+	if err != nil || !moved.GetMoved() {
+		t.Fatalf("move: %v, %v", moved, err)
+	}
+	if took := time.Since(began); took > 400*time.Millisecond || moved.GetPauseUs() > 200_000 {
+		t.Errorf("the move took %v, with a pause of %d us; a lease lasts 600 ms", took, moved.GetPauseUs())
+	}
+	if moved.GetTo() != plan.GetTo() || moved.GetAppointment() != g.GetAppointment()+1 || moved.GetRaftTerm() <= g.GetRaftTerm() {
+		t.Errorf("moved %v, from %v", moved, g)
+	}
+	next := c.awaitLeader(g.GetGroup(), g.GetLeader())
+	if next.GetLeader() != plan.GetTo() || !c.happened("released") || !c.happened("moved", "from release to activation") {
+		t.Errorf("node %d leads, want %d; %q", next.GetLeader(), plan.GetTo(), c.events())
+	}
+	if _, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), To: next.GetLeader()}); !errors.Is(err, pinetree.ErrExists) {
+		t.Errorf("to the leader itself: %v", err)
+	}
+	if _, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), To: 99}); !errors.Is(err, pinetree.ErrBadBatch) {
+		t.Errorf("to a node without a replica: %v", err)
+	}
+	if _, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: 99}); !errors.Is(err, pinetree.ErrUnknownGroup) {
+		t.Errorf("of an unknown group: %v", err)
+	}
+}
+
+func TestAMoveThatFailsLeavesTheOldLeaderWithALease(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(leader *fakeNode){
+		"refused before the release": func(n *fakeNode) { n.noMoves = "node 2 lags 9 MiB" },
+		"released and not taken":     func(n *fakeNode) { n.deaf = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, ledger.NewMemory(), "a", "b", "c")
+			g := c.createGroup(3)
+			c.awaitLeader(g.GetGroup(), 0)
+			leader := c.byID(g.GetLeader())
+			unlock := leader.lock()
+			fail(leader)
+			unlock()
+			moved, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup()})
+			if err != nil || moved.GetMoved() || !strings.Contains(moved.GetReason(), "leads on") {
+				t.Fatalf("move: %v, %v", moved, err)
+			}
+			after := c.awaitLeader(g.GetGroup(), 0)
+			if after.GetLeader() != g.GetLeader() || after.GetRaftTerm() != g.GetRaftTerm() || after.GetAppointment() != g.GetAppointment()+2 {
+				t.Fatalf("after the abort %v, before %v", after, g)
+			}
+			if !c.happened("move_aborted", "did not hand over") {
+				t.Errorf("events do not tell: %q", c.events())
+			}
+			// The next one may succeed.
+			unlock = leader.lock()
+			leader.noMoves, leader.deaf = "", false
+			unlock()
+			if moved, err = c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup()}); err != nil || !moved.GetMoved() {
+				t.Fatalf("the next move: %v, %v", moved, err)
+			}
+		})
+	}
+}
+
+func TestALaggingTargetIsNotMovedTo(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, ledger.NewMemory(), "a", "b", "c")
+	g := c.createGroup(3)
+	leader := c.byID(g.GetLeader())
+	unlock := leader.lock()
+	leader.replicas[g.GetGroup()].index = 50_000
+	unlock()
+	var err error
+	c.eventually("the lag is known", func() bool {
+		_, err = c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), DryRun: true})
+		return err != nil
+	})
+	if !strings.Contains(err.Error(), "its log is 49999 entries behind") {
+		t.Fatalf("move to a lagging replica: %v", err)
+	}
+	// Nor is it appointed when the leader is gone, by a quorum's answers.
+	var other *fakeNode
+	for _, id := range g.GetVoters() {
+		if id != g.GetLeader() {
+			other = c.byID(id)
+		}
+	}
+	unlock = other.lock()
+	other.replicas[g.GetGroup()].index = 49_000
+	id := uint64(other.id)
+	unlock()
+	leader.kill()
+	if next := c.awaitLeader(g.GetGroup(), g.GetLeader()); next.GetLeader() != id {
+		t.Fatalf("node %d leads; node %d has the longer log", next.GetLeader(), id)
+	}
+}
