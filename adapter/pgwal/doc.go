@@ -50,10 +50,19 @@
 // # What cannot be seen
 //
 // A fragment's record has its checksum, or part of its bytes, in a segment that
-// is not there. Page headers and lengths in it are checked, its other bytes
-// cannot be. The same holds for one flag of a page header (0x4, whether the
-// page's full-page images may be dropped by compressing archivers), which
-// nothing else in the log depends on.
+// is not there. Page headers and lengths in it are checked, but for the last
+// bits of a head fragment's length; its other bytes cannot be. The same holds
+// for one flag of a page header (0x4, which tells archivers that compress
+// whether they may drop full-page images), on which nothing else in the log
+// depends, and for the system id when there is only one segment.
+//
+// # Which files
+//
+// Names of 24 hexadecimal digits, and ".partial" after them for a segment that
+// was not complete; such a file counts where there is no complete one. Of
+// several timelines the latest counts, from its first segment on, which begins
+// with a copy of its ancestor's bytes. That PostgreSQL began a timeline is
+// checked in the log itself.
 //
 // # Versions
 //

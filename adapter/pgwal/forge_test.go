@@ -54,12 +54,23 @@ func (f *forge) page(remaining int) {
 
 // record writes a record of so many bytes, of the resource manager and kind.
 func (f *forge) record(size int, manager, kind byte) {
-	le := binary.LittleEndian
-	rec := make([]byte, size)
-	for i := recordHeaderBytes; i < size; i++ {
-		rec[i] = byte(i*7 + size)
+	body := make([]byte, size-recordHeaderBytes)
+	for i := range body {
+		body[i] = byte(i*7 + size)
 	}
-	le.PutUint32(rec, uint32(size))
+	f.write(body, manager, kind)
+}
+
+// tell writes the record that tells that the one at the position was broken off.
+func (f *forge) tell(brokenOff pinetree.LSN) {
+	body := binary.LittleEndian.AppendUint64([]byte{255, 16}, uint64(brokenOff))
+	f.write(append(body, make([]byte, 8)...), 0, kindOverwrite)
+}
+
+func (f *forge) write(body []byte, manager, kind byte) {
+	le := binary.LittleEndian
+	rec := append(make([]byte, recordHeaderBytes), body...)
+	le.PutUint32(rec, uint32(len(rec)))
 	le.PutUint64(rec[8:], uint64(f.lastStart))
 	rec[16], rec[17] = kind, manager
 	sum := crc32.Update(crc32.Checksum(rec[recordHeaderBytes:], castagnoli), castagnoli, rec[:crcOffset])

@@ -196,9 +196,6 @@ func (s *scanner) switchTimeline(a *assembly) error {
 // ends where its page says is borne out by a sound record after it, or by the
 // log's end.
 func (s *scanner) scanHead() (span, error) {
-	if s.header.remaining > maxRecordBytes {
-		return span{}, s.damage(s.pos, "the page at %s says that %d bytes of a record go on, which is impossible", s.pos, s.header.remaining)
-	}
 	end, how, err := s.follow(s.pos+s.header.bytes(), s.header.remaining, nil)
 	if err != nil {
 		return span{}, err
