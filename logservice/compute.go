@@ -150,7 +150,9 @@ func (in *intake) decode(q *wirepb.ShipRequest) ([]pinetree.Batch, error) {
 			err = storepb.Records(b, func(pinetree.Record) error { return nil })
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", pinetree.ErrBadBatch, err)
+			// Not as ErrCorrupt: the checksum is right, so the writer made it
+			// so, and sending it again would not help.
+			return nil, fmt.Errorf("%w: %v", pinetree.ErrBadBatch, err)
 		}
 		in.end = max(in.end, b.LSN)
 		in.metrics.received(b)

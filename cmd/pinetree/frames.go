@@ -31,23 +31,27 @@ func newFrames(in io.Reader) *frames { return &frames{in: bufio.NewReaderSize(in
 // Next returns the next record, or io.EOF after the last one. What is cut off
 // or too long is a *pinetree.CorruptError that names the offset.
 func (f *frames) Next() (pinetree.Record, error) {
-	if _, err := f.in.Peek(1); err != nil {
+	head, err := f.in.Peek(binary.MaxVarintLen64)
+	if len(head) == 0 {
 		return pinetree.Record{}, err
 	}
-	length, err := binary.ReadUvarint(f.in)
+	length, n := binary.Uvarint(head)
 	switch {
-	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF):
+	case n == 0 && !errors.Is(err, io.EOF):
 		return pinetree.Record{}, f.damage("the length: " + err.Error())
-	case err != nil:
+	case n == 0:
 		return pinetree.Record{}, f.damage("the input ends in a length")
-	case length > maxFrameBytes:
-		return pinetree.Record{}, f.damage(fmt.Sprintf("a payload of %d bytes; the limit is %d", length, maxFrameBytes))
+	case n < 0 || length > maxFrameBytes:
+		return pinetree.Record{}, f.damage(fmt.Sprintf("a payload is longer than %d bytes, which is the limit", maxFrameBytes))
+	}
+	if _, err := f.in.Discard(n); err != nil {
+		return pinetree.Record{}, err
 	}
 	payload := make([]byte, length)
 	if n, err := io.ReadFull(f.in, payload); err != nil {
 		return pinetree.Record{}, f.damage(fmt.Sprintf("a payload of %d bytes, of which %d are there", length, n))
 	}
-	r := pinetree.Record{Prev: f.at, LSN: f.at + pinetree.LSN(len(binary.AppendUvarint(nil, length))) + pinetree.LSN(length), Payload: payload}
+	r := pinetree.Record{Prev: f.at, LSN: f.at + pinetree.LSN(n) + pinetree.LSN(length), Payload: payload}
 	f.at = r.LSN
 	return r, nil
 }

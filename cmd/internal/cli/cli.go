@@ -39,7 +39,6 @@ func Main(root *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	Colors()
 	return Execute(ctx, root)
 }
 
@@ -49,6 +48,7 @@ func Execute(ctx context.Context, root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	CheckArgs(root)
+	Colors(root.OutOrStdout())
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return FromEnvironment(c) }
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

@@ -108,10 +108,12 @@ func (m *Meter) Done(done int64, err error) {
 	<-m.rendered
 }
 
-// Colors turns colours off where standard output is no terminal, or the user
-// wants none.
-func Colors() {
-	if !Terminal(os.Stdout) || os.Getenv("NO_COLOR") != "" {
-		text.DisableColors()
+// Colors turns colours on or off: they are for a person at a terminal who wants
+// them.
+func Colors(out io.Writer) {
+	if f, ok := out.(*os.File); ok && Terminal(f) && os.Getenv("NO_COLOR") == "" {
+		text.EnableColors()
+		return
 	}
+	text.DisableColors()
 }

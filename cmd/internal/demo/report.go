@@ -75,12 +75,12 @@ func (d *demo) summary(r *Result, counts pgwal.Counts, l latencies) string {
 	var b strings.Builder
 	fmt.Fprintln(&b)
 	t := plainTable("", "records", "bytes", "md5", "")
-	t.AppendRow(table.Row{"source", r.Records, r.Bytes, r.SourceMD5, ""})
+	t.AppendRow(table.Row{"source", cli.Count(int64(r.Records)), cli.Count(r.Bytes), r.SourceMD5, ""})
 	for _, one := range r.Replicas {
-		t.AppendRow(table.Row{fmt.Sprintf("node %d", one.Node), one.Records, one.Bytes, one.MD5, right(r.agrees(one))})
+		t.AppendRow(table.Row{fmt.Sprintf("node %d", one.Node), cli.Count(int64(one.Records)), cli.Count(one.Bytes), one.MD5, right(r.agrees(one))})
 	}
 	fmt.Fprintln(&b, t.Render())
-	fmt.Fprintf(&b, "\nThe log is %s.\n\n", cli.ExplainWAL(counts))
+	fmt.Fprintf(&b, "\nIt is %s.\n\n", cli.ExplainWAL(counts))
 
 	f := plainTable()
 	f.AppendRow(table.Row{"shipped", fmt.Sprintf("%.1f MB/s at full speed; at %.1f MB/s on purpose until the faults were over", r.ShipMBs, float64(paceBytes)/1e6)})

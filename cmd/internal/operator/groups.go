@@ -57,7 +57,7 @@ func groupsListing(groups []*wirepb.GroupInfo) cli.Listing {
 
 func groupShow() *cobra.Command {
 	return listing{
-		use: "show GROUP", short: "Show a group's replicas, and in words why it has or has no leader", args: cobra.ExactArgs(1),
+		use: "show GROUP", short: "Show a group's replicas, and in words why it has or has no leader", args: cobra.MatchAll(cobra.ExactArgs(1), isGroup),
 		ask: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error) {
 			g, err := oneGroup(ctx, m, args[0])
 			if err != nil {
@@ -122,7 +122,7 @@ func leaderCommand() *cobra.Command { return family("leader", "Leaders", leaderS
 
 func leaderShow() *cobra.Command {
 	return listing{
-		use: "show [GROUP]", short: "Show who leads, under which appointment and lease", args: cobra.MaximumNArgs(1),
+		use: "show [GROUP]", short: "Show who leads, under which appointment and lease", args: cobra.MatchAll(cobra.MaximumNArgs(1), isGroup),
 		ask: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error) {
 			var groups []*wirepb.GroupInfo
 			if len(args) == 1 {
@@ -148,7 +148,7 @@ func leaderMove() *cobra.Command {
 	var dryRun bool
 	var pause uint32
 	return listing{
-		use: "move GROUP", short: "Move a group's leadership to another replica", args: cobra.ExactArgs(1),
+		use: "move GROUP", short: "Move a group's leadership to another replica", args: cobra.MatchAll(cobra.ExactArgs(1), isGroup),
 		long: `Move a group's leadership to another replica.
 
 The target must be close to up to date; the move is refused with the reason when

@@ -34,6 +34,9 @@ func (l listing) command() *cobra.Command {
 	var output cli.Output
 	c := &cobra.Command{Use: l.use, Short: l.short, Long: l.long, Args: l.args}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := output.Check(); err != nil {
+			return err
+		}
 		var answer cli.Listing
 		err := managers.Call(cmd.Context(), func(ctx context.Context, m wirepb.ManagerClient) (err error) {
 			answer, err = l.ask(ctx, m, args)
@@ -66,6 +69,16 @@ func number(what, text string) (uint64, error) {
 		return 0, cli.Usagef("%s %q: want its number, as the listings print it", what, text)
 	}
 	return n, nil
+}
+
+// isGroup takes a group's number as the only argument.
+func isGroup(_ *cobra.Command, args []string) error {
+	for _, a := range args {
+		if _, err := number("group", a); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // orDash prints nothing as a dash.

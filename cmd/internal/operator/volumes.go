@@ -85,6 +85,9 @@ func eventsCommand() *cobra.Command {
 	managers.Flag(c)
 	output.Flag(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := output.Check(); err != nil {
+			return err
+		}
 		var after uint64
 		for {
 			var events []*wirepb.Event
