@@ -89,6 +89,9 @@ func (m *member) noteRole() {
 	m.role = now
 	w := m.node.w
 	w.note(m.node.name, "group, leads, ready, activated, raft term:", uint64(m.group), bit(now.Leads), bit(now.Ready), bit(now.Activated), uint64(now.Term))
+	if now.Leads {
+		w.hist.Leads(m.group, now.Term, m.node.id)
+	}
 	if was.Leads && was.Ready && !now.Leads {
 		w.mark(LeaderLost)
 	}

@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/logservice/group"
 )
 
@@ -35,14 +36,14 @@ func (w *World) faults() []func() {
 	case Cuts:
 		return []func(){w.isolate, w.isolateLeader, w.isolateLeader, w.oneWay, w.split, w.fromManagers, w.badNetwork, w.clientFault, w.takeOver}
 	case ManagerTrouble:
-		return []func(){w.managerFault, w.managerFault, w.fromManagers, w.isolateLeader, w.isolateLeader, w.pauseLeader, w.badNetwork}
+		return []func(){w.managerFault, w.managerFault, w.fromManagers, w.isolateLeader, w.gang, w.gang, w.gang, w.pauseLeader, w.badNetwork}
 	case Duels:
-		return []func(){w.duel, w.duel, w.duel, w.flap, w.oneWay, w.badNetwork, w.takeOver}
+		return []func(){w.duel, w.coup, w.coup, w.coup, w.flap, w.oneWay, w.badNetwork, w.takeOver}
 	}
 	return []func(){
 		w.crashOne, w.crashOne, w.crashLeader, w.crashAll, w.pauseOne, w.pauseLeader, w.pauseLeader,
 		w.isolate, w.isolateLeader, w.oneWay, w.split, w.fromManagers, w.badNetwork, w.slowDisk,
-		w.managerFault, w.managerFault, w.takeOver, w.takeOver, w.clientFault, w.flap, w.duel,
+		w.managerFault, w.managerFault, w.takeOver, w.takeOver, w.clientFault, w.flap, w.duel, w.coup, w.gang,
 	}
 }
 
@@ -107,19 +108,67 @@ func (w *World) duel() {
 	g, order := groupNumber(w.rng.IntN(w.plan.groups)), w.rng.Perm(len(w.nodes))
 	a, b, third := w.nodes[order[0]], w.nodes[order[1]], w.nodes[order[2]]
 	w.net.cutBothFor(a.address, b.address, w.span(between{0, 100 * time.Millisecond}))
-	for _, n := range []*node{a, b} {
-		n.after(w.span(between{0, 20 * time.Millisecond}), func() {
-			n.member(g).post(func(r *group.Replica) {
-				if s, err := r.Status(); err == nil && s.Appointment > 0 {
-					r.Appoint(group.Appointment{ID: s.Appointment}, func(error) {})
-				}
-			})
-		})
-	}
+	w.obey(a, g, w.span(between{0, 20 * time.Millisecond}))
+	w.obey(b, g, w.span(between{0, 20 * time.Millisecond}))
 	w.after(w.span(between{0, 40 * time.Millisecond}), func() {
 		third.crash(w.chance(0.7))
 		third.restartIn(w.span(between{0, 20 * time.Millisecond}))
 	})
+}
+
+// coup has one node win an election and be cut off at once, while a voter
+// crashes and another node is told to lead.
+func (w *World) coup() {
+	order := w.rng.Perm(len(w.nodes))
+	a, b, voter := w.nodes[order[0]], w.nodes[order[1]], w.nodes[order[2]]
+	g := groupNumber(w.rng.IntN(w.plan.groups))
+	w.obey(a, g, 0)
+	strike := w.span(between{2 * time.Millisecond, 30 * time.Millisecond})
+	w.after(strike, func() {
+		w.cutOffFor(a, w.span(between{200 * time.Millisecond, time.Second}))
+		voter.crash(w.chance(0.7))
+		voter.restartIn(w.span(between{0, 20 * time.Millisecond}))
+	})
+	w.obey(b, g, strike+w.span(between{10 * time.Millisecond, 100 * time.Millisecond}))
+}
+
+// obey has a node follow the last order to lead that it has heard of, again, or
+// the first one of all, which may have been for another node.
+func (w *World) obey(n *node, g pinetree.GroupID, in time.Duration) {
+	n.after(in, func() {
+		n.member(g).post(func(r *group.Replica) {
+			if s, err := r.Status(); err == nil {
+				r.Appoint(group.Appointment{ID: max(1, s.Appointment)}, func(error) {})
+			}
+		})
+	})
+}
+
+// gang lets several things happen to a leader at about the same time.
+func (w *World) gang() {
+	n := w.anyLeader()
+	for range 2 + w.rng.IntN(2) {
+		d := w.faultTime()
+		fault := pick(w, []func(){
+			func() { n.pause(d) },
+			func() { w.crash(n) },
+			func() { w.cutOffFor(n, d) },
+			func() { w.cutFromManagers(n, d) },
+			func() { w.slowDiskFor(n, d) },
+			func() { w.lagBehind(n, d) },
+			func() { w.oneWayFor(n, d) },
+		})
+		w.after(w.span(between{0, 400 * time.Millisecond}), fault)
+	}
+}
+
+// lagBehind makes what the managers say to a node come late.
+func (w *World) lagBehind(n *node, d time.Duration) {
+	lag := w.span(between{50 * time.Millisecond, 700 * time.Millisecond})
+	w.note(n.name, "hears the managers late, µs", uint64(lag.Microseconds()))
+	for _, m := range w.managers {
+		w.net.lagFor(m.address, n.address, lag, d)
+	}
 }
 
 // crashAll is a power cut of everything, which is repaired at about one time.
@@ -156,13 +205,14 @@ func (w *World) others(n *node) []*node {
 }
 
 // cutOff cuts a node off from all other nodes, not from clients and managers.
-func (w *World) cutOff(n *node) {
-	d := w.faultTime()
+func (w *World) cutOff(n *node) { w.cutOffFor(n, w.faultTime()) }
+
+func (w *World) cutOffFor(n *node, d time.Duration) {
 	w.note(n.name, "is cut off from its peers for µs", uint64(d.Microseconds()))
 	for _, other := range w.others(n) {
 		w.net.cutBothFor(n.address, other.address, d)
 	}
-	if w.chance(0.3) {
+	if w.chance(0.5) {
 		w.cutFromManagers(n, d)
 	}
 }
@@ -171,9 +221,11 @@ func (w *World) isolate()       { w.cutOff(pick(w, w.nodes)) }
 func (w *World) isolateLeader() { w.cutOff(w.anyLeader()) }
 
 // oneWay cuts one direction: to or from one node, for some or all peers.
-func (w *World) oneWay() {
+func (w *World) oneWay() { w.oneWayFor(w.anyLeader(), w.faultTime()) }
+
+func (w *World) oneWayFor(n *node, d time.Duration) {
 	w.mark(OneWayCut)
-	n, d, from, all := w.anyLeader(), w.faultTime(), w.chance(0.5), w.chance(0.5)
+	from, all := w.chance(0.5), w.chance(0.5)
 	w.note(n.name, "is cut off in one direction for µs", bit(from), uint64(d.Microseconds()))
 	for _, other := range w.others(n) {
 		if !all && w.chance(0.5) {
@@ -209,7 +261,7 @@ func (w *World) fromManagers() { w.cutFromManagers(w.anyLeader(), w.faultTime())
 func (w *World) cutFromManagers(n *node, d time.Duration) {
 	w.note(n.name, "is cut off from the managers for µs", uint64(d.Microseconds()))
 	for _, m := range w.managers {
-		if w.chance(0.7) {
+		if w.chance(0.8) {
 			w.net.cutBothFor(n.address, m.address, d)
 		}
 	}
@@ -223,11 +275,13 @@ func (w *World) badNetwork() {
 }
 
 // slowDisk makes a node's fsyncs take long, some of them very long.
-func (w *World) slowDisk() {
-	n, least := w.anyLeader(), w.span(between{5 * time.Millisecond, 400 * time.Millisecond})
+func (w *World) slowDisk() { w.slowDiskFor(w.anyLeader(), w.faultTime()) }
+
+func (w *World) slowDiskFor(n *node, d time.Duration) {
+	least := w.span(between{5 * time.Millisecond, 400 * time.Millisecond})
 	w.note(n.name, "has a slow disk, µs", uint64(least.Microseconds()))
 	n.disk.slow = between{least, 3 * least}
-	w.after(w.faultTime(), func() { n.disk.slow = w.plan.fsync })
+	w.after(d, func() { n.disk.slow = w.plan.fsync })
 }
 
 // managerFault crashes, pauses or cuts off the manager that is active, or both.

@@ -26,12 +26,13 @@ type network struct {
 	last map[lane]time.Duration // when the newest message of a lane arrives
 	cut  map[[2]address]int     // how many cuts are in force
 	loss float64
-	twin float64 // probability of a second delivery
-	slow float64 // probability of a long delay
+	twin float64                      // probability of a second delivery
+	slow float64                      // probability of a long delay
+	lag  map[[2]address]time.Duration // what a link takes beyond that
 }
 
 func newNetwork(w *World) network {
-	return network{w: w, last: map[lane]time.Duration{}, cut: map[[2]address]int{}}
+	return network{w: w, last: map[lane]time.Duration{}, cut: map[[2]address]int{}, lag: map[[2]address]time.Duration{}}
 }
 
 // delivery says how a message is to be carried.
@@ -63,14 +64,14 @@ func (n *network) carry(d delivery, deliver func()) {
 	if w.chance(n.slow) {
 		delay = w.span(w.plan.longDelay)
 	}
-	at := w.now + delay
+	at := w.now + delay + n.lag[[2]address{d.lane.from, d.lane.to}]
 	if d.ordered {
 		at = max(at, n.last[d.lane]+1)
 		n.last[d.lane] = at
 	}
 	w.after(at-w.now, func() {
-		// What was on its way when the link was cut is lost, too.
-		if !n.isCut(d.lane.from, d.lane.to) {
+		// What was on its way when the link was cut is lost, too, in some worlds.
+		if !w.plan.cutsFlights || !n.isCut(d.lane.from, d.lane.to) {
 			deliver()
 		}
 	})
@@ -89,6 +90,13 @@ func (n *network) cutFor(from, to address, d time.Duration) {
 func (n *network) cutBothFor(a, b address, d time.Duration) {
 	n.cutFor(a, b, d)
 	n.cutFor(b, a, d)
+}
+
+// lagFor makes one direction of a link slow for a time.
+func (n *network) lagFor(from, to address, lag, d time.Duration) {
+	key := [2]address{from, to}
+	n.lag[key] += lag
+	n.w.after(d, func() { n.lag[key] -= lag })
 }
 
 // call is a request to a process and its answer, either of which may be lost.

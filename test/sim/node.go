@@ -155,16 +155,20 @@ func (n *node) crashEngines(power bool) {
 	}
 }
 
-// forgetVotes is a bug put in on purpose: raft's hard state is not kept.
+// forgetVotes is a bug put in on purpose: raft's hard state is not kept, only
+// its log.
 func (n *node) forgetVotes() {
 	for i := range n.w.plan.groups {
 		g := groupNumber(i)
-		hard, err := n.disk.log.View(g).HardState()
+		log := n.disk.log.View(g)
+		hard, err := log.HardState()
 		if err != nil {
 			continue
 		}
+		last, _ := log.LastIndex()
+		term, _ := log.Term(last)
 		n.disk.check(n.disk.log.Save([]raftlog.Update{{Group: g, MustSync: true, HardState: &raftpb.HardState{
-			Term: hard.Term, Vote: proto.Uint64(0), Commit: hard.Commit,
+			Term: &term, Vote: proto.Uint64(0), Commit: hard.Commit,
 		}}}))
 	}
 }

@@ -26,6 +26,7 @@ type plan struct {
 	streams, window        int
 	keepEntries            pinetree.RaftIndex
 	unordered              bool          // messages may overtake each other
+	cutsFlights            bool          // a cut loses what is on its way
 	waitFirst              bool          // nobody is appointed before the lease is over
 	moves                  float64       // probability of a move at each tick
 	slow                   float64       // probability that a message takes long, at all times
@@ -58,7 +59,7 @@ func (w *World) newPlan() plan {
 		nodes: 3, groups: 1 + r.IntN(3), volumes: 1 + r.IntN(2),
 		streams: 1 + r.IntN(3), window: 4 + r.IntN(24),
 		keepEntries: pinetree.RaftIndex(r.IntN(20)),
-		unordered:   w.chance(0.2), waitFirst: w.chance(0.5),
+		unordered:   w.chance(0.2), cutsFlights: w.chance(0.5), waitFirst: w.chance(0.4),
 		detect: w.span(between{250 * ms, 500 * ms}), patience: w.span(between{200 * ms, 900 * ms}),
 		theme: w.cfg.Theme, moves: 0.02, trouble: troubleTime, between: between{100 * ms, 1200 * ms},
 		delay: between{100 * us, 3 * ms}, longDelay: between{20 * ms, 900 * ms},
@@ -81,9 +82,7 @@ func (w *World) newPlan() plan {
 	if w.chance(0.2) {
 		p.delay, p.apply = between{ms, 30 * ms}, between{ms, 40 * ms}
 	}
-	if w.chance(0.5) {
-		p.slow = 0.01
-	}
+	p.slow = pick(w, []float64{0, 0.01, 0.05})
 	p.options.MaxDrift = maxDrift
 	if w.chance(0.3) {
 		// Limits so narrow that they are met.

@@ -45,6 +45,7 @@ func (h *History) Fail(format string, args ...any) {
 type groupHistory struct {
 	entries   map[pinetree.RaftIndex]Entry
 	positions map[pinetree.RaftIndex]uint64 // sums of positions, where a write ended
+	leaders   map[pinetree.RaftTerm]pinetree.NodeID
 }
 
 // Entry is a committed raft entry, summed up.
@@ -56,10 +57,22 @@ type Entry struct {
 func (h *History) group(id pinetree.GroupID) *groupHistory {
 	g := h.groups[id]
 	if g == nil {
-		g = &groupHistory{entries: map[pinetree.RaftIndex]Entry{}, positions: map[pinetree.RaftIndex]uint64{}}
+		g = &groupHistory{
+			entries: map[pinetree.RaftIndex]Entry{}, positions: map[pinetree.RaftIndex]uint64{},
+			leaders: map[pinetree.RaftTerm]pinetree.NodeID{},
+		}
 		h.groups[id] = g
 	}
 	return g
+}
+
+// Leads is told which node leads in a raft term: no other one ever does.
+func (h *History) Leads(group pinetree.GroupID, term pinetree.RaftTerm, node pinetree.NodeID) {
+	g := h.group(group)
+	if known, there := g.leaders[term]; there && known != node {
+		h.Fail("group %d: nodes %d and %d both lead in raft term %d", group, known, node, term)
+	}
+	g.leaders[term] = node
 }
 
 // Committed is told of each committed entry that a replica is about to replay.

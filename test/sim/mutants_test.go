@@ -1,0 +1,73 @@
+package sim
+
+import (
+	"sync"
+	"testing"
+)
+
+// mutants are all bugs put in on purpose, and where trouble finds each. Rare
+// ones need more seeds than a quick run has.
+var mutants = []struct {
+	mutant Mutant
+	theme  Theme // any when zero
+	rare   bool
+}{
+	{mutant: SavedBeforeSync},
+	{mutant: NoSync},
+	{mutant: AckBeforeCommit},
+	{mutant: ForgottenVote, theme: Duels},
+	{mutant: FlushNothing},
+	{mutant: CompactForAll},
+	{mutant: AppliedBeforeWrite},
+	{mutant: FenceIgnored},
+	{mutant: NoLeaseCheck},
+	{mutant: CachedLeaseCheck, theme: ManagerTrouble},
+	{mutant: NoApplyWait},
+	{mutant: LatePublish},
+	{mutant: ReusedReadContext, theme: Crashes, rare: true},
+	{mutant: SelfActivation, theme: ManagerTrouble},
+	{mutant: CountFromReceipt, theme: ManagerTrouble, rare: true},
+	{mutant: NoLeaseWait, theme: ManagerTrouble},
+	{mutant: ImpatientManager, theme: ManagerTrouble},
+	{mutant: EternalManager, theme: ManagerTrouble},
+	{mutant: WildClocks, theme: ManagerTrouble, rare: true},
+	{mutant: BlindChoice},
+}
+
+// mostSeeds is after how many seeds a mutant has got away.
+const mostSeeds = 1500
+
+// TestEveryMutantIsCaught wants the checkers to find each deliberate bug, the
+// rare ones when the simulation runs in its long form.
+func TestEveryMutantIsCaught(t *testing.T) {
+	listed := map[Mutant]bool{}
+	for _, m := range mutants {
+		listed[m.mutant] = true
+		t.Run(string(m.mutant), func(t *testing.T) {
+			if m.rare && *seedsFlag <= 300 {
+				t.Skip("needs many seeds; `make sim` runs it")
+			}
+			var mu sync.Mutex
+			caught, seed := "", uint64(0)
+			inParallel(mostSeeds, func(i int) bool {
+				cfg := Config{Seed: 1 + uint64(i), Mutant: m.mutant, Theme: m.theme}
+				r := Run(cfg)
+				mu.Lock()
+				defer mu.Unlock()
+				if r.Err != nil && (caught == "" || cfg.Seed < seed) {
+					caught, seed = r.Err.Error(), cfg.Seed
+				}
+				return caught == ""
+			})
+			if caught == "" {
+				t.Fatalf("%d seeds, theme %s: no checker sees it", mostSeeds, m.theme)
+			}
+			t.Logf("seed %d: %.200s", seed, caught)
+		})
+	}
+	for _, m := range Mutants {
+		if !listed[m] {
+			t.Errorf("no test for mutant %s", m)
+		}
+	}
+}
