@@ -4,41 +4,45 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-type replicaStatus = group.Status
+type replicaStatus = *wirepb.ReplicaStatus
 
-// charge is a group that the active manager looks after.
+// charge is a group that the active manager looks after. What it needs and who
+// is to lead is decided by package policy, and what is granted by lease.
 type charge struct {
 	m        *manager
 	group    pinetree.GroupID
 	granter  lease.Granter
 	revision uint64
 	reports  []report      // by node
-	since    lease.Instant // all was well, or somebody was appointed
-	byMove   bool          // the newest appointment waits for a transfer
+	busy     lease.Instant // an appointment may take until here
+	byMove   bool          // it waits for a transfer
 	writing  bool
 }
 
 // claim decides what a node that says it leads is granted.
 func (c *charge) claim(n *node, h heartbeatMessage, s replicaStatus) (lease.Grant, bool) {
-	if !s.Leader {
+	if !s.GetLeader() {
 		return lease.Grant{}, false
 	}
 	w := c.m.w
-	grant, verdict := c.granter.Ask(lease.Claim{
-		Node: n.id, Appointment: s.Appointment, Term: s.RaftTerm,
-		QuorumAge: s.QuorumAge, FsyncPending: h.fsync,
-	}, c.m.local())
+	claim := lease.Claim{
+		Node: n.id, Appointment: pinetree.AppointmentID(s.GetAppointment()), Term: pinetree.RaftTerm(s.GetRaftTerm()),
+		QuorumAge: time.Duration(s.GetQuorumAgeMs()) * time.Millisecond, FsyncPending: h.fsync,
+	}
+	grant, verdict := c.granter.Ask(claim, c.m.local())
 	switch verdict {
 	case lease.Granted:
 		grant.Group = c.group
 		return grant, true
 	case lease.RecordFirst:
 		if !c.writing {
-			c.write(c.granter.Activation(lease.Claim{Node: n.id, Appointment: s.Appointment, Term: s.RaftTerm}), nil)
+			c.write(c.granter.Activation(claim), nil)
 		}
 	case lease.HeldElsewhere:
 		w.mark(GrantWaits)
@@ -77,83 +81,69 @@ func (c *charge) write(r lease.Record, then func()) {
 	}, func() { m.stepDown("does not know what became of a write") })
 }
 
-// well tells whether the appointed node leads and is fit to.
-func (c *charge) well(r lease.Record) bool {
-	if r.Node == 0 {
-		return false
+// situation is all that is known of the group.
+func (c *charge) situation() policy.Situation {
+	s := policy.Situation{Record: c.granter.Record(), Created: true, Sick: c.m.w.plan.sick}
+	now := c.m.local()
+	for i, r := range c.reports {
+		s.Members = append(s.Members, policy.Member{
+			Node: pinetree.NodeID(i + 1), Health: c.m.health(i), Reported: r.status != nil,
+			Status: r.status, Age: now.Sub(r.heard), FsyncPending: r.fsync,
+		})
 	}
-	s := c.reports[r.Node-1]
-	return c.fresh(s) && s.status.Leader && s.status.Appointment == r.Appointment && s.status.Released < r.Appointment &&
-		s.status.QuorumAge <= c.m.w.plan.detect && s.fsync <= c.m.w.plan.detect
-}
-
-func (c *charge) fresh(r report) bool {
-	return r.heard != 0 && c.m.local().Sub(r.heard) <= c.m.w.plan.detect
+	return s
 }
 
 // decide looks after the group.
 func (c *charge) decide() {
-	w, now, r := c.m.w, c.m.local(), c.granter.Record()
-	switch {
-	case c.writing:
+	w, r := c.m.w, c.granter.Record()
+	if c.writing {
 		return
-	case c.well(r):
-		c.since, c.byMove = now, false
+	}
+	step := policy.Decide(c.situation())
+	switch {
+	case step.Action == policy.Rest && step.Reason == "":
+		c.busy, c.byMove = 0, false
 		if w.chance(w.plan.moves) && !w.calm {
 			c.move(r)
 		}
-		return
-	case r.Node != 0 && now.Sub(c.since) < w.plan.patience:
+	case step.Action == policy.Rest:
+	case c.m.local() < c.busy:
 		c.remind(r)
-		return
+	case step.Action == policy.Adopt:
+		w.mark(Adopted)
+		c.appoint(step.Node)
+	case step.Action == policy.Elect:
+		c.elect(step)
 	}
-	best, ok := c.best()
-	if !ok {
-		return
-	}
-	if w.plan.waitFirst && !c.granter.Free(best, now) {
-		c.askRelease(r)
-		return
-	}
-	c.appoint(best)
 }
 
-// best is the replica that surely can lead: among the answers of a quorum the
-// one with the highest (raft term, index), or the one that leads already.
-func (c *charge) best() (pinetree.NodeID, bool) {
-	var found []choice
+// elect appoints the replica that the policy chooses.
+func (c *charge) elect(step policy.Step) {
+	w := c.m.w
+	var answers []policy.Answer
 	for i, r := range c.reports {
-		if c.fresh(r) {
-			found = append(found, choice{pinetree.NodeID(i + 1), r.status})
+		if c.m.health(i) == policy.Alive && r.status != nil {
+			answers = append(answers, policy.Answer{Node: pinetree.NodeID(i + 1), Status: r.status})
 		}
 	}
-	if len(found) <= len(c.reports)/2 {
-		return 0, false
+	chosen, err := policy.Choose(answers, policy.Wish{Voters: len(c.reports), Not: step.Node, Fresh: w.plan.rules.MaxQuorumAge})
+	if err != nil {
+		return
 	}
-	if c.m.w.cfg.Mutant == BlindChoice {
-		return found[len(found)-1].node, true
+	if w.cfg.Mutant == BlindChoice {
+		chosen = answers[len(answers)-1]
 	}
-	best := found[0]
-	for _, f := range found[1:] {
-		if f.better(best, c.m.w.plan.detect) {
-			best = f
-		}
-	}
-	return best.node, true
+	c.appoint(chosen.Node)
 }
 
-func (f choice) better(than choice, detect time.Duration) bool {
-	a, b := f.status, than.status
-	leads := func(s replicaStatus) bool { return s.Leader && s.QuorumAge <= detect }
-	switch {
-	case leads(a) != leads(b):
-		return leads(a)
-	case leads(a) && a.RaftTerm != b.RaftTerm:
-		return a.RaftTerm > b.RaftTerm
-	case a.LastTerm != b.LastTerm:
-		return a.LastTerm > b.LastTerm
+// newest is the highest appointment that anybody has heard of.
+func (c *charge) newest() pinetree.AppointmentID {
+	highest := c.granter.Record().Appointment
+	for _, r := range c.reports {
+		highest = max(highest, pinetree.AppointmentID(r.status.GetAppointment()), pinetree.AppointmentID(r.status.GetReleased()))
 	}
-	return a.LastIndex > b.LastIndex
+	return highest
 }
 
 // appoint records a new appointment and tells the node.
@@ -162,19 +152,27 @@ func (c *charge) appoint(to pinetree.NodeID) {
 	if r.Node != 0 && r.Node != to {
 		c.m.w.mark(Failover)
 	}
-	r.Appointment++
+	r.Appointment = c.newest() + 1
 	r.Node = to
 	c.m.w.note(c.m.name, "appoints: group, node, appointment", uint64(c.group), uint64(to), uint64(r.Appointment))
 	c.write(r, func() {
-		c.since, c.byMove = c.m.local(), false
-		c.tell(group.Appointment{ID: r.Appointment}, to)
+		now := c.m.local()
+		c.busy, c.byMove = now.Add(c.m.w.plan.patience), false
+		if c.m.w.plan.waitFirst {
+			c.busy = c.busy.Add(c.granter.Left(now))
+		}
+		c.askRelease(r)
+		c.remind(r)
 	})
 }
 
-// remind tells a node again that does not know of its appointment.
+// remind tells a node that does not know of its appointment, in some worlds not
+// before the lease of the leader before is over.
 func (c *charge) remind(r lease.Record) {
-	s := c.reports[r.Node-1]
-	if c.fresh(s) && s.status.Appointment < r.Appointment {
+	if c.m.w.plan.waitFirst && !c.granter.Free(r.Node, c.m.local()) {
+		return
+	}
+	if pinetree.AppointmentID(c.reports[r.Node-1].status.GetAppointment()) < r.Appointment {
 		c.tell(group.Appointment{ID: r.Appointment, Wait: c.byMove}, r.Node)
 	}
 }
@@ -186,12 +184,14 @@ func (c *charge) tell(a group.Appointment, to pinetree.NodeID) {
 	})
 }
 
-// askRelease asks a holder that still answers to give up its lease.
+// askRelease asks a holder that is replaced, and still answers, to give up its
+// lease.
 func (c *charge) askRelease(r lease.Record) {
-	if r.Holder == 0 || !c.fresh(c.reports[r.Holder-1]) {
+	if r.Holder == 0 || r.Holder == r.Node || c.m.health(int(r.Holder-1)) != policy.Alive {
 		return
 	}
 	n, held := c.m.w.nodes[r.Holder-1], r.Held
+	c.m.w.note(c.m.name, "asks for the release of: group, node, appointment", uint64(c.group), uint64(n.id), uint64(held))
 	c.m.nodeCall(n, func(answer func(func())) {
 		n.member(c.group).post(func(r *group.Replica) { r.Release(held) })
 		answer(func() {
@@ -206,15 +206,15 @@ func (c *charge) askRelease(r lease.Record) {
 func (c *charge) move(r lease.Record) {
 	w, from := c.m.w, r.Node
 	to := pick(w, w.nodes).id
-	if to == from || !c.fresh(c.reports[to-1]) {
+	if to == from || c.m.health(int(to-1)) != policy.Alive {
 		return
 	}
 	old := r.Appointment
-	r.Appointment++
+	r.Appointment = c.newest() + 1
 	r.Node = to
 	w.note(c.m.name, "moves: group, from, to", uint64(c.group), uint64(from), uint64(to))
 	c.write(r, func() {
-		c.since, c.byMove = c.m.local(), true
+		c.busy, c.byMove = c.m.local().Add(w.plan.patience), true
 		c.tell(group.Appointment{ID: r.Appointment, Wait: true}, to)
 		n := w.nodes[from-1]
 		order := group.TransferOrder{Appointment: old, To: to}

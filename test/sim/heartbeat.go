@@ -6,6 +6,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
 // heartbeatMessage is what a node says of itself, to every manager.
@@ -24,7 +25,12 @@ func (n *node) heartbeat() {
 			n.w.fail("%s: status: %w", n.name, err)
 			return
 		}
-		h.statuses = append(h.statuses, s)
+		h.statuses = append(h.statuses, &wirepb.ReplicaStatus{
+			Leader: s.Leader, Ready: s.Ready, Activated: s.Activated, RaftTerm: uint64(s.RaftTerm),
+			Appointment: uint64(s.Appointment), Released: uint64(s.Released), QuorumAgeMs: uint32(s.QuorumAge.Milliseconds()),
+			LastTerm: uint64(s.LastTerm), LastIndex: uint64(s.LastIndex),
+			Committed: uint64(s.Committed), Applied: uint64(s.Applied.Index),
+		})
 	}
 	for _, m := range n.w.managers {
 		n.w.net.send(delivery{lane: lane{from: n.address, to: m.address}, mayRepeat: true}, func() {

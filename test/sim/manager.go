@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/lease"
 )
 
@@ -18,6 +18,7 @@ type manager struct {
 	until   lease.Instant
 	asking  bool
 	charges []*charge
+	vitals  []policy.Vitals // by node
 }
 
 // timing of managers.
@@ -25,6 +26,7 @@ const (
 	managerTick   = 100 * time.Millisecond
 	keepPace      = 200 * time.Millisecond
 	etcdTimeout   = 500 * time.Millisecond
+	probeTimeout  = 150 * time.Millisecond
 	etcdWriteStep = 2 * time.Millisecond
 )
 
@@ -45,7 +47,7 @@ func (m *manager) boot() {
 // stepDown ends what the manager may decide.
 func (m *manager) stepDown(why string) {
 	m.w.note(m.name, why)
-	m.session, m.asking, m.charges = 0, false, nil
+	m.session, m.asking, m.charges, m.vitals = 0, false, nil, nil
 }
 
 // active tells whether the session is surely the manager's own: by its own
@@ -62,11 +64,48 @@ func (m *manager) tick() {
 		m.campaign()
 		return
 	}
+	for i := range m.vitals {
+		m.probe(i)
+	}
 	for _, c := range m.charges {
 		if m.active() {
 			c.decide()
 		}
 	}
+}
+
+func (m *manager) thresholds() policy.Thresholds {
+	return policy.Thresholds{Silent: m.w.plan.silent, Dead: m.w.plan.dead}
+}
+
+// health is what the manager thinks of a node.
+func (m *manager) health(i int) policy.Health { return m.vitals[i].Health(m.local(), m.thresholds()) }
+
+// probe asks a silent node for a sign of life. The connection to one that is
+// down is refused at once.
+func (m *manager) probe(i int) {
+	v, n := &m.vitals[i], m.w.nodes[i]
+	if !v.WantsProbe(m.local(), m.thresholds()) {
+		return
+	}
+	v.ProbeBegins(m.local())
+	ended := false
+	end := func(answered, refused bool) {
+		if !ended {
+			ended = true
+			v.ProbeEnds(m.local(), answered, refused)
+		}
+	}
+	request := delivery{lane: lane{from: m.address, to: n.address}}
+	back := delivery{lane: lane{from: n.address, to: m.address}}
+	m.w.net.send(request, func() {
+		if !n.up {
+			m.w.net.send(back, func() { m.after(0, func() { end(false, true) }) })
+			return
+		}
+		n.after(0, func() { m.w.net.send(back, func() { m.after(0, func() { end(true, false) }) }) })
+	})
+	m.after(probeTimeout, func() { end(false, false) })
 }
 
 // ask does something at etcd and takes the answer, unless it comes too late.
@@ -128,9 +167,12 @@ func (m *manager) begin(session uint64, asked lease.Instant, known []stored) {
 	if session > 1 {
 		w.mark(ManagerFailover)
 	}
-	m.charges = nil
+	m.charges, m.vitals = nil, make([]policy.Vitals, len(w.nodes))
+	for i := range m.vitals {
+		m.vitals[i].Hear(since)
+	}
 	for i, s := range known {
-		c := &charge{m: m, group: groupNumber(i), revision: s.revision, since: since, reports: make([]report, len(w.nodes))}
+		c := &charge{m: m, group: groupNumber(i), revision: s.revision, reports: make([]report, len(w.nodes))}
 		if w.cfg.Mutant == ImpatientManager {
 			since = m.local().Add(-time.Hour)
 		}
@@ -164,11 +206,9 @@ func (m *manager) keep() {
 
 // report is what a node last said of its replica of a group.
 type report struct {
-	status    replicaStatus
-	life      int
-	fsync     time.Duration // for how long the fsync under way runs
-	heard     lease.Instant // zero when never
-	suspicion bool
+	status replicaStatus // nil when there was none
+	fsync  time.Duration // for how long the fsync under way ran
+	heard  lease.Instant
 }
 
 // onHeartbeat takes what a node says of its replicas, and answers with grants.
@@ -176,10 +216,12 @@ func (m *manager) onHeartbeat(n *node, h heartbeatMessage) {
 	if !m.active() {
 		return
 	}
+	m.vitals[n.id-1].Hear(m.local())
+	m.vitals[n.id-1].Connect()
 	var grants []lease.Grant
 	for i, c := range m.charges {
 		status := h.statuses[i]
-		c.reports[n.id-1] = report{status: status, life: h.life, fsync: h.fsync, heard: m.local()}
+		c.reports[n.id-1] = report{status: status, fsync: h.fsync, heard: m.local()}
 		if grant, ok := c.claim(n, h, status); ok {
 			grants = append(grants, grant)
 		}
@@ -214,10 +256,4 @@ func (m *manager) nodeCall(n *node, handle func(answer func(func()))) {
 			})
 		})
 	})
-}
-
-// choice is a replica that may be appointed.
-type choice struct {
-	node   pinetree.NodeID
-	status replicaStatus
 }

@@ -13,6 +13,7 @@ type Mark string
 // The marks.
 const (
 	Failover          Mark = "another node was appointed"
+	Adopted           Mark = "a leader that was not asked for was appointed as what it is"
 	TransferDone      Mark = "transfer done"
 	TransferAborted   Mark = "transfer aborted"
 	TransferRefused   Mark = "transfer refused"
@@ -56,7 +57,7 @@ const (
 
 // AllMarks are those that a suite must have seen.
 var AllMarks = []Mark{
-	Failover, TransferDone, TransferAborted, TransferRefused, LeaderLost, Takeover, Fenced, FenceInFlight,
+	Failover, Adopted, TransferDone, TransferAborted, TransferRefused, LeaderLost, Takeover, Fenced, FenceInFlight,
 	OfferWhileFencing, Rejected, ResolvedCommitted, SentAway, Duplicate, HeldHole, QueueFull,
 	LostWrite, LostReplay, EngineAhead, PowerCut, GroupCommit, Compaction, LeaseHeld, LeaseRead, FallbackNoLease,
 	FallbackAfterRead, LeaderQuorumRead, FollowerRead, GrantWaits, GrantUnused, GrantAfterRelease, LateGrant,

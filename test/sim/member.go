@@ -16,13 +16,14 @@ import (
 // member is a replica in one life of its node, and what drives it: what the
 // host package does with goroutines is done here with events.
 type member struct {
-	node    *node
-	group   pinetree.GroupID
-	replica *group.Replica
-	engine  engineState
-	view    group.View // published
-	turnDue bool
-	alarm   lease.Instant // a turn is planned at this time
+	node     *node
+	group    pinetree.GroupID
+	replica  *group.Replica
+	engine   engineState
+	view     group.View // published
+	turnDue  bool
+	watchDue bool          // the watermarks are to be checked after the next turn
+	alarm    lease.Instant // a turn is planned at this time
 
 	// The applier's part.
 	applied   pinetree.Position // told to those who wait
@@ -70,6 +71,10 @@ func (m *member) turn() {
 	}
 	m.apply()
 	m.noteRole()
+	if m.watchDue {
+		m.watchDue = false
+		m.watch()
+	}
 	if due := m.replica.Deadline(); due != 0 && (m.alarm == 0 || due < m.alarm || m.alarm <= m.node.local()) {
 		m.alarm = due
 		m.node.after(m.node.clock.until(due, w.now), m.touch)

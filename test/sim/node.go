@@ -105,7 +105,7 @@ func (n *node) member(id pinetree.GroupID) *member { return n.members[id-1] }
 func (n *node) tick() {
 	for _, m := range n.members {
 		m.post(func(r *group.Replica) { r.Tick() })
-		m.watch()
+		m.watchDue = true
 	}
 }
 

@@ -30,7 +30,7 @@ type plan struct {
 	waitFirst              bool          // nobody is appointed before the lease is over
 	moves                  float64       // probability of a move at each tick
 	slow                   float64       // probability that a message takes long, at all times
-	detect                 time.Duration // after how long without a word a node counts as silent
+	silent, dead, sick     time.Duration // what managers make of a node
 	patience               time.Duration // how long a new leader may take
 	theme                  Theme
 	trouble                time.Duration // for how long there are faults
@@ -60,8 +60,9 @@ func (w *World) newPlan() plan {
 		streams: 1 + r.IntN(3), window: 4 + r.IntN(24),
 		keepEntries: pinetree.RaftIndex(r.IntN(20)),
 		unordered:   w.chance(0.2), cutsFlights: w.chance(0.5), waitFirst: w.chance(0.4),
-		detect: w.span(between{250 * ms, 500 * ms}), patience: w.span(between{200 * ms, 900 * ms}),
-		theme: w.cfg.Theme, moves: 0.02, trouble: troubleTime, between: between{100 * ms, 1200 * ms},
+		silent: w.span(between{220 * ms, 400 * ms}), dead: w.span(between{450 * ms, 1200 * ms}), sick: w.span(between{300 * ms, 1200 * ms}),
+		patience: w.span(between{200 * ms, 900 * ms}),
+		theme:    w.cfg.Theme, moves: 0.02, trouble: troubleTime, between: between{100 * ms, 1200 * ms},
 		delay: between{100 * us, 3 * ms}, longDelay: between{20 * ms, 900 * ms},
 		turn: between{0, 80 * us}, fsync: between{200 * us, 6 * ms}, apply: between{50 * us, 4 * ms},
 		readStep: between{0, 2 * ms}, grantStep: between{0, ms},
