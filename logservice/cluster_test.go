@@ -230,7 +230,8 @@ func (c *cluster) eventually(what string, done func() error) {
 	}
 }
 
-// group makes a group with one volume, led by the given member.
+// group makes a group with one volume, led by the given member, and waits until
+// every member has replayed that there is the volume.
 func (c *cluster) group(leader int, format pinetree.Format) {
 	c.t.Helper()
 	for _, m := range c.members {
@@ -244,6 +245,12 @@ func (c *cluster) group(leader int, format pinetree.Format) {
 		_, err := at.CreateVolume(c.ctx(), &wirepb.NodeCreateVolumeRequest{Group: 1, Volume: 7, Format: uint32(format)})
 		return err
 	})
+	for _, m := range c.members {
+		c.eventually("the volume is known", func() error {
+			_, err := m.reads().State(c.ctx(), &wirepb.StateRequest{Volume: 7, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE}})
+			return err
+		})
+	}
 }
 
 func (c *cluster) appoint(leader int, id uint64) {
