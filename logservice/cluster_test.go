@@ -247,7 +247,7 @@ func (c *cluster) group(leader int, format pinetree.Format) {
 	})
 	for _, m := range c.members {
 		c.eventually("the volume is known", func() error {
-			_, err := m.reads().State(c.ctx(), &wirepb.StateRequest{Volume: 7, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE}})
+			_, err := m.node.host.Volume(7)
 			return err
 		})
 	}
