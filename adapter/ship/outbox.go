@@ -213,6 +213,3 @@ func (o *outbox) resend(from pinetree.LSN) {
 func (o *outbox) slower() {
 	o.flightLimit = max(o.limits.batchBytes, min(o.flightLimit, o.flightBytes)/2)
 }
-
-// inFlight tells whether an acknowledgement is due.
-func (o *outbox) inFlight() bool { return o.sent > 0 }

@@ -89,13 +89,11 @@ func (t *tailOutput) record(r pinetree.Record) error {
 	case t.raw:
 		_, err = t.out.Write(r.Payload)
 	case t.json:
-		var line []byte
-		line, err = json.Marshal(struct {
+		err = json.NewEncoder(t.out).Encode(struct {
 			Prev    pinetree.LSN `json:"prev"`
 			LSN     pinetree.LSN `json:"lsn"`
 			Payload []byte       `json:"payload"` // base64
 		}{r.Prev, r.LSN, r.Payload})
-		_, err = t.out.Write(append(line, '\n'))
 	default:
 		_, err = fmt.Fprintf(t.out, "%s  after %s  %d bytes\n", r.LSN, r.Prev, len(r.Payload))
 	}
