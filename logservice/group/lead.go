@@ -178,11 +178,15 @@ func (r *Replica) QuorumAge() time.Duration {
 	return ages[len(ages)/2]
 }
 
-// updateFloor learns up to which entry every member has the log.
+// updateFloor learns up to which entry every member has the log. Raft begins a
+// leadership with the leader's own log taken for durable, which its end may not
+// be, so this replica goes by its own saves.
 func (r *Replica) updateFloor() {
-	floor := pinetree.RaftIndex(r.basic.HardState.GetCommit())
-	r.rn.WithProgress(func(_ uint64, _ raft.ProgressType, pr raftProgress) {
-		floor = min(floor, pinetree.RaftIndex(pr.Match))
+	floor := min(r.lead.saved, pinetree.RaftIndex(r.basic.HardState.GetCommit()))
+	r.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr raftProgress) {
+		if pinetree.NodeID(id) != r.cfg.Node {
+			floor = min(floor, pinetree.RaftIndex(pr.Match))
+		}
 	})
 	r.floor = max(r.floor, floor)
 }

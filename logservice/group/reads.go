@@ -53,7 +53,7 @@ func (r *Replica) startReads() {
 	if len(q.asked) > 0 || len(q.waiting) == 0 {
 		return
 	}
-	if r.lead.term != 0 && (!r.lead.ready || !r.holder.Activated(r.lead.term)) {
+	if r.lead.term != 0 && !r.mayAnswer() {
 		return // not yet; a later turn asks
 	}
 	q.asked, q.waiting = q.waiting, nil
@@ -66,14 +66,18 @@ func (r *Replica) startReads() {
 	r.rn.ReadIndex(context[:])
 }
 
+// mayAnswer tells whether this leader may answer quorum reads, its own and those
+// of followers: it is activated and has committed in its own raft term.
+func (r *Replica) mayAnswer() bool { return r.lead.ready && r.holder.Activated(r.lead.term) }
+
 // finishReads answers those whose request a quorum confirmed.
 func (r *Replica) finishReads(states []raft.ReadState) {
 	for _, s := range states {
 		if len(r.reads.asked) == 0 || string(s.RequestCtx) != string(r.reads.context[:]) {
 			continue
 		}
-		if r.lead.term != 0 && !r.lead.ready {
-			continue // asked as a follower, answered as a leader that is not ready
+		if r.lead.term != 0 && !r.mayAnswer() {
+			continue // asked as a follower, answered as a leader too early
 		}
 		asked := r.reads.asked
 		r.reads.asked = nil

@@ -74,6 +74,7 @@ type Replica struct {
 type leadership struct {
 	term    pinetree.RaftTerm  // zero while it does not lead
 	first   pinetree.RaftIndex // of this term's first entry; zero until seen
+	saved   pinetree.RaftIndex // its own log is durable up to here; zero until first is
 	ready   bool               // first is applied
 	contact map[pinetree.NodeID]lease.Instant
 	since   lease.Instant

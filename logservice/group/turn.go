@@ -141,7 +141,12 @@ func (r *Replica) commit(m *raftpb.Message) Commit {
 
 // Saved is called when a Save, and every one before it, is as durable as it
 // asked to be.
-func (r *Replica) Saved(s Save) { r.respond(s.responses) }
+func (r *Replica) Saved(s Save) {
+	if n := len(s.Update.Entries); n > 0 && pinetree.RaftTerm(s.Update.Entries[n-1].GetTerm()) == r.lead.term {
+		r.lead.saved = pinetree.RaftIndex(s.Update.Entries[n-1].GetIndex())
+	}
+	r.respond(s.responses)
+}
 
 // Applied is called when the engine holds a commit, and every one before it.
 func (r *Replica) Applied(c Commit, at pinetree.Position) {
@@ -195,7 +200,7 @@ func (r *Replica) Receive(m *raftpb.Message) {
 	case raftpb.MsgReadIndex:
 		// A leader that is not activated, or has not committed in its own term,
 		// answers no quorum read, a follower's neither.
-		if !r.lead.ready || !r.holder.Activated(r.lead.term) {
+		if !r.mayAnswer() {
 			return
 		}
 	case raftpb.MsgHeartbeatResp, raftpb.MsgAppResp:

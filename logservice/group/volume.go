@@ -199,11 +199,15 @@ func (r *Replica) Offer(b pinetree.Batch) error {
 	if err != nil {
 		return err
 	}
-	if b.Term < v.queue.Term() {
-		if r.fencing(v) {
-			return nil // dropped; the listener hears how the fence ended
-		}
+	switch {
+	case b.Term < v.queue.Term() && r.fencing(v):
+		return nil // dropped; the listener hears how the fence ended
+	case b.Term < v.queue.Term():
 		return r.staleTerm(v)
+	case r.fencing(v):
+		// The fence may set where the log begins. A batch that did not know
+		// would be a hole in every replica.
+		return fmt.Errorf("%w: volume %d: compute term %d is being opened; wait for the answer to Open", pinetree.ErrBadBatch, b.Volume, b.Term)
 	}
 	verdict, err := v.queue.Offer(b)
 	if err != nil {
