@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,47 +37,74 @@ func RunKilled(t *testing.T, b Backend, rounds int) {
 		applyUntilKilled(t, b, dir)
 		return
 	}
-	dir, model, source := t.TempDir(), memory(t), newKilledSource(t)
+	kill := func(child *os.Process) { _ = child.Kill() }
+	runCrashes(t, b, crash{dir: t.TempDir(), now: kill, after: func() {}}, rounds)
+}
+
+// crash is a way to end a child's work at any moment.
+type crash struct {
+	dir   string
+	now   func(child *os.Process) // must end the child, or make it end with an error
+	after func()                  // the child has ended
+	// blind tells that what the child says once now has begun does not count: a
+	// file system that was shut down under a process may still tell it that a
+	// sync succeeded, which a machine without power does not.
+	blind bool
+}
+
+func runCrashes(t *testing.T, b Backend, how crash, rounds int) {
+	t.Helper()
+	model, source := memory(t), newKilledSource(t)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	for round := range rounds {
-		flushed := runAndKill(t, dir, random)
-		store, err := b.Open(dir)
+		flushed := runAndCrash(t, how, random)
+		store, err := b.Open(how.dir)
 		if err != nil {
-			t.Fatalf("round %d: open after the kill: %v", round, err)
+			t.Fatalf("round %d: open after the crash: %v", round, err)
 		}
-		e, err := store.Open(1)
-		if err != nil {
-			t.Fatalf("round %d: %v", round, err)
-		}
-		at := e.Position().Index
-		if at < flushed || at < model.Position().Index {
-			t.Fatalf("round %d: the position is %d, the child had flushed %d, and %d was there before", round, at, flushed, model.Position().Index)
-		}
-		for model.Position().Index < at {
-			apply(t, model, source.next())
-		}
-		wantPosition(t, e, model.Position())
-		compareDigests(t, random, e, model)
-		compareReads(t, random, e, model, 100)
-		if err := store.Close(); err != nil {
-			t.Fatalf("round %d: close: %v", round, err)
+		err = checkSurvivor(t, store, flushed, model, source)
+		if closeErr := store.Close(); err != nil || closeErr != nil {
+			t.Fatalf("round %d: %v, close: %v", round, err, closeErr)
 		}
 	}
 	t.Logf("%d rounds, %d entries replayed", rounds, model.Position().Index)
 }
 
-// runAndKill starts the child, kills it a while after its first flush, and
+// checkSurvivor compares what a crash left with the model, which it brings to
+// the same index.
+func checkSurvivor(t *testing.T, store engine.Store, flushed pinetree.RaftIndex, model engine.Engine, source *killedSource) error {
+	t.Helper()
+	e, err := store.Open(1)
+	if err != nil {
+		return fmt.Errorf("index %d was flushed: %w", flushed, err)
+	}
+	at := e.Position().Index
+	if at < flushed || at < model.Position().Index {
+		return fmt.Errorf("the position is %d, the child had flushed %d, and %d was there before", at, flushed, model.Position().Index)
+	}
+	for model.Position().Index < at {
+		apply(t, model, source.next())
+	}
+	random := rand.New(rand.NewPCG(uint64(at), 0))
+	wantPosition(t, e, model.Position())
+	compareDigests(t, random, e, model)
+	compareReads(t, random, e, model, 100)
+	return nil
+}
+
+// runAndCrash starts the child, ends it a while after its first flush, and
 // returns the last index that it called flushed.
-func runAndKill(t *testing.T, dir string, random *rand.Rand) pinetree.RaftIndex {
+func runAndCrash(t *testing.T, how crash, random *rand.Rand) pinetree.RaftIndex {
 	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
-	child.Env = append(os.Environ(), killedDir+"="+dir)
+	child.Env = append(os.Environ(), killedDir+"="+how.dir)
 	out, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var complaint bytes.Buffer
 	child.Stderr = &complaint
+	defer how.after()
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -84,11 +112,15 @@ func runAndKill(t *testing.T, dir string, random *rand.Rand) pinetree.RaftIndex 
 	defer watchdog.Stop()
 	var flushed pinetree.RaftIndex
 	var other []string
-	killed := false
+	killed, done := false, make(chan struct{})
+	var begun atomic.Bool
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		n, ok := strings.CutPrefix(lines.Text(), killedLine)
 		if !ok {
 			other = append(other, lines.Text())
+			continue
+		}
+		if how.blind && begun.Load() {
 			continue
 		}
 		if _, err := fmt.Sscan(n, &flushed); err != nil {
@@ -96,12 +128,17 @@ func runAndKill(t *testing.T, dir string, random *rand.Rand) pinetree.RaftIndex 
 		}
 		if !killed {
 			killed = true
-			time.AfterFunc(time.Duration(random.IntN(200))*time.Millisecond, func() { _ = child.Process.Kill() })
+			time.AfterFunc(time.Duration(random.IntN(200))*time.Millisecond, func() {
+				defer close(done)
+				begun.Store(true)
+				how.now(child.Process)
+			})
 		}
 	}
-	if err := child.Wait(); err == nil || !killed || child.ProcessState.ExitCode() != -1 {
+	if err := child.Wait(); err == nil || !killed {
 		t.Fatalf("the child was to be killed, it ended: %v\n%s\n%s", err, strings.Join(other, "\n"), complaint.String())
 	}
+	<-done
 	return flushed
 }
 
