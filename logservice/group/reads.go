@@ -40,8 +40,13 @@ func (r *Replica) ReadIndex(done func(pinetree.RaftIndex, error)) (cancel func()
 		done(0, fmt.Errorf("%w: %d quorum reads wait in group %d; wait and ask again", pinetree.ErrQueueFull, r.opt.MaxReads, r.cfg.Group))
 		return func() {}
 	}
+	return r.reads.wait(done)
+}
+
+// wait lets a caller share the next request to the quorum.
+func (q *reads) wait(done func(pinetree.RaftIndex, error)) (cancel func()) {
 	entry := &read{done: done}
-	r.reads.waiting = append(r.reads.waiting, entry)
+	q.waiting = append(q.waiting, entry)
 	return func() { entry.done = nil }
 }
 

@@ -54,10 +54,9 @@ type opening struct {
 	term pinetree.ComputeTerm
 	done func(Opened, error)
 	// The question to the quorum, if there is one.
-	asking  bool
-	index   pinetree.RaftIndex // its answer: what must be applied first
-	refused error              // why it was not taken
-	forget  func()
+	asking bool
+	index  pinetree.RaftIndex // its answer: what must be applied first
+	forget func()
 }
 
 // notLeader is the refusal that names the leader as far as it is known.
@@ -123,11 +122,12 @@ func (r *Replica) Open(id pinetree.VolumeID, fence adapter.Fence, done func(Open
 	v.opens = append(v.opens, o)
 }
 
-// confirm asks a quorum whether this leader still is one.
+// confirm asks a quorum whether this leader still is one. Readers cannot keep
+// it from asking: the openings have a limit of their own.
 func (r *Replica) confirm(o *opening) {
 	o.asking = true
-	o.forget = r.ReadIndex(func(index pinetree.RaftIndex, err error) {
-		o.asking, o.index, o.refused = false, index, err
+	o.forget = r.reads.wait(func(index pinetree.RaftIndex, err error) {
+		o.asking, o.index = err != nil, index // an error is that of Stop, which ends the opening
 	})
 }
 
@@ -310,8 +310,6 @@ func (r *Replica) answerOpens(v *volume) {
 			o.end(Opened{}, r.staleTerm(v))
 		case o.asking || o.index > r.position.Index:
 			waiting = append(waiting, o)
-		case o.refused != nil:
-			o.end(Opened{}, o.refused)
 		default:
 			o.end(Opened{Term: o.term, Durable: max(v.committed, at.LSN), Base: at.Base, Format: at.Format}, nil)
 			v.dirty = true

@@ -60,6 +60,7 @@ func (w *World) trouble() {
 // endTrouble lets the last faults run out.
 func (w *World) endTrouble() {
 	w.calm = true
+	w.plan.slow = 0
 	w.net.loss, w.net.twin, w.net.slow = 0, 0, 0
 	w.note("world", "faults are over")
 }
