@@ -94,7 +94,11 @@ func Open(o Options) (*Store, error) {
 	}
 	s.db = db
 	s.commitTs = db.MaxVersion()
-	if err := s.prepare(); err != nil {
+	err = s.prepare()
+	if err == nil {
+		err = s.regainTrust()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, joinClose(err, db))
 	}
 	return s, nil
@@ -137,7 +141,8 @@ func (l *badgerLog) Debugf(format string, args ...any) {
 // failure holds the first error after which nothing is written.
 type failure struct{ first atomic.Pointer[error] }
 
-func (f *failure) set(err error) { f.first.CompareAndSwap(nil, &err) }
+// set reports whether this is the first error.
+func (f *failure) set(err error) bool { return f.first.CompareAndSwap(nil, &err) }
 
 func (f *failure) get() error {
 	if err := f.first.Load(); err != nil {

@@ -51,9 +51,12 @@ func (s *Store) enter() error {
 
 func (s *Store) leave() { s.open.RUnlock() }
 
-// fail stops all writes for good.
+// fail stops all writes for good, and has everything checked when the directory
+// is opened again.
 func (s *Store) fail(err error) {
-	s.failed.set(fmt.Errorf("the badger engine in %s takes no more writes until it is opened again: %w", s.dir, err))
+	if s.failed.set(fmt.Errorf("the badger engine in %s takes no more writes until it is opened again: %w", s.dir, err)) {
+		s.distrust(err)
+	}
 }
 
 // Create implements engine.Store.

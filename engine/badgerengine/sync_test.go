@@ -1,6 +1,7 @@
 package badgerengine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,7 +40,18 @@ func TestAFailedSyncStopsTheStore(t *testing.T) {
 		if _, scanErr := fmt.Sscan(last, (*uint64)(&acknowledged)); err != nil || !found || scanErr != nil {
 			t.Fatalf("sync %d: the child was to stop with an error: %v\n%s", n, err, out)
 		}
-		g := openGroup(t, open(t, dir))
+		// Strace counts for each thread, so more than one sync may have failed,
+		// and badger may have lost a table over that. It must be seen then.
+		s, err := Open(Options{Dir: dir, MemTableBytes: minMemTableBytes})
+		if errors.Is(err, pinetree.ErrCorrupt) {
+			t.Logf("sync %d: refused: %v", n, err)
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeStore(t, s)
+		g := openGroup(t, s)
 		if end := logEnd(t, g, 1); end < acknowledged || end > acknowledged+1 || g.Position().Volumes[1].LSN != end {
 			t.Fatalf("sync %d: the log ends at %s, the position is %v, %s was acknowledged", n, end, g.Position(), acknowledged)
 		}
@@ -48,9 +60,13 @@ func TestAFailedSyncStopsTheStore(t *testing.T) {
 
 // applyUntilASyncFails is the child.
 func applyUntilASyncFails(t *testing.T, dir string) {
-	g := openGroup(t, open(t, dir))
+	s, err := Open(Options{Dir: dir, MemTableBytes: minMemTableBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { t.Logf("closed after the failure: %v", s.Close()) }()
+	g := openGroup(t, s)
 	lsn := pinetree.LSN(0)
-	var err error
 	for ; err == nil && lsn < 100; lsn++ {
 		err = g.Apply(bigWrite(t, pinetree.RaftIndex(lsn+1), lsn, lsn+1))
 	}
