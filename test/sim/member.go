@@ -66,9 +66,7 @@ func (m *member) turn() {
 	for _, s := range effects.Save {
 		m.node.disk.put(job{member: m, save: s})
 	}
-	for _, c := range effects.Commit {
-		m.commits = append(m.commits, c)
-	}
+	m.commits = append(m.commits, effects.Commit...)
 	m.apply()
 	m.noteRole()
 	if m.watchDue {

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
-	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/test/sim/history"
 )
@@ -26,7 +25,6 @@ type read struct {
 	over   bool
 	forget func() // of the quorum read under way
 	before group.View
-	cached bool // mutant: the lease was checked a while ago
 }
 
 // serve begins a read on this node.
@@ -186,6 +184,3 @@ func (q *read) settle(how string, at pinetree.LSN, ok bool) {
 	}
 	q.finish(ok)
 }
-
-// leaseInstant is a reading of a node's clock.
-type leaseInstant = lease.Instant
