@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -160,6 +161,9 @@ func (c *cluster) createGroup(replicas uint32) *wirepb.GroupInfo {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.eventually("every replica is reported", func() bool {
+		return !slices.ContainsFunc(c.group(g.GetGroup()).GetReplicas(), func(r *wirepb.ReplicaInfo) bool { return r.GetStatus() == nil })
+	})
 	return g
 }
 

@@ -70,7 +70,8 @@ func (r *reign) lookAt(g *group, now lease.Instant) {
 	if g.reason == "" {
 		g.reason = s.Reason
 	}
-	if now < g.retryAt || r.operations >= r.cfg.MaxOperations {
+	settling := now < g.settled && (s.Action == policy.Elect || s.Action == policy.Adopt)
+	if settling || now < g.retryAt || r.operations >= r.cfg.MaxOperations {
 		return
 	}
 	r.operate(g, s.Action.String(), r.task(g, s))
@@ -135,7 +136,7 @@ func (r *reign) situation(g *group, now lease.Instant) policy.Situation {
 
 // settle keeps heartbeats that left before a change of leaders, and arrive
 // after it, from being taken for news.
-func (r *reign) settle(g *group) { g.retryAt = r.cfg.Clock().Add(r.cfg.Heartbeat) }
+func (r *reign) settle(g *group) { g.settled = r.cfg.Clock().Add(r.cfg.Heartbeat) }
 
 // heardOf takes in the state of one replica that an order was answered with.
 func (r *reign) heardOf(g *group, n *node, status *wirepb.ReplicaStatus) {

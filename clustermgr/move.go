@@ -24,7 +24,8 @@ type move struct {
 }
 
 // planMove says what a request would do, or why it cannot be done. It runs in
-// the owner's goroutine and changes nothing.
+// the owner's goroutine, while nothing else is done to the group, and changes
+// nothing.
 func (r *reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
 	g := r.groups[pinetree.GroupID(q.GetGroup())]
 	if g == nil {
@@ -33,9 +34,6 @@ func (r *reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
 	leader := r.leader(g)
 	if leader == nil {
 		return move{}, notYet("group %d has no leader to move: %s", g.id, r.why(g))
-	}
-	if g.busy != "" {
-		return move{}, notYet("group %d: the manager is about to %s; try again", g.id, g.busy)
 	}
 	seats := r.seats(g)
 	from := find(seats, leader.Is.ID)
@@ -74,23 +72,25 @@ func (r *reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
 func (r *reign) moveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*wirepb.MoveLeaderResponse, error) {
 	result := make(chan *wirepb.MoveLeaderResponse, 1)
 	var m move
-	var err error
-	doErr := r.do(ctx, func() {
+	err := r.await(ctx, func() (_ bool, err error) {
+		if g := r.groups[pinetree.GroupID(q.GetGroup())]; g != nil && g.busy != "" {
+			return false, nil // each operation is bounded in time
+		}
 		if m, err = r.planMove(q); err != nil || q.GetDryRun() {
-			return
+			return true, err
 		}
 		if r.operations >= r.cfg.MaxOperations {
-			err = refuse(pinetree.ErrQueueFull, "%d operations are under way; try again", r.operations)
-			return
+			return true, refuse(pinetree.ErrQueueFull, "%d operations are under way; try again", r.operations)
 		}
 		r.operate(m.group, "move the leader", func() error {
 			response, err := r.carryOut(m)
 			result <- response
 			return err
 		})
+		return true, nil
 	})
-	if e := firstOf(doErr, err); e != nil {
-		return nil, e
+	if err != nil {
+		return nil, err
 	}
 	if q.GetDryRun() {
 		return &wirepb.MoveLeaderResponse{From: uint64(m.from.Node), To: uint64(m.to.Node), Reason: "would move: " + m.why}, nil

@@ -74,6 +74,7 @@ type group struct {
 
 	busy     string // the operation under way
 	retryAt  lease.Instant
+	settled  lease.Instant // until here no change of leaders is begun
 	failures int
 	placed   map[pinetree.NodeID]bool
 	reason   string                     // why it has no leader, or why the last operation failed

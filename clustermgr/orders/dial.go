@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -58,12 +59,14 @@ func (n *Nodes) client(address string) (wirepb.NodeClient, error) {
 }
 
 // Fresh lets the next call to an address connect without waiting for the end
-// of a backoff, for a node that was just heard of.
+// of a backoff, for a node that was just heard of. It replaces the connection:
+// gRPC's ResetConnectBackoff reads a map that gRPC writes to meanwhile.
 func (n *Nodes) Fresh(address string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if conn := n.conns[address]; conn != nil {
-		conn.ResetConnectBackoff()
+	if conn := n.conns[address]; conn != nil && conn.GetState() == connectivity.TransientFailure {
+		_ = conn.Close() // it had failed, and no call on it could succeed
+		delete(n.conns, address)
 	}
 }
 

@@ -98,7 +98,7 @@ func ChooseTarget(from Answer, others []Answer, w Wish) (Answer, error) {
 func unfit(from, to Answer, w Wish) string {
 	switch s := to.Status; {
 	case s == nil:
-		return "its node is not alive"
+		return "its node is not alive, or has not reported it yet"
 	case s.GetStopped() != "":
 		return "it stopped: " + s.GetStopped()
 	case s.GetLastIndex()+w.Lag < from.Status.GetLastIndex():

@@ -123,7 +123,7 @@ func TestAMoveGoesToAReplicaThatIsCaughtUp(t *testing.T) {
 		t.Errorf("only a lagging one: %v", err)
 	}
 	if _, err := ChooseTarget(from, []Answer{others[2], {Node: 6}}, Wish{Lag: 10}); err == nil ||
-		!strings.Contains(err.Error(), "50 committed entries to replay") || !strings.Contains(err.Error(), "node 6: its node is not alive") {
+		!strings.Contains(err.Error(), "50 committed entries to replay") || !strings.Contains(err.Error(), "node 6: its node is not alive, or has not reported it yet") {
 		t.Errorf("one that has not replayed and one that is gone: %v", err)
 	}
 }
