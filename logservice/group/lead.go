@@ -2,10 +2,12 @@ package group
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
@@ -82,13 +84,26 @@ func (r *Replica) followRole() {
 		r.loseLead(nil)
 	}
 	if leads && r.lead.term == 0 {
-		r.lead = leadership{term: term, contact: map[pinetree.NodeID]lease.Instant{}, since: r.now}
+		r.lead = leadership{
+			term: term, since: r.now,
+			contact: map[pinetree.NodeID]lease.Instant{}, early: map[pinetree.NodeID]*raftpb.Message{},
+		}
 		r.log.Info("leads", "raft_term", term, "appointment", r.holder.Appointment())
 		r.appoint.end(nil)
 	}
 	if r.lead.first != 0 && !r.lead.ready && r.position.Index >= r.lead.first {
 		r.lead.ready = true
 		r.openQueues()
+		r.retryOpens(r.lead.opens)
+		r.lead.opens = nil
+	}
+}
+
+// retryOpens lets those open that came before the leader was ready, or lets
+// them hear that it leads no more.
+func (r *Replica) retryOpens(opens []func()) {
+	for _, open := range opens {
+		open()
 	}
 }
 
@@ -98,21 +113,31 @@ func (r *Replica) loseLead(why error) {
 		return
 	}
 	r.log.Info("leads no longer", "raft_term", r.lead.term)
+	early := r.lead.opens
 	r.lead = leadership{}
 	if why == nil {
 		why = r.notLeader()
 	}
 	r.abandon(why)
 	r.closeQueues(why)
+	r.retryOpens(early)
 	if r.moving != nil {
 		r.moving.end(r.now, true, "")
 		r.moving = nil
 	}
 }
 
-// Grant takes a lease that was asked for at the given instant.
+// Grant takes a lease that was asked for at the given instant. The first one
+// in a raft term activates its leader: from here on it commits.
 func (r *Replica) Grant(g lease.Grant, asked lease.Instant) bool {
-	return r.lead.term != 0 && r.holder.Use(g, asked, r.lead.term)
+	if r.lead.term == 0 || !r.holder.Use(g, asked, r.lead.term) {
+		return false
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.lead.early)) {
+		r.hear(r.lead.early[id])
+	}
+	clear(r.lead.early)
+	return true
 }
 
 // Release gives up the lease of an appointment for good.

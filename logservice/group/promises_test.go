@@ -42,6 +42,35 @@ func TestAnAnswerToAnOlderLeadershipIsNoProgress(t *testing.T) {
 	}
 }
 
+// A follower that asked the old leader for an index may read a little later. If
+// it showed what a leader that is not activated has committed, a read under the
+// old leader's lease would then go back in time.
+func TestNothingIsCommittedBeforeTheActivation(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.grant(1, 1, time.Minute)
+	c.held = "MsgAppResp" // the followers have the append, the leader does not know
+	c.must(c.offerSpan(1, pinetree.Record{LSN: 10}))
+	c.run()
+	c.take(letter{kind: "MsgAppResp"})
+	c.held = ""
+	c.isolate(1, true)
+	c.appoint(2, Appointment{ID: 2})
+	c.pass(time.Second)
+	if !c.leads(2) {
+		t.Fatal("node 2 does not lead")
+	}
+	for _, p := range c.peers {
+		if at := p.engine.Position().Volumes[theVolume].LSN; at != 0 {
+			t.Fatalf("node %d shows %d; the holder of the lease does not", p.id, at)
+		}
+	}
+	c.grant(2, 2, time.Minute)
+	c.run()
+	if at := c.peer(3).engine.Position().Volumes[theVolume].LSN; at != 10 {
+		t.Fatalf("after the activation node 3 shows %d", at)
+	}
+}
+
 // A leader may be elected before its own disk has what it leads with.
 func TestTheFloorOfANewLeaderIsWhatItsDiskHas(t *testing.T) {
 	c := newLedCluster(t, DefaultOptions())
@@ -56,6 +85,7 @@ func TestTheFloorOfANewLeaderIsWhatItsDiskHas(t *testing.T) {
 	if !c.leads(2) {
 		t.Fatal("two other votes do not count")
 	}
+	c.grant(2, 2, time.Second)
 	c.pass(200 * time.Millisecond)
 	if floor := c.peer(2).replica.Floor(); uint64(floor) > durable {
 		t.Fatalf("the floor is %d, its disk has the log up to %d", floor, durable)
@@ -155,6 +185,22 @@ func TestTheCommittedWatermarkOutlivesTheLeadership(t *testing.T) {
 	c.must(err)
 	if c.leads(1) || before.Committed != 10 || after.Committed < before.Committed {
 		t.Fatalf("committed %d while it led, %d now", before.Committed, after.Committed)
+	}
+}
+
+func TestAControlIsToldWhenItIsAppliedHere(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.peer(1).lazy = true
+	c.create(1, 99)
+	c.open(1, theVolume, adapter.Fence{Term: 2})
+	c.run()
+	if len(c.story) > 0 {
+		t.Fatalf("told before it can be used: %q", c.story)
+	}
+	c.peer(1).lazy = false
+	c.run()
+	if !c.told("create volume 99: done") || !c.told("open term 2: durable 0") {
+		t.Fatalf("%q", c.story)
 	}
 }
 

@@ -37,8 +37,9 @@ type ReplicaConfig struct {
 //
 // Invariants:
 //
-//	a proposal is acknowledged only after it is committed in a raft term that
-//	the manager has activated
+//	nothing is committed in a raft term that the manager has not activated, so
+//	no replica shows what the holder of a lease that is not over does not know
+//	a proposal is acknowledged only after it is committed
 //	queues exist only while this replica is a ready leader
 //	inflight holds this term's proposals in log order
 type Replica struct {
@@ -78,7 +79,11 @@ type leadership struct {
 	ready   bool               // first is applied
 	contact map[pinetree.NodeID]lease.Instant
 	since   lease.Instant
-	warned  bool // writers were sent away for lack of a quorum
+	warned  bool     // writers were sent away for lack of a quorum
+	opens   []func() // Opens that wait until it is ready
+	// early are the newest accepted appends of each follower, which raft does
+	// not hear of before the activation.
+	early map[pinetree.NodeID]*raftpb.Message
 }
 
 // NewReplica starts from what the log and the engine hold. It refuses, with a

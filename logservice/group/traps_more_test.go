@@ -34,6 +34,7 @@ func TestTrap13NothingIsPromisedBeforeItIsDurable(t *testing.T) {
 	if !c.leads(1) {
 		t.Fatal("durable votes do not count")
 	}
+	c.grant(1, 1, time.Second)
 	c.peer(1).diskHung = false
 	c.run()
 	s, err := c.peer(1).replica.Status()
@@ -217,12 +218,17 @@ func TestAReleaseIsSeenByReadersAtOnce(t *testing.T) {
 
 func TestALeaseIsBoundToItsRaftTerm(t *testing.T) {
 	c := newLedCluster(t, DefaultOptions())
+	c.grant(1, 1, time.Hour)
 	old := c.peer(1).role.Term
 	c.isolate(1, true)
 	c.lead(2, 2)
 	c.isolate(1, false)
-	c.pass(time.Second)
-	c.lead(1, 3)
+	c.pass(100 * time.Millisecond)
+	c.appoint(1, Appointment{ID: 3})
+	c.run()
+	if !c.leads(1) || c.peer(1).view.Lease != 0 {
+		t.Fatalf("it leads: %v, and holds the lease of its earlier leadership until %d", c.leads(1), c.peer(1).view.Lease)
+	}
 	used := true
 	c.peer(1).do(func(r *Replica) {
 		used = r.Grant(lease.Grant{Group: theGroup, Appointment: 3, Term: old, Duration: time.Minute}, c.now)

@@ -59,6 +59,7 @@ func (r *Replica) Turn() Effects {
 		return Effects{}
 	}
 	var out Effects
+	r.followRole() // what was applied since may have made it ready
 	r.campaignIfDue()
 	r.watchTransfer()
 	r.propose()
@@ -207,7 +208,7 @@ func (r *Replica) Receive(m *raftpb.Message) {
 		if r.lead.term != 0 && pinetree.RaftTerm(m.GetTerm()) == r.lead.term {
 			r.lead.contact[pinetree.NodeID(m.GetFrom())] = r.now
 		}
-		if r.tellsNothing(m) {
+		if r.tellsNothing(m) || r.isEarly(m) {
 			return
 		}
 	case raftpb.MsgTimeoutNow:
@@ -215,6 +216,11 @@ func (r *Replica) Receive(m *raftpb.Message) {
 	case raftpb.MsgProp:
 		return
 	}
+	r.hear(m)
+}
+
+// hear gives raft a message of a peer.
+func (r *Replica) hear(m *raftpb.Message) {
 	if err := r.rn.Step(m); err != nil && err != raft.ErrStepPeerNotFound {
 		r.log.Debug("raft refused a message", "type", m.GetType(), "from", m.GetFrom(), "err", err)
 	}
@@ -227,6 +233,20 @@ func (r *Replica) Receive(m *raftpb.Message) {
 func (r *Replica) tellsNothing(m *raftpb.Message) bool {
 	return m.GetType() == raftpb.MsgAppResp && m.GetIndex() == 0 && !m.GetReject() &&
 		m.GetTerm() <= r.rn.BasicStatus().HardState.GetTerm()
+}
+
+// isEarly keeps a follower's accepted append from a leader that is not activated.
+// With it raft could commit, and a follower's quorum read that was asked of the
+// leader before could show what that leader, under its lease, does not know of.
+func (r *Replica) isEarly(m *raftpb.Message) bool {
+	if r.lead.term == 0 || pinetree.RaftTerm(m.GetTerm()) != r.lead.term || r.holder.Activated(r.lead.term) ||
+		m.GetType() != raftpb.MsgAppResp || m.GetReject() {
+		return false
+	}
+	if known := r.lead.early[pinetree.NodeID(m.GetFrom())]; known.GetIndex() < m.GetIndex() {
+		r.lead.early[pinetree.NodeID(m.GetFrom())] = m
+	}
+	return true
 }
 
 // Unreachable tells that messages to a peer are being lost.

@@ -87,8 +87,14 @@ func (r *Replica) leading(id pinetree.VolumeID) (*volume, error) {
 // when term is zero, and calls done once that is committed and applied. Opening
 // the term that is open changes nothing and tells the durable LSN, once a
 // quorum has confirmed this leader: another one may have acknowledged more.
-// Without a quorum done is called when the leadership ends.
+// Without a quorum, and before this leader is ready, done is called when the
+// leadership ends.
 func (r *Replica) Open(id pinetree.VolumeID, fence adapter.Fence, done func(Opened, error)) {
+	if r.lead.term != 0 && !r.lead.ready && r.stopped == nil && len(r.lead.opens) < maxOpens {
+		// A writer that comes before this leader is ready need not come again.
+		r.lead.opens = append(r.lead.opens, func() { r.Open(id, fence, done) })
+		return
+	}
 	v, err := r.leading(id)
 	if err != nil {
 		done(Opened{}, err)

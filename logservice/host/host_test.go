@@ -69,9 +69,7 @@ func TestUnactivatedLeaderAcknowledgesNothing(t *testing.T) {
 		t.Errorf("consistent read before activation: %v", err)
 	}
 	c.grant(1)
-	if err := g.CreateVolume(c.ctx(2*time.Second), theVolume, pinetree.FormatOpaque); err != nil {
-		t.Error(err)
-	}
+	c.eventually(func() error { return g.CreateVolume(c.ctx(time.Second), theVolume, pinetree.FormatOpaque) })
 }
 
 func TestIsolatedLeaderAnswersNoFreshRead(t *testing.T) {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"time"
 
 	"github.com/pinetree-db/pinetree"
@@ -21,9 +22,9 @@ type disk struct {
 	unsynced []*raftlog.Update // in the order of log's unsynced operations; nil for a compaction
 	jobs     []job
 	busy     bool
+	failed   bool
 	since    time.Duration // since when the fsync under way runs
-	lastSync time.Duration
-	slow     between // latency of an fsync
+	slow     between       // latency of an fsync
 }
 
 // job is a save of a replica, or a compaction.
@@ -50,6 +51,9 @@ func (d *disk) check(err error) {
 }
 
 func (d *disk) put(j job) {
+	if d.failed {
+		return
+	}
 	d.jobs = append(d.jobs, j)
 	if d.busy {
 		return
@@ -76,7 +80,12 @@ func (d *disk) write() {
 		u := j.save.Update
 		sync = sync || u.MustSync
 		u.MustSync = false
-		d.check(d.log.Save([]raftlog.Update{u}))
+		if err := d.log.Save([]raftlog.Update{u}); errors.Is(err, raftlog.ErrFailed) {
+			d.fail(err)
+			return
+		} else {
+			d.check(err)
+		}
 		d.unsynced = append(d.unsynced, &u)
 	}
 	if w.cfg.Mutant == SavedBeforeSync {
@@ -92,22 +101,30 @@ func (d *disk) write() {
 	d.since = w.now
 	life := d.node.life
 	w.after(w.span(d.slow), func() {
-		if !d.node.up || d.node.life != life {
+		if !d.node.up || d.node.life != life || d.failed {
 			return
 		}
 		d.sync(jobs[0].member.group)
-		d.node.after(0, func() { d.finish(jobs) })
+		if !d.failed {
+			d.node.after(0, func() { d.finish(jobs) })
+		}
 	})
 }
 
 // sync makes all that was written durable.
 func (d *disk) sync(any pinetree.GroupID) {
 	if d.node.w.cfg.Mutant != NoSync {
-		d.check(d.log.Save([]raftlog.Update{{Group: any, MustSync: true}}))
+		err := d.log.Save([]raftlog.Update{{Group: any, MustSync: true}})
+		if errors.Is(err, raftlog.ErrFailed) {
+			d.node.after(0, func() { d.fail(err) })
+			d.failed = true
+			return
+		}
+		d.check(err)
 	}
 	d.keep(len(d.unsynced))
 	d.unsynced = nil
-	d.since, d.lastSync = 0, d.node.w.now
+	d.since = 0
 }
 
 // keep notes that the first unsynced writes are durable.
@@ -123,7 +140,9 @@ func (d *disk) keep(n int) {
 
 func (d *disk) compact(j job) {
 	before := d.log.Unsynced()
-	d.check(d.log.Compact(j.member.group, j.compact))
+	if err := d.log.Compact(j.member.group, j.compact); !errors.Is(err, raftlog.ErrFailed) {
+		d.check(err)
+	}
 	if d.log.Unsynced() > before {
 		d.unsynced = append(d.unsynced, nil)
 		d.node.w.mark(Compaction)
@@ -147,6 +166,17 @@ func (d *disk) tell(jobs []job) {
 	}
 }
 
+// fail stops every replica of the node: what the disk holds is not known any
+// more, until a restart reads it.
+func (d *disk) fail(err error) {
+	d.failed = true
+	d.node.w.mark(DiskFailed)
+	d.node.w.note(d.node.name, "stops: its disk has failed")
+	for _, m := range d.node.members {
+		m.post(func(r *group.Replica) { r.Stop(err) })
+	}
+}
+
 // crash ends what is under way and forgets what was not synced, or a part of
 // it.
 func (d *disk) crash(keep int) {
@@ -159,7 +189,7 @@ func (d *disk) crash(keep int) {
 		d.keep(keep)
 	}
 	d.log.CrashKeeping(keep)
-	d.unsynced, d.jobs, d.busy, d.since = nil, nil, false, 0
+	d.unsynced, d.jobs, d.busy, d.since, d.failed = nil, nil, false, 0, false
 }
 
 // holds tells whether an entry surely survives here.

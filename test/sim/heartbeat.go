@@ -25,7 +25,12 @@ func (n *node) heartbeat() {
 			n.w.fail("%s: status: %w", n.name, err)
 			return
 		}
+		stopped := ""
+		if s.Stopped != nil {
+			stopped = s.Stopped.Error()
+		}
 		h.statuses = append(h.statuses, &wirepb.ReplicaStatus{
+			Stopped: stopped,
 			Leader: s.Leader, Ready: s.Ready, Activated: s.Activated, RaftTerm: uint64(s.RaftTerm),
 			Appointment: uint64(s.Appointment), Released: uint64(s.Released), QuorumAgeMs: uint32(s.QuorumAge.Milliseconds()),
 			LastTerm: uint64(s.LastTerm), LastIndex: uint64(s.LastIndex),

@@ -32,6 +32,7 @@ const (
 	LostReplay        Mark = "a crash took an engine back"
 	EngineAhead       Mark = "an engine was ahead of the stored commit index at start"
 	PowerCut          Mark = "all nodes lost power"
+	DiskFailed        Mark = "a disk failed and its replicas stopped"
 	GroupCommit       Mark = "several saves shared a sync"
 	Compaction        Mark = "a raft log was compacted"
 	LeaseHeld         Mark = "a lease was held"
@@ -59,7 +60,7 @@ const (
 var AllMarks = []Mark{
 	Failover, Adopted, TransferDone, TransferAborted, TransferRefused, LeaderLost, Takeover, Fenced, FenceInFlight,
 	OfferWhileFencing, Rejected, ResolvedCommitted, SentAway, Duplicate, HeldHole, QueueFull,
-	LostWrite, LostReplay, EngineAhead, PowerCut, GroupCommit, Compaction, LeaseHeld, LeaseRead, FallbackNoLease,
+	LostWrite, LostReplay, EngineAhead, PowerCut, DiskFailed, GroupCommit, Compaction, LeaseHeld, LeaseRead, FallbackNoLease,
 	FallbackAfterRead, LeaderQuorumRead, FollowerRead, GrantWaits, GrantUnused, GrantAfterRelease, LateGrant,
 	QuorumStale, DiskStale, ClaimRefused, ReleaseAsked, ManagerFailover, LongPause, LateTimeoutNow, OneWayCut, Duel,
 }

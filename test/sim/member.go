@@ -77,7 +77,7 @@ func (m *member) turn() {
 		m.alarm = due
 		m.node.after(m.node.clock.until(due, w.now), m.touch)
 	}
-	if stopped := m.view.Stopped; stopped != nil {
+	if stopped := m.view.Stopped; stopped != nil && !m.node.disk.failed {
 		w.fail("%s: the replica of group %d stopped: %w", m.node.name, m.group, stopped)
 	}
 }

@@ -30,7 +30,7 @@ func (t Theme) String() string {
 func (w *World) faults() []func() {
 	switch w.plan.theme {
 	case Crashes:
-		return []func(){w.crashOne, w.crashLeader, w.crashAll, w.flap, w.flap, w.slowDisk, w.badNetwork, w.takeOver}
+		return []func(){w.crashOne, w.crashLeader, w.crashAll, w.flap, w.flap, w.slowDisk, w.failDisk, w.badNetwork, w.takeOver}
 	case Pauses:
 		return []func(){w.pauseOne, w.pauseLeader, w.pauseLeader, w.managerFault, w.crashLeader, w.slowDisk, w.takeOver}
 	case Cuts:
@@ -43,7 +43,7 @@ func (w *World) faults() []func() {
 	return []func(){
 		w.crashOne, w.crashOne, w.crashLeader, w.crashAll, w.pauseOne, w.pauseLeader, w.pauseLeader,
 		w.isolate, w.isolateLeader, w.oneWay, w.split, w.fromManagers, w.badNetwork, w.slowDisk,
-		w.managerFault, w.managerFault, w.takeOver, w.takeOver, w.clientFault, w.flap, w.duel, w.coup, w.gang,
+		w.managerFault, w.managerFault, w.takeOver, w.takeOver, w.clientFault, w.flap, w.duel, w.coup, w.gang, w.failDisk,
 	}
 }
 
@@ -283,6 +283,20 @@ func (w *World) slowDiskFor(n *node, d time.Duration) {
 	w.note(n.name, "has a slow disk, µs", uint64(least.Microseconds()))
 	n.disk.slow = between{least, 3 * least}
 	w.after(d, func() { n.disk.slow = w.plan.fsync })
+}
+
+// failDisk makes a node's next write fail, for good. After a while somebody
+// restarts the node.
+func (w *World) failDisk() {
+	n := w.anyLeader()
+	if !n.up {
+		return
+	}
+	n.disk.log.Fail()
+	w.after(w.span(between{100 * time.Millisecond, 3 * time.Second}), func() {
+		n.crash(true)
+		n.restartIn(w.span(between{50 * time.Millisecond, time.Second}))
+	})
 }
 
 // managerFault crashes, pauses or cuts off the manager that is active, or both.
