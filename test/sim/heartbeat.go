@@ -31,7 +31,7 @@ func (n *node) heartbeat() {
 		}
 		h.statuses = append(h.statuses, &wirepb.ReplicaStatus{
 			Stopped: stopped,
-			Leader: s.Leader, Ready: s.Ready, Activated: s.Activated, RaftTerm: uint64(s.RaftTerm),
+			Leader:  s.Leader, Ready: s.Ready, Activated: s.Activated, RaftTerm: uint64(s.RaftTerm),
 			Appointment: uint64(s.Appointment), Released: uint64(s.Released), QuorumAgeMs: uint32(s.QuorumAge.Milliseconds()),
 			LastTerm: uint64(s.LastTerm), LastIndex: uint64(s.LastIndex),
 			Committed: uint64(s.Committed), Applied: uint64(s.Applied.Index),
