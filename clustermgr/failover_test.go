@@ -185,3 +185,23 @@ func TestTwoManagersOverEtcd(t *testing.T) {
 		t.Fatalf("after the change of managers %v, before %v; %q", now, g, c.events())
 	}
 }
+
+func TestAppointmentsRiseAboveWhatNodesHaveHeardOf(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, ledger.NewMemory(), "a", "b", "c")
+	g := c.createGroup(3)
+	for _, id := range g.GetVoters() { // as after the managers' store was restored from a backup
+		n := c.byID(id)
+		unlock := n.lock()
+		r := n.replicas[g.GetGroup()]
+		if err := r.holder.Appoint(50); err != nil {
+			t.Error(err)
+		}
+		r.holder.Release(50)
+		r.leads = 0
+		unlock()
+	}
+	if now := c.awaitLeader(g.GetGroup(), 0); now.GetAppointment() <= 50 {
+		t.Fatalf("appointment %d", now.GetAppointment())
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
+	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -99,12 +100,12 @@ func (r *reign) why(g *group) string {
 		return g.reason
 	case s.Reason != "":
 		return s.Reason
-	case g.claimed && g.granter.Left(now) == 0:
+	case g.claimed && g.verdict != lease.Granted && g.granter.Left(now) == 0:
 		return g.verdict.String()
 	case !g.Is.Lease.Activated():
 		return "its leader is not activated yet"
 	case g.granter.Left(now) == 0:
-		return fmt.Sprintf("node %d has not asked for the lease", g.Is.Lease.Node)
+		return fmt.Sprintf("node %d has not asked for the lease lately", g.Is.Lease.Node)
 	}
 	return ""
 }

@@ -72,7 +72,7 @@ func TestAMoveThatFailsLeavesTheOldLeaderWithALease(t *testing.T) {
 			if after.GetLeader() != g.GetLeader() || after.GetRaftTerm() != g.GetRaftTerm() || after.GetAppointment() != g.GetAppointment()+2 {
 				t.Fatalf("after the abort %v, before %v", after, g)
 			}
-			if !c.happened("move_aborted", "did not hand over") {
+			if !c.happened("move_aborted", "did not hand over") || c.happened("unexpected_leader") {
 				t.Errorf("events do not tell: %q", c.events())
 			}
 			// The next one may succeed.
@@ -114,7 +114,8 @@ func TestALaggingTargetIsNotMovedTo(t *testing.T) {
 	id := uint64(other.id)
 	unlock()
 	leader.kill()
-	if next := c.awaitLeader(g.GetGroup(), g.GetLeader()); next.GetLeader() != id {
-		t.Fatalf("node %d leads; node %d has the longer log", next.GetLeader(), id)
+	next := c.awaitLeader(g.GetGroup(), g.GetLeader())
+	if next.GetLeader() != id || next.GetAppointment() != g.GetAppointment()+1 {
+		t.Fatalf("node %d leads under appointment %d; node %d has the longer log: %q", next.GetLeader(), next.GetAppointment(), id, c.events())
 	}
 }

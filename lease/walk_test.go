@@ -244,7 +244,7 @@ func walkAll(d defect, limits walkLimits) (states int, failure string) {
 func TestNoReachableStateHasTwoHolders(t *testing.T) {
 	for _, limits := range []walkLimits{
 		{ticks: 3, moves: 1, terms: 3, failovers: 1},
-		{ticks: 3, moves: 1, terms: 3, restarts: 1},
+		{ticks: 2, moves: 1, terms: 3, restarts: 1},
 	} {
 		states, failure := walkAll(noDefect, limits)
 		if failure != "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"sync/atomic"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
@@ -15,6 +16,7 @@ import (
 // Embedded is an etcd server of one member within this process.
 type Embedded struct {
 	etcd *embed.Etcd
+	said *errorsTo
 	// Endpoints are what a Store in this process, or on this machine, opens.
 	Endpoints []string
 }
@@ -33,12 +35,13 @@ func StartEmbedded(ctx context.Context, dir string, log *slog.Logger) (*Embedded
 	// A single member waits for nobody, so a short election only starts sooner.
 	cfg.TickMs, cfg.ElectionMs = 50, 500
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, "1h"
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(errorsTo{log}))
+	said := &errorsTo{log: log}
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(said))
 	etcd, err := embed.StartEtcd(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd in %s: %w", dir, err)
 	}
-	e := &Embedded{etcd: etcd, Endpoints: []string{etcd.Clients[0].Addr().String()}}
+	e := &Embedded{etcd: etcd, said: said, Endpoints: []string{etcd.Clients[0].Addr().String()}}
 	select {
 	case <-etcd.Server.ReadyNotify():
 		return e, nil
@@ -64,22 +67,31 @@ func (e *Embedded) Wait(ctx context.Context) error {
 }
 
 // Close stops etcd and waits until it has ended.
-func (e *Embedded) Close() { e.etcd.Close() }
+func (e *Embedded) Close() {
+	e.said.closing.Store(true)
+	e.etcd.Close()
+}
 
-// errorsTo passes etcd's errors on and drops everything else it says.
-type errorsTo struct{ log *slog.Logger }
+// errorsTo passes etcd's errors on and drops everything else it says. While it
+// is closed on purpose, etcd calls that an error, too.
+type errorsTo struct {
+	log     *slog.Logger
+	closing atomic.Bool
+}
 
-func (e errorsTo) Enabled(level zapcore.Level) bool  { return level >= zapcore.ErrorLevel }
-func (e errorsTo) With([]zapcore.Field) zapcore.Core { return e }
-func (e errorsTo) Sync() error                       { return nil }
-func (e errorsTo) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+func (e *errorsTo) Enabled(level zapcore.Level) bool {
+	return level >= zapcore.ErrorLevel && !e.closing.Load()
+}
+func (e *errorsTo) With([]zapcore.Field) zapcore.Core { return e }
+func (e *errorsTo) Sync() error                       { return nil }
+func (e *errorsTo) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if e.Enabled(entry.Level) {
 		return checked.AddCore(entry, e)
 	}
 	return checked
 }
 
-func (e errorsTo) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+func (e *errorsTo) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	said := zapcore.NewMapObjectEncoder()
 	for _, f := range fields {
 		f.AddTo(said)
