@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/status"
 )
 
 // Exit codes that scripts may rely on.
@@ -54,7 +55,7 @@ func Execute(ctx context.Context, root *cobra.Command) int {
 	if err == nil {
 		return ExitDone
 	}
-	fmt.Fprintf(root.ErrOrStderr(), "%s: %v\n", cmd.CommandPath(), err)
+	fmt.Fprintf(root.ErrOrStderr(), "%s: %s\n", cmd.CommandPath(), words(err))
 	var usage UsageError
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag") {
 		fmt.Fprintf(root.ErrOrStderr(), "Run '%s --help' for how to call it.\n", cmd.CommandPath())
@@ -96,4 +97,12 @@ func names(c *cobra.Command) []string {
 		}
 	}
 	return list
+}
+
+// words says an error without the wrapping of gRPC, when it is nothing else.
+func words(err error) string {
+	if s, ok := status.FromError(err); ok && strings.HasPrefix(err.Error(), "rpc error: ") && s.Message() != "" {
+		return s.Message()
+	}
+	return err.Error()
 }
