@@ -55,7 +55,7 @@ type Config struct {
 
 	// Tick is how often groups are looked at without a cause; 50 ms.
 	Tick time.Duration
-	// MaxOperations bounds the operations on groups under way at once; 64.
+	// MaxOperations bounds the operations on groups under way at once; 256.
 	MaxOperations int
 	// MaxEvents is how many events are kept; 1,000.
 	MaxEvents int
@@ -99,7 +99,7 @@ func (c Config) withDefaults() (Config, error) {
 	defaultTo(&c.MoveLagEntries, 10_000)
 	defaultTo(&c.MoveLagBytes, 8<<20)
 	defaultTo(&c.Tick, 50*time.Millisecond)
-	defaultTo(&c.MaxOperations, 64)
+	defaultTo(&c.MaxOperations, 256)
 	defaultTo(&c.MaxEvents, 1000)
 	if c.Clock == nil {
 		c.Clock = lease.BootTime

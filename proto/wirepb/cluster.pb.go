@@ -479,9 +479,11 @@ func (x *VolumeStatus) GetComputeTerm() uint64 {
 }
 
 type HeartbeatResponse struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"` // of the request that is answered
-	Grants   []*Grant               `protobuf:"bytes,2,rep,name=grants,proto3" json:"grants,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// sequence of the request that is answered. One may be answered again, when
+	// a grant follows later.
+	Sequence uint64   `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Grants   []*Grant `protobuf:"bytes,2,rep,name=grants,proto3" json:"grants,omitempty"`
 	// peers tells the addresses of all nodes, sent when they changed.
 	Peers         []*NodeInfo `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
 	unknownFields protoimpl.UnknownFields
