@@ -22,7 +22,12 @@ func (s *adminService) CreateReplica(ctx context.Context, q *wirepb.CreateReplic
 	for i, id := range q.Voters {
 		voters[i] = pinetree.NodeID(id)
 	}
-	return &wirepb.CreateReplicaResponse{}, s.node.host.Create(ctx, pinetree.GroupID(q.Group), voters)
+	if err := s.node.host.Create(ctx, pinetree.GroupID(q.Group), voters); err != nil {
+		return nil, err
+	}
+	// The manager appoints or moves only to replicas that it has heard of.
+	s.node.agent.poke()
+	return &wirepb.CreateReplicaResponse{}, nil
 }
 
 // CreateVolume implements wirepb.NodeServer.
