@@ -19,6 +19,7 @@ type TransferOrder struct {
 	Appointment pinetree.AppointmentID // whose lease is released first, for good
 	To          pinetree.NodeID
 	MaxPause    time.Duration // zero is the default
+	MaxLag      int           // bytes of log that the target may lack; zero is the default
 }
 
 // TransferResult tells how a transfer went.
@@ -49,6 +50,9 @@ func (r *Replica) Transfer(o TransferOrder, done func(TransferResult, error)) {
 	if r.lead.term == 0 || r.stopped != nil {
 		done(TransferResult{}, r.notLeader())
 		return
+	}
+	if o.MaxLag <= 0 {
+		o.MaxLag = r.opt.MaxTransferLag
 	}
 	if reason := r.refuseTransfer(o); reason != "" {
 		done(TransferResult{Reason: reason}, nil)
@@ -88,24 +92,24 @@ func (r *Replica) refuseTransfer(o TransferOrder) string {
 		}
 		reason = ""
 		at, heard := r.lead.contact[o.To]
-		lag := r.lagBytes(pinetree.RaftIndex(pr.Match), pinetree.RaftIndex(last))
+		lag := r.lagBytes(pinetree.RaftIndex(pr.Match), pinetree.RaftIndex(last), o.MaxLag)
 		switch {
 		case !heard || r.now.Sub(at) > r.opt.SuspectAfter:
 			reason = fmt.Sprintf("node %d does not answer this leader", o.To)
-		case lag > r.opt.MaxTransferLag:
-			reason = fmt.Sprintf("node %d lacks at least %d bytes of log, the bound is %d; try again when it has caught up", o.To, lag, r.opt.MaxTransferLag)
+		case lag > o.MaxLag:
+			reason = fmt.Sprintf("node %d lacks at least %d bytes of log, the bound is %d; try again when it has caught up", o.To, lag, o.MaxLag)
 		}
 	})
 	return reason
 }
 
 // lagBytes adds up the entries of (match, last] until the bound is passed.
-func (r *Replica) lagBytes(match, last pinetree.RaftIndex) int {
+func (r *Replica) lagBytes(match, last pinetree.RaftIndex, bound int) int {
 	total := 0
-	for match < last && total <= r.opt.MaxTransferLag {
-		entries, err := r.cfg.Log.Entries(uint64(match)+1, uint64(last)+1, uint64(r.opt.MaxTransferLag-total)+1)
+	for match < last && total <= bound {
+		entries, err := r.cfg.Log.Entries(uint64(match)+1, uint64(last)+1, uint64(bound-total)+1)
 		if err != nil || len(entries) == 0 {
-			return r.opt.MaxTransferLag + 1
+			return bound + 1
 		}
 		for _, e := range entries {
 			total += len(e.GetData())

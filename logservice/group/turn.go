@@ -1,6 +1,7 @@
 package group
 
 import (
+	"errors"
 	"fmt"
 
 	"go.etcd.io/raft/v3"
@@ -38,14 +39,18 @@ type Save struct {
 // At sets the time of the events that follow. It never goes back.
 func (r *Replica) At(now lease.Instant) { r.now = max(r.now, now) }
 
-// Stop ends the replica for good: a disk error, a checksum, a broken order.
-// All who wait hear why.
+// Stop ends the replica for good: a disk error, a checksum, a broken order, or
+// pinetree.ErrStopped when its node ends. All who wait hear why.
 func (r *Replica) Stop(why error) {
 	if r.stopped != nil {
 		return
 	}
-	r.stopped = fmt.Errorf("%w: %w", pinetree.ErrStopped, why)
-	r.log.Error("replica stops", "err", why)
+	if errors.Is(why, pinetree.ErrStopped) {
+		r.stopped = why
+	} else {
+		r.stopped = fmt.Errorf("%w: %w", pinetree.ErrStopped, why)
+		r.log.Error("replica stops", "err", why)
+	}
 	r.loseLead(r.stopped)
 	r.reads.fail(r.stopped)
 	r.appoint.end(r.stopped)

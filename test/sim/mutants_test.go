@@ -15,7 +15,7 @@ var mutants = []struct {
 	{mutant: SavedBeforeSync},
 	{mutant: NoSync},
 	{mutant: AckBeforeCommit},
-	{mutant: ForgottenVote, theme: Duels},
+	{mutant: ForgottenVote, theme: Duels, rare: true},
 	{mutant: FlushNothing},
 	{mutant: CompactForAll},
 	{mutant: AppliedBeforeWrite},
@@ -29,7 +29,7 @@ var mutants = []struct {
 	{mutant: CountFromReceipt, theme: ManagerTrouble, rare: true},
 	{mutant: NoLeaseWait, theme: ManagerTrouble},
 	{mutant: ImpatientManager, theme: ManagerTrouble},
-	{mutant: EternalManager, theme: ManagerTrouble},
+	{mutant: EternalManager, theme: ManagerTrouble, rare: true},
 	{mutant: WildClocks, theme: ManagerTrouble, rare: true},
 	{mutant: BlindChoice},
 }

@@ -36,7 +36,7 @@ func (w *World) faults() []func() {
 	case Cuts:
 		return []func(){w.isolate, w.isolateLeader, w.isolateLeader, w.oneWay, w.split, w.fromManagers, w.badNetwork, w.clientFault, w.takeOver}
 	case ManagerTrouble:
-		return []func(){w.managerFault, w.managerFault, w.fromManagers, w.isolateLeader, w.gang, w.gang, w.gang, w.pauseLeader, w.badNetwork}
+		return []func(){w.managerFault, w.managerFault, w.fromManagers, w.isolateLeader, w.deposeBoth, w.gang, w.gang, w.gang, w.pauseLeader, w.badNetwork}
 	case Duels:
 		return []func(){w.duel, w.coup, w.coup, w.coup, w.flap, w.oneWay, w.badNetwork, w.takeOver}
 	}
@@ -320,6 +320,27 @@ func (w *World) managerFault() {
 		w.note(m.name, "is cut off from etcd for µs", uint64(d.Microseconds()))
 		w.net.cutBothFor(m.address, etcdAddress, d)
 	}
+}
+
+// deposeBoth cuts the active manager off from etcd and a leader off from
+// everybody but that manager: two who believe in each other, and nobody else.
+func (w *World) deposeBoth() {
+	old, n, d := w.etcd.owner, w.anyLeader(), w.span(between{2 * time.Second, 4 * time.Second})
+	if old == nil {
+		return
+	}
+	w.note(n.name, "and its manager are cut off together for µs", uint64(d.Microseconds()))
+	w.net.cutBothFor(old.address, etcdAddress, d)
+	for _, m := range w.managers {
+		if m != old {
+			w.net.cutBothFor(n.address, m.address, d)
+		}
+	}
+	w.after(w.span(between{0, 1500 * time.Millisecond}), func() {
+		for _, other := range w.others(n) {
+			w.net.cutBothFor(n.address, other.address, d)
+		}
+	})
 }
 
 // takeOver starts another writer for a volume, at times two at once.

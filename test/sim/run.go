@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
 	"github.com/pinetree-db/pinetree/engine"
 )
@@ -98,12 +99,9 @@ func (w *World) unsettled() string {
 // unequal says which replica of a group is behind, and whether it has a leader
 // that holds the lease.
 func (w *World) unequal(i int) string {
-	g, led := groupNumber(i), false
+	g := groupNumber(i)
 	for _, n := range w.nodes {
 		m := n.member(g)
-		if m.view.Leads && n.local() < m.view.Lease {
-			led = true
-		}
 		if m.applied.Index < m.view.Committed {
 			return fmt.Sprintf("group %d: %s has replayed up to %d, %d is committed", g, n.name, m.applied.Index, m.view.Committed)
 		}
@@ -111,10 +109,20 @@ func (w *World) unequal(i int) string {
 			return fmt.Sprintf("group %d: %s has replayed up to %d, %s up to %d", g, n.name, m.applied.Index, w.nodes[0].name, first.applied.Index)
 		}
 	}
-	if !led {
+	if w.holder(g) == nil {
 		return fmt.Sprintf("group %d has no leader with a lease", g)
 	}
 	return ""
+}
+
+// holder is the node that holds the lease of a group; nil when there is none.
+func (w *World) holder(g pinetree.GroupID) *node {
+	for _, n := range w.nodes {
+		if m := n.member(g); m.view.Leads && n.local() < m.view.Lease {
+			return n
+		}
+	}
+	return nil
 }
 
 // checkHealed: after the faults the groups make progress within a bound.
@@ -161,9 +169,9 @@ func (w *World) end() (batches int) {
 
 // resolveAll asks what became of every append that was ever made.
 func (w *World) resolveAll(v *volume) {
-	n := w.leader(v.group)
+	n := w.holder(v.group)
 	if n == nil {
-		w.fail("group %d has no leader at the end", v.group)
+		w.fail("group %d has no leader with a lease at the end", v.group)
 		return
 	}
 	for _, c := range v.writers {
