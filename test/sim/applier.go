@@ -8,8 +8,6 @@ import (
 	"github.com/pinetree-db/pinetree/test/sim/history"
 )
 
-type engineState = engine.Engine
-
 // waiter waits for a replica to have replayed enough.
 type waiter struct {
 	enough func(pinetree.Position) bool

@@ -10,8 +10,6 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-type replicaStatus = *wirepb.ReplicaStatus
-
 // charge is a group that the active manager looks after. What it needs and who
 // is to lead is decided by package policy, and what is granted by lease.
 type charge struct {
@@ -26,7 +24,7 @@ type charge struct {
 }
 
 // claim decides what a node that says it leads is granted.
-func (c *charge) claim(n *node, h heartbeatMessage, s replicaStatus) (lease.Grant, bool) {
+func (c *charge) claim(n *node, h heartbeatMessage, s *wirepb.ReplicaStatus) (lease.Grant, bool) {
 	if !s.GetLeader() {
 		return lease.Grant{}, false
 	}

@@ -13,7 +13,7 @@ import (
 type heartbeatMessage struct {
 	asked    lease.Instant // by the node's clock, before it was sent
 	life     int
-	statuses []replicaStatus
+	statuses []*wirepb.ReplicaStatus
 	fsync    time.Duration
 }
 

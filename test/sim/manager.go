@@ -6,6 +6,7 @@ import (
 
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
 // manager is a cluster manager: a process that appoints leaders and grants
@@ -206,8 +207,8 @@ func (m *manager) keep() {
 
 // report is what a node last said of its replica of a group.
 type report struct {
-	status replicaStatus // nil when there was none
-	fsync  time.Duration // for how long the fsync under way ran
+	status *wirepb.ReplicaStatus // nil when there was none
+	fsync  time.Duration         // for how long the fsync under way ran
 	heard  lease.Instant
 }
 

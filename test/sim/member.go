@@ -6,6 +6,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -19,7 +20,7 @@ type member struct {
 	node     *node
 	group    pinetree.GroupID
 	replica  *group.Replica
-	engine   engineState
+	engine   engine.Engine
 	view     group.View // published
 	turnDue  bool
 	watchDue bool          // the watermarks are to be checked after the next turn

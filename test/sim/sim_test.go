@@ -16,6 +16,7 @@ var (
 	seedsFlag  = flag.Int("sim.seeds", 300, "how many seeds TestSeeds runs")
 	firstFlag  = flag.Uint64("sim.first", 1, "the first seed")
 	mutantFlag = flag.String("sim.mutant", "", "the bug that TestSeeds puts in on purpose")
+	themeFlag  = flag.Int("sim.theme", 0, "the kind of trouble, 1 to 6; drawn from the seed when zero")
 	traceFlag  = flag.Bool("sim.trace", false, "write everything that happens to standard output")
 )
 
@@ -31,7 +32,7 @@ func TestSeeds(t *testing.T) {
 	var mu sync.Mutex
 	marks, batches := Marks{}, 0
 	inParallel(*seedsFlag, func(i int) bool {
-		cfg := Config{Seed: *firstFlag + uint64(i), Mutant: Mutant(*mutantFlag)}
+		cfg := Config{Seed: *firstFlag + uint64(i), Mutant: Mutant(*mutantFlag), Theme: Theme(*themeFlag)}
 		if *traceFlag {
 			cfg.Trace = os.Stdout
 		}
