@@ -2,6 +2,7 @@ package logservice
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/pinetree-db/pinetree"
@@ -63,7 +64,7 @@ func (s *adminService) Transfer(ctx context.Context, q *wirepb.TransferRequest) 
 	}
 	result, err := g.Transfer(ctx, group.TransferOrder{
 		Appointment: pinetree.AppointmentID(q.Appointment), To: pinetree.NodeID(q.To),
-		MaxPause: time.Duration(q.MaxPauseMs) * time.Millisecond,
+		MaxPause: time.Duration(q.MaxPauseMs) * time.Millisecond, MaxLag: int(min(q.MaxLagBytes, math.MaxInt32)),
 	})
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -238,7 +237,7 @@ func (g *Group) guard(step func(*group.Replica)) {
 
 func (w *worker) stopAll() {
 	for _, g := range w.groups() {
-		g.guard(func(r *group.Replica) { r.Stop(errors.New("the node is stopping")) })
+		g.guard(func(r *group.Replica) { r.Stop(errClosing) })
 	}
 	w.mu.Lock()
 	events := w.inbox
