@@ -101,13 +101,14 @@ func (d *demo) part(of float64) pinetree.LSN {
 
 // acknowledged waits until the log is durable up to an LSN.
 func (d *demo) acknowledged(ctx context.Context, lsn pinetree.LSN) error {
-	ctx, cancel := context.WithTimeout(ctx, faultTimeout)
-	defer cancel()
+	limit := time.After(faultTimeout)
 	for d.acks.last() < lsn {
 		select {
 		case <-time.After(5 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("no acknowledgement up to %s within %v; the last one is of %s: %w", lsn, faultTimeout, d.acks.last(), errors.Join(context.Cause(ctx), d.feed.writer.Err()))
+			return context.Cause(ctx)
+		case <-limit:
+			return errors.Join(fmt.Errorf("no acknowledgement up to %s within %v; the last one is of %s", lsn, faultTimeout, d.acks.last()), d.feed.writer.Err())
 		}
 	}
 	return nil
