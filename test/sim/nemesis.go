@@ -57,12 +57,17 @@ func (w *World) trouble() {
 	})
 }
 
+// calmWriting is for how long writers go on after the faults, so that groups
+// which make no progress have something to fail at.
+const calmWriting = time.Second
+
 // endTrouble lets the last faults run out.
 func (w *World) endTrouble() {
 	w.calm = true
 	w.plan.slow = 0
 	w.net.loss, w.net.twin, w.net.slow = 0, 0, 0
 	w.note("world", "faults are over")
+	w.after(calmWriting, func() { w.closing = true })
 }
 
 // a fault's length: mostly short, at times longer than any lease.

@@ -64,7 +64,7 @@ func (w *World) begin() {
 // converged looks, now and then, whether nothing is left to do.
 func (w *World) converged() func() bool {
 	var done bool
-	w.every(50*time.Millisecond, func() { done = w.unsettled() == "" })
+	w.every(50*time.Millisecond, func() { done = w.closing && w.unsettled() == "" })
 	return func() bool { return done }
 }
 

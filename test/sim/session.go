@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"go.etcd.io/raft/v3"
+
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
 	"github.com/pinetree-db/pinetree/logservice/group"
@@ -121,6 +123,9 @@ func (s *serverStream) tell(p group.Progress) {
 		s.conn.writer.acknowledgedBy(s.m, p.Committed)
 	} else {
 		s.over = true
+		if errors.Is(p.Err, raft.ErrProposalDropped) {
+			s.m.node.w.mark(DroppedProposal)
+		}
 	}
 	if p.Missing > 0 {
 		s.m.node.w.mark(HeldHole)

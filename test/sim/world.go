@@ -30,6 +30,7 @@ type World struct {
 	readers  []*reader
 	clients  address // the last address given
 	calm     bool    // faults are over
+	closing  bool    // nobody writes any more
 }
 
 // event is something that happens at a true time.

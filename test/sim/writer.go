@@ -169,7 +169,7 @@ func (c *writer) refused(err error) {
 // produce cuts the next batch, unless too much waits.
 func (c *writer) produce() {
 	w := c.w
-	if c.finished || !c.opened && len(c.batches) == 0 || len(c.batches)-c.acked >= w.plan.window || w.calm || !c.volume.created {
+	if c.finished || !c.opened && len(c.batches) == 0 || len(c.batches)-c.acked >= w.plan.window || w.closing || !c.volume.created {
 		return
 	}
 	var records []pinetree.Record
