@@ -17,6 +17,8 @@ type Backend struct {
 	// Open opens the store that lives in a directory, empty at first. It is
 	// called again for the same directory after the store was closed.
 	Open func(dir string) (engine.Store, error)
+	// OpaqueOnly tells that the backend keeps logs and refuses redo volumes.
+	OpaqueOnly bool
 }
 
 // Run checks a backend against the contract.
