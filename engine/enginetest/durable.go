@@ -19,7 +19,7 @@ import (
 func testReopen(t *testing.T, b Backend) {
 	x := newBench(t, b)
 	real, model := x.create(1), memory(t)
-	w := newWorkload(t, 11)
+	w := b.workload(t, 11)
 	var history []engine.Write
 	for i := range 200 {
 		history = append(history, w.next())
@@ -228,7 +228,7 @@ func testManyGroups(t *testing.T, b Backend) {
 		e := x.create(pinetree.GroupID(i + 1))
 		models[i] = memory(t)
 		wait.Go(func() {
-			w := newWorkload(t, uint64(100+i))
+			w := b.workload(t, uint64(100+i))
 			for range writes {
 				write := w.next()
 				if err := e.Apply(write); err != nil {

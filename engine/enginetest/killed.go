@@ -54,7 +54,7 @@ type crash struct {
 
 func runCrashes(t *testing.T, b Backend, how crash, rounds int) {
 	t.Helper()
-	model, source := memory(t), newKilledSource(t)
+	model, source := memory(t), newKilledSource(t, b)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	for round := range rounds {
 		flushed := runAndCrash(t, how, random)
@@ -155,7 +155,7 @@ func applyUntilKilled(t *testing.T, b Backend, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := newKilledSource(t)
+	source := newKilledSource(t, b)
 	for start := time.Now(); time.Since(start) < killedLimit; {
 		write := source.next()
 		if write.Position.Index <= e.Position().Index {
@@ -171,7 +171,9 @@ func applyUntilKilled(t *testing.T, b Backend, dir string) {
 // with many batches.
 type killedSource struct{ *workload }
 
-func newKilledSource(t testing.TB) *killedSource { return &killedSource{newWorkload(t, killedSeed)} }
+func newKilledSource(t testing.TB, b Backend) *killedSource {
+	return &killedSource{b.workload(t, killedSeed)}
+}
 
 func (s *killedSource) next() engine.Write {
 	write := s.workload.next()

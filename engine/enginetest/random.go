@@ -23,7 +23,7 @@ func testSameAsMemory(t *testing.T, b Backend) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			x := newBench(t, b)
 			real, model := x.create(1), memory(t)
-			w := newWorkload(t, seed)
+			w := b.workload(t, seed)
 			random := rand.New(rand.NewPCG(seed, 2))
 			for round := range 200 {
 				write := w.next()

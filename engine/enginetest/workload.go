@@ -15,7 +15,8 @@ import (
 // writes, in this process or another.
 type workload struct {
 	*writer
-	random *rand.Rand
+	random     *rand.Rand
+	opaqueOnly bool
 }
 
 // maxPageBytes and the small numbers of pages and keys below make changes meet
@@ -30,6 +31,13 @@ func newWorkload(t testing.TB, seed uint64) *workload {
 	return &workload{writer: newWriter(t), random: rand.New(rand.NewPCG(seed, 1))}
 }
 
+// workload is newWorkload of volumes that the backend takes.
+func (b Backend) workload(t testing.TB, seed uint64) *workload {
+	w := newWorkload(t, seed)
+	w.opaqueOnly = b.OpaqueOnly
+	return w
+}
+
 // next makes the next write: up to four batches of any volumes, sometimes a
 // fence, sometimes a new volume, sometimes nothing but a higher index.
 func (w *workload) next() engine.Write {
@@ -37,7 +45,7 @@ func (w *workload) next() engine.Write {
 		id := pinetree.VolumeID(1 + w.random.IntN(workloadVolume))
 		if _, ok := w.position.Volumes[id]; !ok {
 			format := pinetree.FormatRedo
-			if id == 1 {
+			if id == 1 || w.opaqueOnly {
 				format = pinetree.FormatOpaque
 			}
 			w.create(id, format, pinetree.LSN(w.random.IntN(3)*1000))
