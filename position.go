@@ -43,6 +43,11 @@ func (v VolumePosition) Term() ComputeTerm {
 type Position struct {
 	Index RaftIndex // last raft entry replayed
 	Term  RaftTerm  // that entry's raft term
+	// Restored is the Index at which the state was taken over from another
+	// replica's snapshot; zero when it was replayed from the first entry on. A
+	// raft log that ends below it belongs to the state before, which the
+	// snapshot replaced.
+	Restored RaftIndex
 	// Membership is the group's raft membership as of Index, opaque here.
 	Membership []byte
 	Volumes    map[VolumeID]VolumePosition

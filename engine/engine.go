@@ -21,7 +21,52 @@ type Store interface {
 	// Remove drops a group's state, durably on return. No Engine of the group
 	// may be in use.
 	Remove(group pinetree.GroupID) error
+	// Snapshot opens the state of a group as of its last Apply, to be sent to
+	// another replica; it stays readable while Apply goes on, until Close. When
+	// the group is removed or its state replaced meanwhile, it may fail.
+	// pinetree.ErrUnknownGroup when the group was never created.
+	Snapshot(group pinetree.GroupID) (Snapshot, error)
+	// Restore begins to take in the state of a group, which it creates if it is
+	// not there, as of a position. Nothing of it is visible or survives a crash
+	// before Commit. One at a time per group: another one is
+	// pinetree.ErrQueueFull.
+	Restore(group pinetree.GroupID, at pinetree.Position) (Restore, error)
 	// Close ends the background work and releases the files.
+	Close() error
+}
+
+// Snapshot is the state of a group at one moment. Its methods are called by one
+// goroutine.
+type Snapshot interface {
+	// Position is that of the state.
+	Position() pinetree.Position
+	// Chunks calls fn with the pieces of the state in order, each at most
+	// MaxChunkBytes long and fn's only during the call, until fn returns an
+	// error, which it passes on. What is damaged is a *pinetree.CorruptError
+	// and is not handed out. While fn runs, nothing is held that others wait
+	// for.
+	Chunks(fn func([]byte) error) error
+	// Close lets go of the state.
+	Close() error
+}
+
+// Restore takes in what a Snapshot gave out. Its methods are called by one
+// goroutine. After an error only Close is of use.
+type Restore interface {
+	// Write takes the chunks of a Snapshot of the same backend and position, in
+	// order. A chunk of another backend or out of order is an error that names
+	// both; one that is damaged is a *pinetree.CorruptError. The chunk remains
+	// the caller's.
+	Write(chunk []byte) error
+	// Commit replaces the group's state in one step, durable on return, once
+	// the last chunk was written. It copies none of the data. The position is
+	// the one that Restore was called with, and Restored in it is its Index.
+	// After a crash the old state or the new one is there, whole. It is not
+	// called at the same time as Apply or Flush of the group. Engines of the
+	// group that were opened before show the new state; Readers from before go
+	// on with one of the two or fail.
+	Commit() error
+	// Close throws away what was written, unless it was committed.
 	Close() error
 }
 

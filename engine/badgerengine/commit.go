@@ -22,6 +22,7 @@ type committer struct {
 type request struct {
 	entries []entry
 	size    int
+	freeing bool // of space: see checkSpace
 	done    bool
 	err     error
 }
@@ -33,9 +34,15 @@ func (s *Store) transactionLimits() (size, count int) {
 
 // commit writes entries in one transaction, durable on return. They must fit:
 // see split. An error stops all writes of the store.
-func (s *Store) commit(entries []entry) error {
-	req := &request{entries: entries}
-	for _, e := range entries {
+func (s *Store) commit(entries []entry) error { return s.put(&request{entries: entries}) }
+
+// commitFreeing is commit for what makes room on the disk.
+func (s *Store) commitFreeing(entries []entry) error {
+	return s.put(&request{entries: entries, freeing: true})
+}
+
+func (s *Store) put(req *request) error {
+	for _, e := range req.entries {
 		req.size += e.size()
 	}
 	s.queueMu.Lock()
@@ -58,7 +65,7 @@ func (s *Store) commitNext() {
 	n, size, count := 0, 0, 0
 	for ; n < len(s.queue); n++ {
 		r := s.queue[n]
-		if n > 0 && (size+r.size > maxSize || count+len(r.entries) > maxCount) {
+		if n > 0 && (r.freeing != s.queue[0].freeing || size+r.size > maxSize || count+len(r.entries) > maxCount) {
 			break
 		}
 		size, count = size+r.size, count+len(r.entries)
@@ -71,7 +78,7 @@ func (s *Store) commitNext() {
 
 	err := s.failed.get()
 	if err == nil {
-		err = s.checkSpace() // which may pass again later
+		err = s.checkSpace(batch[0].freeing) // which may pass again later
 	}
 	if err == nil {
 		if err = s.transact(batch); err != nil {

@@ -1,10 +1,13 @@
 package badgerengine
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
@@ -85,7 +88,7 @@ func TestCrashBetweenTheTransactionsOfAWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 		write := bigWrite(t, 2, 1, 5)
-		runs, err := g.transactions(g.Position(), write)
+		runs, err := g.transactions(g.state.Load(), write)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,13 +136,7 @@ func TestRemovalGoesOnAfterACrash(t *testing.T) {
 	if err := g.Apply(bigWrite(t, 1, 0, 2)); err != nil {
 		t.Fatal(err)
 	}
-	note, err := s.removal(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.commit(note); err != nil {
-		t.Fatal(err)
-	}
+	removeAndStop(t, s)
 	closeStore(t, s)
 	s = open(t, dir)
 	if ids, err := s.Groups(); err != nil || len(ids) != 0 {
@@ -148,11 +145,60 @@ func TestRemovalGoesOnAfterACrash(t *testing.T) {
 	wantNothing(t, s)
 }
 
+// removeAndStop does of a removal what is done when Remove returns, and no more.
+func removeAndStop(t *testing.T, s *Store) {
+	t.Helper()
+	used, err := s.state(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := s.removal(1, used)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.commit(entries); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantNothing waits until the dropper is done, and looks at what is left.
 func wantNothing(t *testing.T, s *Store) {
 	t.Helper()
-	for _, kind := range []byte{dataKey, removalKey, positionKey} {
+	wantDropped(t, s)
+	for _, kind := range []byte{dataKey, positionKey} {
 		if left, err := s.deletions([]byte{kind}); err != nil || len(left) != 0 {
 			t.Fatalf("%d keys %c are left, %v", len(left), kind, err)
+		}
+	}
+}
+
+// wantDropped waits until each generation that has data is one that is used.
+func wantDropped(t *testing.T, s *Store) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		left, err := s.deletions([]byte{dropKey})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d generations are still to be dropped", len(left))
+		}
+	}
+	all, err := s.deletions([]byte{dataKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		id := pinetree.GroupID(binary.BigEndian.Uint64(e.key[1:]))
+		used, err := s.state(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if used == nil || !bytes.HasPrefix(e.key, generationKey(dataKey, id, used.generation)) {
+			t.Fatalf("key %x is left of a generation that is not used", e.key)
 		}
 	}
 }
@@ -165,13 +211,7 @@ func TestARemovalThatFailedDoesNotGoOnWithTheNextGroup(t *testing.T) {
 	if err := openGroup(t, s).Apply(bigWrite(t, 1, 0, 3)); err != nil {
 		t.Fatal(err)
 	}
-	note, err := s.removal(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.commit(note); err != nil {
-		t.Fatal(err)
-	}
+	removeAndStop(t, s)
 	s.mu.Lock()
 	delete(s.groups, 1)
 	s.mu.Unlock()

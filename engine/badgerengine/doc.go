@@ -7,12 +7,15 @@
 // Numbers are big endian. ^LSN is the bitwise complement, so that the newest
 // version of something comes first.
 //
-//	f                                                   format of the directory
-//	g group                              chunk          position of a group
-//	x group                                             the group is being removed
-//	d group volume l LSN                 chunk          a log batch, as it was shipped
-//	d group volume p page ^LSN           chunk          changes of a page
-//	d group volume k key 00 01 ^LSN      chunk          a version of a key; 00 in the key is 00 FF
+//	f                                         chunk    format of the directory
+//	g group                                   chunk    generation and position of a group
+//	x group generation                        chunk    the generation is to be dropped
+//	d group generation volume l LSN           chunk    a log batch, as it was shipped
+//	d group generation volume p page ^LSN     chunk    changes of a page
+//	d group generation volume k key 00 01 ^LSN chunk   a version of a key; 00 in the key is 00 FF
+//
+// A generation is one state of a group. There is more than one while a restore
+// writes the next, and until the dropper has deleted those of no more use.
 //
 // The version is in the key, and badger's own versions only number its
 // transactions. Badger's managed mode could carry the LSN as its version, but
@@ -33,7 +36,7 @@
 //	log      the batch
 //	page     changes, see encodePage
 //	key      1 and the value, or 2 for a deleted key
-//	position storepb.Position
+//	group    the generation's number in 4 bytes, storepb.Position
 //
 // A page's value holds all that one batch does to the page, each change with
 // its LSN, under the LSN of the first one: a page that is changed often costs
@@ -57,6 +60,18 @@
 // there before the last one is; and if a crash leaves them behind, recovery
 // replays the same committed entries, whose batches make the same keys and
 // values, and overwrites them by themselves.
+//
+// # Snapshots and restores
+//
+// What a group has replayed never changes, so a snapshot is the position and
+// reads in pieces beside Apply: what lies above the position is left out. It
+// holds no transaction or iterator of badger's between its pieces.
+//
+// A restore writes a new generation, of which it has left a note on disk that
+// it is to be dropped. Commit is one transaction: it takes the note away,
+// points the group at the new generation with its position, and leaves a note
+// for the old one. Whatever a crash leaves, each generation that has data is
+// the one that is used or has a note, and is deleted after the next Open.
 //
 // When a commit fails or badger reports an error of its own, the store takes
 // no more writes until it is opened again. Reads go on.

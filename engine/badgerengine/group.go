@@ -2,38 +2,42 @@ package badgerengine
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
-	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
 // group is the engine.Engine of one group.
 //
 // Invariants:
 //
-//	position is what the last committed transaction of the group's says
-//	versions and batches up to the LSNs of position never change
+//	state is what the last committed transaction of the group's says
+//	versions and batches up to the LSNs of its position never change
 type group struct {
-	store    *Store
-	id       pinetree.GroupID
-	position atomic.Pointer[pinetree.Position]
-	failed   failure
-	removed  atomic.Bool
+	store   *Store
+	id      pinetree.GroupID
+	state   atomic.Pointer[state]
+	failed  failure
+	removed atomic.Bool
+
+	// reading is held by each read, and by a restore that replaces the state:
+	// after it nobody reads in the old generation, which may then go.
+	reading sync.RWMutex
 }
 
-func newGroup(s *Store, id pinetree.GroupID, position pinetree.Position) *group {
+func newGroup(s *Store, id pinetree.GroupID, at *state) *group {
 	g := &group{store: s, id: id}
-	g.position.Store(&position)
+	g.state.Store(at)
 	return g
 }
 
 // Position implements engine.Engine.
-func (g *group) Position() pinetree.Position { return *g.position.Load() }
+func (g *group) Position() pinetree.Position { return g.state.Load().position }
 
 // Flushed implements engine.Engine: what is applied is on disk.
-func (g *group) Flushed() pinetree.Position { return *g.position.Load() }
+func (g *group) Flushed() pinetree.Position { return g.Position() }
 
 // Flush implements engine.Engine. There is nothing left to do.
 func (g *group) Flush() (pinetree.Position, error) {
@@ -60,9 +64,9 @@ func (g *group) Apply(w engine.Write) error {
 }
 
 func (g *group) apply(w engine.Write) error {
-	next := w.Position.Clone()
-	w.Position = next
-	runs, err := g.transactions(g.Position(), w)
+	old := g.state.Load()
+	w.Position = w.Position.Clone()
+	runs, err := g.transactions(old, w)
 	if err != nil {
 		return err
 	}
@@ -71,24 +75,42 @@ func (g *group) apply(w engine.Write) error {
 			return err
 		}
 	}
-	g.position.Store(&next)
+	g.state.Store(&state{generation: old.generation, position: w.Position})
 	return nil
 }
 
 // transactions is what has to be committed for a write, one after the other.
-func (g *group) transactions(old pinetree.Position, w engine.Write) ([][]entry, error) {
-	if err := engine.CheckWrite(old, w); err != nil {
+func (g *group) transactions(old *state, w engine.Write) ([][]entry, error) {
+	if err := engine.CheckWrite(old.position, w); err != nil {
 		return nil, err
 	}
 	entries, err := replay(g, old, w)
 	if err != nil {
 		return nil, err
 	}
-	position, err := positionEntries(g.id, w.Position)
+	next, err := stateEntries(g.id, &state{generation: old.generation, position: w.Position})
 	if err != nil {
 		return nil, err
 	}
-	return g.store.split(entries, position)
+	return g.store.split(entries, next)
+}
+
+// enter begins a read in the group, which leave ends.
+func (g *group) enter() error {
+	if err := g.store.enter(); err != nil {
+		return err
+	}
+	if g.removed.Load() {
+		g.store.leave()
+		return fmt.Errorf("%w: group %d was removed", pinetree.ErrStopped, g.id)
+	}
+	g.reading.RLock()
+	return nil
+}
+
+func (g *group) leave() {
+	g.reading.RUnlock()
+	g.store.leave()
 }
 
 // Volume implements engine.Engine.
@@ -96,13 +118,14 @@ func (g *group) Volume(id pinetree.VolumeID) (engine.Reader, error) {
 	if _, ok := g.Position().Volumes[id]; !ok {
 		return nil, fmt.Errorf("%w: volume %d is not in group %d", pinetree.ErrUnknownVolume, id, g.id)
 	}
-	return &reader{group: g, id: id, keys: keysOf(g.id, id)}, nil
+	return &reader{group: g, id: id}, nil
 }
 
-func positionEntries(id pinetree.GroupID, p pinetree.Position) ([]entry, error) {
-	data, err := storepb.EncodePosition(p)
-	if err != nil {
-		return nil, fmt.Errorf("position of group %d: %w", id, err)
-	}
-	return appendValue(nil, groupKey(positionKey, id), data)
+// replace sets the state that a restore brought. The group takes writes again
+// if it had met one that did not fit.
+func (g *group) replace(next *state) {
+	g.reading.Lock()
+	defer g.reading.Unlock()
+	g.state.Store(next)
+	g.failed.clear()
 }

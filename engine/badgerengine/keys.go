@@ -12,7 +12,7 @@ import (
 const (
 	formatKey   = 'f'
 	positionKey = 'g'
-	removalKey  = 'x'
+	dropKey     = 'x'
 	dataKey     = 'd'
 
 	logKind  = 'l'
@@ -23,19 +23,30 @@ const (
 const (
 	// versionBytes is the length of what follows a page's or a key's name: the
 	// complement of the LSN. The chunk number comes after it.
-	versionBytes = 8
-	chunkBytes   = 1
+	versionBytes    = 8
+	chunkBytes      = 1
+	generationBytes = 4
 )
+
+// generation numbers the states of a group. A restore writes one beside the
+// one that is used. None is used a second time while anything of it is left.
+type generation uint32
 
 func groupKey(kind byte, group pinetree.GroupID) []byte {
 	return binary.BigEndian.AppendUint64([]byte{kind}, uint64(group))
 }
 
+// generationKey is, for dataKey, the prefix of all that belongs to a
+// generation, and for dropKey the stem of the note that it has to go.
+func generationKey(kind byte, group pinetree.GroupID, g generation) []byte {
+	return binary.BigEndian.AppendUint32(groupKey(kind, group), uint32(g))
+}
+
 // volumeKeys makes the keys of one volume.
 type volumeKeys struct{ prefix []byte }
 
-func keysOf(group pinetree.GroupID, volume pinetree.VolumeID) volumeKeys {
-	return volumeKeys{prefix: binary.BigEndian.AppendUint64(groupKey(dataKey, group), uint64(volume))}
+func keysOf(group pinetree.GroupID, g generation, volume pinetree.VolumeID) volumeKeys {
+	return volumeKeys{prefix: binary.BigEndian.AppendUint64(generationKey(dataKey, group, g), uint64(volume))}
 }
 
 // kind is the prefix of all keys of a kind. The result has room to grow.

@@ -10,19 +10,14 @@ import (
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
-// logRunBytes is how much of the log is read before fn is called with it, so
-// that no iterator, which keeps badger from dropping tables and Close from
-// closing, is held while fn waits for a slow receiver.
-const logRunBytes = 1 << 20
-
 // Log implements engine.Reader. Besides each batch's checksum it checks that
 // the batches follow on each other up to the applied LSN: a hole is reported
 // and not skipped.
 func (r *reader) Log(from pinetree.LSN, fn func(pinetree.Batch) error) error {
-	if err := r.checkTruncated(from); err != nil {
+	position := r.Position()
+	if err := r.checkTruncated(from, position); err != nil {
 		return err
 	}
-	position := r.Position()
 	tail, first := max(from, position.Base), true // tail is where the log that fn has seen ends
 	for tail < position.LSN {
 		run, err := r.logRun(tail, position.LSN)
@@ -60,18 +55,19 @@ func (r *reader) hole(tail pinetree.LSN, what string) error {
 // logRun reads the batches that end above from, some of them, but none that
 // ends above the end.
 func (r *reader) logRun(from, end pinetree.LSN) ([][]byte, error) {
-	if _, err := r.enter(0); err != nil {
+	v, err := r.enter(0)
+	if err != nil {
 		return nil, err
 	}
 	defer r.leave()
-	if err := r.checkTruncated(from); err != nil {
+	if err := r.checkTruncated(from, v.position); err != nil {
 		return nil, err
 	}
 	var run [][]byte
-	last := r.keys.batch(end)
-	err := r.group.store.scan(r.keys.kind(logKind), func(it *badger.Iterator) error {
-		it.Seek(r.keys.batch(from + 1))
-		for size := 0; size < logRunBytes && it.Valid(); {
+	last := v.keys.batch(end)
+	err = v.store.scan(v.keys.kind(logKind), func(it *badger.Iterator) error {
+		it.Seek(v.keys.batch(from + 1))
+		for size := 0; size < runBytes && it.Valid(); {
 			key := it.Item().Key()
 			if len(key) != len(last)+chunkBytes {
 				return badChunk(key, "not the key of a log batch")
@@ -90,9 +86,9 @@ func (r *reader) logRun(from, end pinetree.LSN) ([][]byte, error) {
 	return run, err
 }
 
-func (r *reader) checkTruncated(from pinetree.LSN) error {
-	if t := r.Position().Truncated; from < t {
-		return &pinetree.TruncatedError{Volume: r.id, Asked: from, First: t}
+func (r *reader) checkTruncated(from pinetree.LSN, at pinetree.VolumePosition) error {
+	if from < at.Truncated {
+		return &pinetree.TruncatedError{Volume: r.id, Asked: from, First: at.Truncated}
 	}
 	return nil
 }

@@ -68,8 +68,8 @@ func (o Options) badgerOptions(log badger.Logger) badger.Options {
 	return b
 }
 
-// Open opens the store in a directory, or makes one, and finishes removals
-// that a crash interrupted. A directory that is open elsewhere, damaged or of
+// Open opens the store in a directory, or makes one, and goes on in the
+// background to delete what a crash left of removals and restores. A directory that is open elsewhere, damaged or of
 // another format is an error.
 func Open(o Options) (*Store, error) {
 	if o.Logger == nil {
@@ -87,7 +87,7 @@ func Open(o Options) (*Store, error) {
 	if err := dropEmptyFiles(o.Dir); err != nil {
 		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
 	}
-	s := &Store{dir: o.Dir, groups: map[pinetree.GroupID]*group{}, minFreeBytes: o.MinFreeBytes, log: o.Logger.With("engine", o.Dir)}
+	s := &Store{dir: o.Dir, groups: map[pinetree.GroupID]*group{}, restores: map[pinetree.GroupID]*restore{}, minFreeBytes: o.MinFreeBytes, log: o.Logger.With("engine", o.Dir)}
 	db, err := badger.OpenManaged(o.badgerOptions((*badgerLog)(s)))
 	if err != nil {
 		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
@@ -101,6 +101,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, joinClose(err, db))
 	}
+	s.dropper.start(s)
 	return s, nil
 }
 
@@ -143,6 +144,8 @@ type failure struct{ first atomic.Pointer[error] }
 
 // set reports whether this is the first error.
 func (f *failure) set(err error) bool { return f.first.CompareAndSwap(nil, &err) }
+
+func (f *failure) clear() { f.first.Store(nil) }
 
 func (f *failure) get() error {
 	if err := f.first.Load(); err != nil {

@@ -16,13 +16,20 @@ const (
 	absentVersion  = 2
 )
 
-// reader is the engine.Reader of one volume. It takes the group's position
-// first and then reads what is at or below its LSN, which never changes: so
-// each call sees one state, though badger goes on meanwhile.
+// reader is the engine.Reader of one volume. It takes the group's state first
+// and then reads what is at or below its LSN, which never changes: so each call
+// sees one state, though badger goes on meanwhile.
 type reader struct {
 	group *group
 	id    pinetree.VolumeID
-	keys  volumeKeys
+}
+
+// view is what one read sees.
+type view struct {
+	store    *Store
+	keys     volumeKeys
+	at       pinetree.LSN
+	position pinetree.VolumePosition
 }
 
 // Position implements engine.Reader.
@@ -31,45 +38,51 @@ func (r *reader) Position() pinetree.VolumePosition {
 }
 
 // enter begins a read and settles what it sees; leave ends it.
-func (r *reader) enter(at pinetree.LSN) (pinetree.LSN, error) {
-	if err := r.group.store.enter(); err != nil {
-		return 0, err
+func (r *reader) enter(at pinetree.LSN) (view, error) {
+	if err := r.group.enter(); err != nil {
+		return view{}, err
 	}
-	if r.group.removed.Load() {
-		r.group.store.leave()
-		return 0, fmt.Errorf("%w: group %d was removed", pinetree.ErrStopped, r.group.id)
-	}
-	at, err := engine.ReadAt(r.id, r.Position(), at)
+	v, err := r.view(at)
 	if err != nil {
-		r.group.store.leave()
+		r.group.leave()
 	}
-	return at, err
+	return v, err
 }
 
-func (r *reader) leave() { r.group.store.leave() }
+func (r *reader) leave() { r.group.leave() }
+
+func (r *reader) view(at pinetree.LSN) (view, error) {
+	now := r.group.state.Load()
+	position, ok := now.position.Volumes[r.id]
+	if !ok {
+		return view{}, fmt.Errorf("%w: volume %d is not in group %d any more", pinetree.ErrUnknownVolume, r.id, r.group.id)
+	}
+	at, err := engine.ReadAt(r.id, position, at)
+	return view{store: r.group.store, keys: keysOf(r.group.id, now.generation, r.id), at: at, position: position}, err
+}
 
 // Page implements engine.Reader.
 func (r *reader) Page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, error) {
-	at, err := r.enter(at)
+	v, err := r.enter(at)
 	if err != nil {
-		return engine.PageRead{At: at}, err
+		return engine.PageRead{At: v.at}, err
 	}
 	defer r.leave()
-	read, err := r.page(page, at)
+	read, err := v.page(page)
 	if err == errNoValue {
-		err = fmt.Errorf("%w: page %d of volume %d at %s", pinetree.ErrNotFound, page, r.id, at)
+		err = fmt.Errorf("%w: page %d of volume %d at %s", pinetree.ErrNotFound, page, r.id, v.at)
 	}
 	return read, err
 }
 
-// page reads a page as of an LSN; errNoValue when nothing ever changed it. A
-// value is found by its first change, so the newest one may go on above the
-// LSN; all changes of the others are below.
-func (r *reader) page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, error) {
-	name := r.keys.page(page)
+// page reads a page; errNoValue when nothing ever changed it. A value is found
+// by its first change, so the newest one may go on above the LSN; all changes
+// of the others are below.
+func (v view) page(page pinetree.PageNo) (engine.PageRead, error) {
+	name := v.keys.page(page)
 	var chain [][]change // newest first
-	err := r.group.store.scan(name, func(it *badger.Iterator) error {
-		for it.Seek(version(bytes.Clone(name), at)); it.Valid(); {
+	err := v.store.scan(name, func(it *badger.Iterator) error {
+		for it.Seek(version(bytes.Clone(name), v.at)); it.Valid(); {
 			first, err := versionLSN(name, it.Item().Key())
 			if err != nil {
 				return err
@@ -78,9 +91,9 @@ func (r *reader) page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, e
 			if err != nil {
 				return err
 			}
-			changes, hasImage, err := decodePage(value, first, at)
+			changes, hasImage, err := decodePage(value, first, v.at)
 			if err != nil {
-				return fmt.Errorf("page %d of volume %d, changes from %s on: %w", page, r.id, first, err)
+				return fmt.Errorf("page %d, changes from %s on: %w", page, first, err)
 			}
 			if chain = append(chain, changes); hasImage {
 				return nil
@@ -88,7 +101,7 @@ func (r *reader) page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, e
 		}
 		return nil
 	})
-	read := engine.PageRead{At: at}
+	read := engine.PageRead{At: v.at}
 	if err != nil {
 		return read, err
 	}
@@ -104,16 +117,16 @@ func (r *reader) page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, e
 
 // Get implements engine.Reader.
 func (r *reader) Get(key []byte, at pinetree.LSN) (engine.KeyRead, error) {
-	at, err := r.enter(at)
-	read := engine.KeyRead{At: at}
+	v, err := r.enter(at)
+	read := engine.KeyRead{At: v.at}
 	if err != nil {
 		return read, err
 	}
 	defer r.leave()
 	found := false
-	name := r.keys.key(key)
-	err = r.group.store.scan(name, func(it *badger.Iterator) error {
-		if it.Seek(version(bytes.Clone(name), at)); !it.Valid() {
+	name := v.keys.key(key)
+	err = v.store.scan(name, func(it *badger.Iterator) error {
+		if it.Seek(version(bytes.Clone(name), v.at)); !it.Valid() {
 			return nil
 		}
 		lsn, err := versionLSN(name, it.Item().Key())
@@ -127,7 +140,7 @@ func (r *reader) Get(key []byte, at pinetree.LSN) (engine.KeyRead, error) {
 		return err
 	})
 	if err == nil && !found {
-		err = fmt.Errorf("%w: key %q of volume %d at %s", pinetree.ErrNotFound, key, r.id, at)
+		err = fmt.Errorf("%w: key %q of volume %d at %s", pinetree.ErrNotFound, key, r.id, v.at)
 	}
 	return read, err
 }
@@ -149,25 +162,24 @@ func readKeyVersion(it *badger.Iterator) (value []byte, present bool, err error)
 
 // Range implements engine.Reader.
 func (r *reader) Range(spec engine.RangeSpec) (engine.RangeRead, error) {
-	at, err := r.enter(spec.At)
-	read := engine.RangeRead{At: at}
+	v, err := r.enter(spec.At)
+	read := engine.RangeRead{At: v.at}
 	if err != nil {
 		return read, err
 	}
 	defer r.leave()
-	spec.At = at
-	err = r.group.store.scan(r.keys.kind(keyKind), func(it *badger.Iterator) error {
-		return r.list(it, spec, &read)
+	err = v.store.scan(v.keys.kind(keyKind), func(it *badger.Iterator) error {
+		return v.list(it, spec, &read)
 	})
 	if err != nil {
-		return engine.RangeRead{At: at}, err
+		return engine.RangeRead{At: v.at}, err
 	}
 	return read, nil
 }
 
 // list walks from key to key. On each it seeks the version that is seen.
-func (r *reader) list(it *badger.Iterator, spec engine.RangeSpec, read *engine.RangeRead) error {
-	prefix := r.keys.kind(keyKind)
+func (v view) list(it *badger.Iterator, spec engine.RangeSpec, read *engine.RangeRead) error {
+	prefix := v.keys.kind(keyKind)
 	for it.Seek(appendEscaped(bytes.Clone(prefix), spec.Start)); it.Valid(); {
 		name, key, err := splitKey(prefix, it.Item().KeyCopy(nil))
 		if err != nil {
@@ -177,8 +189,8 @@ func (r *reader) list(it *badger.Iterator, spec engine.RangeSpec, read *engine.R
 			return nil
 		}
 		lsn, err := versionLSN(name, it.Item().Key())
-		if err == nil && lsn > spec.At {
-			if it.Seek(version(bytes.Clone(name), spec.At)); !it.Valid() {
+		if err == nil && lsn > v.at {
+			if it.Seek(version(bytes.Clone(name), v.at)); !it.Valid() {
 				return nil
 			}
 			if !bytes.HasPrefix(it.Item().Key(), name) {

@@ -8,11 +8,11 @@ import (
 // replay turns the batches of a write into badger's entries: each batch as it
 // is, and in redo volumes what its records make of pages and keys. It writes
 // nothing.
-func replay(g *group, old pinetree.Position, w engine.Write) ([]entry, error) {
+func replay(g *group, old *state, w engine.Write) ([]entry, error) {
 	var entries []entry
 	volumes := map[pinetree.VolumeID]*replayer{}
 	for _, b := range w.Batches {
-		keys := keysOf(g.id, b.Volume)
+		keys := keysOf(g.id, old.generation, b.Volume)
 		var err error
 		if entries, err = appendValue(entries, keys.batch(b.LSN), b.Encoded); err != nil {
 			return nil, err
@@ -23,8 +23,8 @@ func replay(g *group, old pinetree.Position, w engine.Write) ([]entry, error) {
 		r := volumes[b.Volume]
 		if r == nil {
 			r = &replayer{
-				reader: &reader{group: g, id: b.Volume, keys: keys}, from: old.Volumes[b.Volume].LSN,
-				pages: map[pinetree.PageNo]*pageHistory{}, keys: map[string]int{},
+				before: view{store: g.store, keys: keys, at: old.position.Volumes[b.Volume].LSN},
+				pages:  map[pinetree.PageNo]*pageHistory{}, keys: map[string]int{},
 			}
 			volumes[b.Volume] = r
 		}
@@ -37,8 +37,7 @@ func replay(g *group, old pinetree.Position, w engine.Write) ([]entry, error) {
 
 // replayer replays the batches of one redo volume during one write.
 type replayer struct {
-	reader *reader
-	from   pinetree.LSN // what badger holds of the volume ends here
+	before view         // what badger holds of the volume
 	lsn    pinetree.LSN // of the record at hand
 
 	pages   map[pinetree.PageNo]*pageHistory
@@ -84,7 +83,7 @@ func (r *replayer) batch(entries []entry, b pinetree.Batch) ([]entry, error) {
 			return nil, err
 		}
 		changes := h.changes[h.batch:]
-		stem := version(r.reader.keys.page(h.page), changes[0].lsn)
+		stem := version(r.before.keys.page(h.page), changes[0].lsn)
 		if entries, err = appendValue(entries, stem, encodePage(changes)...); err != nil {
 			return nil, err
 		}
@@ -130,7 +129,7 @@ func (r *replayer) consolidate(h *pageHistory) error {
 	}
 	var image []byte
 	if first < 0 {
-		read, err := r.reader.page(h.page, r.from)
+		read, err := r.before.page(h.page)
 		if err != nil && err != errNoValue {
 			return err
 		}
@@ -164,7 +163,7 @@ func (r *replayer) endRecord(entries []entry) ([]entry, error) {
 			kind = absentVersion
 		}
 		var err error
-		stem := version(r.reader.keys.key(op.Key), r.lsn)
+		stem := version(r.before.keys.key(op.Key), r.lsn)
 		if entries, err = appendValue(entries, stem, []byte{kind}, op.Data); err != nil {
 			return nil, err
 		}

@@ -18,14 +18,19 @@ const reserveMemTables = 20
 // checkSpace refuses a commit that would come too close to a full disk. Badger
 // writes through mappings of files with holes: where there is no space for a
 // page, the kernel ends the whole process with SIGBUS. A node has its own
-// marks, far above this one.
-func (s *Store) checkSpace() error {
+// marks, far above this one. What frees space may take half of the reserve: a
+// deletion is small, and badger makes use of it only by writing.
+func (s *Store) checkSpace(freeing bool) error {
+	least := s.minFreeBytes
+	if freeing {
+		least /= 2
+	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.dir, &fs); err != nil {
 		return fmt.Errorf("free space of %s: %w", s.dir, err)
 	}
-	if free := int64(fs.Bavail) * int64(fs.Bsize); free < s.minFreeBytes {
-		return fmt.Errorf("%w: %d bytes are free in %s, badger needs %d to go on; free some and start again", pinetree.ErrDiskFull, free, s.dir, s.minFreeBytes)
+	if free := int64(fs.Bavail) * int64(fs.Bsize); free < least {
+		return fmt.Errorf("%w: %d bytes are free in %s, badger needs %d to go on; free some and start again", pinetree.ErrDiskFull, free, s.dir, least)
 	}
 	return nil
 }

@@ -10,11 +10,10 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
-	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
 // formatVersion is the version of the layout that doc.go describes.
-const formatVersion = 1
+const formatVersion = 2
 
 // Store is an engine.Store in one badger database. Everything may be called
 // by any goroutine.
@@ -30,11 +29,15 @@ type Store struct {
 	open   sync.RWMutex
 	closed bool
 
-	mu     sync.Mutex // guards groups, and makes Create and Remove exclude each other
-	groups map[pinetree.GroupID]*group
+	// mu guards groups and restores, and makes what creates, replaces and
+	// removes groups exclude each other.
+	mu       sync.Mutex
+	groups   map[pinetree.GroupID]*group
+	restores map[pinetree.GroupID]*restore // neither committed nor closed
 
 	committer
-	failed failure
+	dropper dropper
+	failed  failure
 }
 
 var _ engine.Store = (*Store)(nil)
@@ -67,20 +70,14 @@ func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
 	defer s.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.get(groupKey(positionKey, id)); err == nil {
-		return nil
-	} else if err != errNoValue {
+	if used, err := s.state(id); used != nil || err != nil {
 		return err
 	}
-	// A removal that failed on the way must not go on with the new group.
-	if _, err := s.get(groupKey(removalKey, id)); err == nil {
-		if err := s.purge(id); err != nil {
-			return err
-		}
-	} else if err != errNoValue {
+	fresh, err := s.freshGeneration(id, nil)
+	if err != nil {
 		return err
 	}
-	entries, err := positionEntries(id, start)
+	entries, err := stateEntries(id, &state{generation: fresh, position: start})
 	if err != nil {
 		return err
 	}
@@ -93,23 +90,28 @@ func (s *Store) Open(id pinetree.GroupID) (engine.Engine, error) {
 		return nil, err
 	}
 	defer s.leave()
+	g, err := s.group(id)
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// group finds a group or opens it.
+func (s *Store) group(id pinetree.GroupID) (*group, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if g := s.groups[id]; g != nil {
 		return g, nil
 	}
-	data, err := s.get(groupKey(positionKey, id))
-	if err == errNoValue {
+	used, err := s.state(id)
+	if err != nil {
+		return nil, err
+	}
+	if used == nil {
 		return nil, fmt.Errorf("%w: group %d has no state in %s", pinetree.ErrUnknownGroup, id, s.dir)
 	}
-	if err != nil {
-		return nil, err
-	}
-	position, err := storepb.DecodePosition(data)
-	if err != nil {
-		return nil, err
-	}
-	g := newGroup(s, id, position)
+	g := newGroup(s, id, used)
 	s.groups[id] = g
 	return g, nil
 }
@@ -120,12 +122,8 @@ func (s *Store) Groups() ([]pinetree.GroupID, error) {
 		return nil, err
 	}
 	defer s.leave()
-	return s.groupsUnder(positionKey)
-}
-
-func (s *Store) groupsUnder(kind byte) ([]pinetree.GroupID, error) {
 	var ids []pinetree.GroupID
-	err := s.scan([]byte{kind}, func(it *badger.Iterator) error {
+	err := s.scan([]byte{positionKey}, func(it *badger.Iterator) error {
 		for it.Rewind(); it.Valid(); it.Next() {
 			key := it.Item().Key()
 			if len(key) != 1+8+chunkBytes {
@@ -141,8 +139,10 @@ func (s *Store) groupsUnder(kind byte) ([]pinetree.GroupID, error) {
 }
 
 // Close implements engine.Store. It waits for the reads and writes that are
-// under way and for badger to write its memtable out.
+// under way and for badger to write its memtable out. Snapshots and restores
+// that are open fail from now on.
 func (s *Store) Close() error {
+	s.dropper.end()
 	s.open.Lock()
 	defer s.open.Unlock()
 	if s.closed {
@@ -155,8 +155,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// prepare checks the format, or writes it into a new directory, and finishes
-// removals.
+// prepare checks the format, or writes it into a new directory.
 func (s *Store) prepare() error {
 	if err := s.failed.get(); err != nil {
 		return err // badger ignores a damaged table, which is data that is missing
@@ -175,15 +174,6 @@ func (s *Store) prepare() error {
 		return err
 	case len(format) != 1 || format[0] != formatVersion:
 		return &pinetree.CorruptError{Where: s.dir, What: fmt.Sprintf("format %x, this build reads %x", format, formatVersion)}
-	}
-	ids, err := s.groupsUnder(removalKey)
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		if err := s.purge(id); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -19,7 +19,8 @@ const (
 	// maxChunks is what one byte numbers.
 	maxChunks = 255
 
-	chunkHeaderBytes = 5 // CRC32C, number of chunks
+	checksumBytes    = 4
+	chunkHeaderBytes = checksumBytes + 1 // and the number of chunks
 )
 
 // entry is one chunk, ready for badger, or the removal of a key.

@@ -48,6 +48,11 @@ func Run(t *testing.T, b Backend) {
 		{"ManyGroupsAtOnce", testManyGroups},
 		{"SameAsMemory", testSameAsMemory},
 		{"DigestIsOfRecords", testDigest},
+		{"SnapshotIsTheWholeState", testSnapshot},
+		{"SnapshotIsOneStateWhileApplyGoesOn", testSnapshotIsOneState},
+		{"RestoreReplacesMore", testRestoreOverMore},
+		{"RestoreRefusesWhatIsNoSnapshot", testRestoreRefuses},
+		{"RestoreWithoutCommitLeavesNothing", testRestoreIsDropped},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if b.OpaqueOnly && slices.Contains(ofRedo, c.name) {

@@ -64,14 +64,8 @@ func (g *group) apply(w engine.Write) error {
 	}
 	decoded := make([][]change, len(w.Batches))
 	for i, b := range w.Batches {
-		if w.Position.Volumes[b.Volume].Format != pinetree.FormatRedo {
-			continue
-		}
-		err := engine.EachOp(b, func(lsn pinetree.LSN, op engine.Op) error {
-			decoded[i] = append(decoded[i], change{lsn: lsn, op: op})
-			return nil
-		})
-		if err != nil {
+		var err error
+		if decoded[i], err = decode(b, w.Position.Volumes[b.Volume].Format); err != nil {
 			return err
 		}
 	}
@@ -81,10 +75,7 @@ func (g *group) apply(w engine.Write) error {
 			v = newVolume()
 			g.volumes[b.Volume] = v
 		}
-		v.log = append(v.log, b)
-		for _, c := range decoded[i] {
-			v.add(c)
-		}
+		v.add(b, decoded[i])
 	}
 	g.position = w.Position.Clone()
 	if g.store.options.FlushOnApply {

@@ -28,13 +28,15 @@ type Store struct {
 	mu     sync.RWMutex
 	closed bool
 	groups map[pinetree.GroupID]*group
+	// restores are those that were neither committed nor closed.
+	restores map[pinetree.GroupID]*restore
 }
 
 var _ engine.Store = (*Store)(nil)
 
 // New makes an empty store.
 func New(options Options) *Store {
-	return &Store{options: options, groups: map[pinetree.GroupID]*group{}}
+	return &Store{options: options, groups: map[pinetree.GroupID]*group{}, restores: map[pinetree.GroupID]*restore{}}
 }
 
 // Create implements engine.Store.
@@ -55,6 +57,15 @@ func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
 func (s *Store) Open(id pinetree.GroupID) (engine.Engine, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	g, err := s.group(id)
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// group finds a group. The lock must be held.
+func (s *Store) group(id pinetree.GroupID) (*group, error) {
 	if s.closed {
 		return nil, errClosed
 	}
@@ -86,6 +97,7 @@ func (s *Store) Remove(id pinetree.GroupID) error {
 		g.failed = fmt.Errorf("%w: group %d was removed", pinetree.ErrStopped, id)
 		delete(s.groups, id)
 	}
+	delete(s.restores, id)
 	return nil
 }
 
@@ -109,8 +121,10 @@ func (s *Store) Crash() {
 	s.closed = false
 }
 
-// stop replaces every group by what is left of it and disables the old one.
+// stop replaces every group by what is left of it and disables the old one and
+// the restores.
 func (s *Store) stop() {
+	clear(s.restores)
 	for id, g := range s.groups {
 		s.groups[id] = g.survivor()
 		g.failed = errClosed

@@ -28,7 +28,27 @@ func newVolume() *volume {
 	return &volume{pages: map[pinetree.PageNo][]change{}, keys: map[string][]change{}}
 }
 
-func (v *volume) add(c change) {
+// decode lists what a batch changes of pages and keys.
+func decode(b pinetree.Batch, format pinetree.Format) (changes []change, err error) {
+	if format != pinetree.FormatRedo {
+		return nil, nil
+	}
+	err = engine.EachOp(b, func(lsn pinetree.LSN, op engine.Op) error {
+		changes = append(changes, change{lsn: lsn, op: op})
+		return nil
+	})
+	return changes, err
+}
+
+// add replays a batch whose changes were decoded.
+func (v *volume) add(b pinetree.Batch, changes []change) {
+	v.log = append(v.log, b)
+	for _, c := range changes {
+		v.change(c)
+	}
+}
+
+func (v *volume) change(c change) {
 	if c.op.Kind == engine.PageImage || c.op.Kind == engine.PagePatch {
 		v.pages[c.op.Page] = append(v.pages[c.op.Page], c)
 		return

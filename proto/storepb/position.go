@@ -12,7 +12,7 @@ import (
 // EncodePosition makes the stored form of a position, the same bytes for equal
 // positions.
 func EncodePosition(p pinetree.Position) ([]byte, error) {
-	m := &Position{Index: uint64(p.Index), Term: uint64(p.Term), Membership: p.Membership}
+	m := &Position{Index: uint64(p.Index), Term: uint64(p.Term), Restored: uint64(p.Restored), Membership: p.Membership}
 	for _, id := range slices.Sorted(maps.Keys(p.Volumes)) {
 		v := p.Volumes[id]
 		stored := &VolumePosition{
@@ -33,7 +33,7 @@ func DecodePosition(data []byte) (pinetree.Position, error) {
 		return pinetree.Position{}, &pinetree.CorruptError{Where: "stored position", What: err.Error()}
 	}
 	p := pinetree.Position{
-		Index: pinetree.RaftIndex(m.Index), Term: pinetree.RaftTerm(m.Term), Membership: m.Membership,
+		Index: pinetree.RaftIndex(m.Index), Term: pinetree.RaftTerm(m.Term), Restored: pinetree.RaftIndex(m.Restored), Membership: m.Membership,
 		Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{},
 	}
 	for _, v := range m.Volumes {

@@ -745,6 +745,7 @@ type Position struct {
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	Membership    []byte                 `protobuf:"bytes,3,opt,name=membership,proto3" json:"membership,omitempty"`
 	Volumes       []*VolumePosition      `protobuf:"bytes,4,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	Restored      uint64                 `protobuf:"varint,5,opt,name=restored,proto3" json:"restored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -805,6 +806,13 @@ func (x *Position) GetVolumes() []*VolumePosition {
 		return x.Volumes
 	}
 	return nil
+}
+
+func (x *Position) GetRestored() uint64 {
+	if x != nil {
+		return x.Restored
+	}
+	return 0
 }
 
 // NodeIdentity is the file that makes a data directory one node's for ever.
@@ -918,14 +926,15 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x05terms\x18\x06 \x03(\v2\x1c.pinetree.store.v1.TermStartR\x05terms\"D\n" +
 	"\tTermStart\x12!\n" +
 	"\fcompute_term\x18\x01 \x01(\x04R\vcomputeTerm\x12\x14\n" +
-	"\x05start\x18\x02 \x01(\x04R\x05start\"\x91\x01\n" +
+	"\x05start\x18\x02 \x01(\x04R\x05start\"\xad\x01\n" +
 	"\bPosition\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1e\n" +
 	"\n" +
 	"membership\x18\x03 \x01(\fR\n" +
 	"membership\x12;\n" +
-	"\avolumes\x18\x04 \x03(\v2!.pinetree.store.v1.VolumePositionR\avolumes\"X\n" +
+	"\avolumes\x18\x04 \x03(\v2!.pinetree.store.v1.VolumePositionR\avolumes\x12\x1a\n" +
+	"\brestored\x18\x05 \x01(\x04R\brestored\"X\n" +
 	"\fNodeIdentity\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\x04R\x04node\x12\x1a\n" +

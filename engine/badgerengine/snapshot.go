@@ -1,0 +1,154 @@
+package badgerengine
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
+)
+
+// backend is the name of this engine in the chunks of its snapshots. Their
+// bodies are the group's badger entries in the order of their keys, none cut
+// between two chunks:
+//
+//	uvarint(length), key after the generation; uvarint(length), number of chunks and value
+//
+// The checksum of a stored value covers its key, generation included, so it is
+// checked before and made anew after; on the way the chunk has its own.
+const backend = "badger"
+
+// runBytes is how much is read before fn is called with it, so that no
+// iterator, which keeps badger from dropping tables and Close from closing, is
+// held while fn waits for a slow receiver.
+const runBytes = 1 << 20
+
+// snapshot is a state of a group. It needs no transaction of badger's: what is
+// at or below the LSNs of its position never changes while its generation is
+// the one in use.
+type snapshot struct {
+	group *group
+	state *state
+}
+
+// Snapshot implements engine.Store.
+func (s *Store) Snapshot(id pinetree.GroupID) (engine.Snapshot, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	g, err := s.group(id)
+	if err != nil {
+		return nil, err
+	}
+	return &snapshot{group: g, state: g.state.Load()}, nil
+}
+
+// Position implements engine.Snapshot.
+func (s *snapshot) Position() pinetree.Position { return s.state.position }
+
+// Close implements engine.Snapshot.
+func (s *snapshot) Close() error { return nil }
+
+// Chunks implements engine.Snapshot. It fails with pinetree.ErrStopped when a
+// restore replaced the state meanwhile.
+func (s *snapshot) Chunks(fn func([]byte) error) error {
+	w := engine.NewChunkWriter(engine.StreamOf(backend, s.state.position), fn)
+	logs := newLogCheck(s.state.position)
+	run := make([]byte, 0, runBytes)
+	for next := generationKey(dataKey, s.group.id, s.state.generation); next != nil; {
+		var ends []int
+		var err error
+		if run, ends, next, err = s.run(run[:0], next, logs); err != nil {
+			return err
+		}
+		first := 0
+		for _, end := range ends {
+			if w.Free() < end-first {
+				if err := w.Cut(); err != nil {
+					return err
+				}
+			}
+			if _, err := w.Write(run[first:end]); err != nil {
+				return err
+			}
+			first = end
+		}
+	}
+	if err := logs.end(); err != nil {
+		return err
+	}
+	return w.End()
+}
+
+// run appends the entries from a key on to buf, about runBytes of them, and
+// returns where each ends and the key to go on with, nil after the last one.
+func (s *snapshot) run(buf, from []byte, logs *logCheck) (run []byte, ends []int, next []byte, err error) {
+	if err := s.group.enter(); err != nil {
+		return nil, nil, nil, err
+	}
+	defer s.group.leave()
+	if s.group.state.Load().generation != s.state.generation {
+		return nil, nil, nil, fmt.Errorf("%w: the state of group %d was replaced by that of another replica; take a new snapshot", pinetree.ErrStopped, s.group.id)
+	}
+	prefix := generationKey(dataKey, s.group.id, s.state.generation)
+	err = s.group.store.scan(prefix, func(it *badger.Iterator) error {
+		for it.Seek(from); it.Valid(); it.Next() {
+			key := it.Item().Key()
+			if len(buf) >= runBytes {
+				next = bytes.Clone(key)
+				return nil
+			}
+			at, err := parseDataKey(key[len(prefix):])
+			if err != nil {
+				return err
+			}
+			if at.lsn > s.state.position.Volumes[at.volume].LSN {
+				continue // of a write that came later, or never became whole
+			}
+			err = it.Item().Value(func(raw []byte) error {
+				if _, _, err := openChunk(key, raw); err != nil {
+					return err
+				}
+				if err := logs.see(at, raw[checksumBytes:]); err != nil {
+					return err
+				}
+				buf = appendItem(buf, key[len(prefix):], raw[checksumBytes:])
+				ends = append(ends, len(buf))
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return buf, ends, next, err
+}
+
+func appendItem(buf, key, value []byte) []byte {
+	buf = append(binary.AppendUvarint(buf, uint64(len(key))), key...)
+	return append(binary.AppendUvarint(buf, uint64(len(value))), value...)
+}
+
+// cutItem reads an item off the start of a chunk's body. What it returns shares
+// the body's memory.
+func cutItem(body []byte) (key, value, rest []byte, err error) {
+	if key, body, err = cutBytes(body); err != nil {
+		return nil, nil, nil, err
+	}
+	value, rest, err = cutBytes(body)
+	return key, value, rest, err
+}
+
+func cutBytes(body []byte) (part, rest []byte, err error) {
+	size, n := binary.Uvarint(body)
+	if n <= 0 || size > uint64(len(body)-n) {
+		return nil, nil, &pinetree.CorruptError{Where: "chunk of a badger snapshot", What: "an entry is cut short"}
+	}
+	end := n + int(size)
+	return body[n:end:end], body[end:], nil
+}

@@ -1,0 +1,178 @@
+package memengine
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+)
+
+// backend is the name of this engine in the chunks of its snapshots. Their
+// bodies, joined, are the batches of all volumes, one after the other.
+const backend = "memory"
+
+// snapshot holds the logs as they were: their slices only ever grow at the end.
+type snapshot struct {
+	position pinetree.Position
+	logs     [][]pinetree.Batch
+}
+
+// Snapshot implements engine.Store.
+func (s *Store) Snapshot(id pinetree.GroupID) (engine.Snapshot, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	g, err := s.group(id)
+	if err != nil {
+		return nil, err
+	}
+	snap := &snapshot{position: g.position}
+	for _, volume := range slices.Sorted(maps.Keys(g.volumes)) {
+		log := g.volumes[volume].log
+		snap.logs = append(snap.logs, log[:len(log):len(log)])
+	}
+	return snap, nil
+}
+
+// Position implements engine.Snapshot.
+func (s *snapshot) Position() pinetree.Position { return s.position }
+
+// Chunks implements engine.Snapshot.
+func (s *snapshot) Chunks(fn func([]byte) error) error {
+	w := engine.NewChunkWriter(engine.StreamOf(backend, s.position), fn)
+	for _, log := range s.logs {
+		for _, b := range log {
+			if _, _, err := storepb.DecodeBatch(b.Encoded); err != nil {
+				return err
+			}
+			if _, err := w.Write(b.Encoded); err != nil {
+				return err
+			}
+		}
+	}
+	return w.End()
+}
+
+// Close implements engine.Snapshot.
+func (s *snapshot) Close() error {
+	s.logs = nil
+	return nil
+}
+
+// restore keeps what was written until it is committed.
+type restore struct {
+	store  *Store
+	id     pinetree.GroupID
+	at     pinetree.Position
+	chunks *engine.ChunkReader
+	data   []byte // of the bodies, joined
+	failed error
+}
+
+// Restore implements engine.Store.
+func (s *Store) Restore(id pinetree.GroupID, at pinetree.Position) (engine.Restore, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosed
+	}
+	if s.restores[id] != nil {
+		return nil, fmt.Errorf("%w: group %d is being restored already", pinetree.ErrQueueFull, id)
+	}
+	r := &restore{store: s, id: id, at: at.Clone(), chunks: engine.NewChunkReader(engine.StreamOf(backend, at))}
+	r.at.Restored = at.Index
+	s.restores[id] = r
+	return r, nil
+}
+
+// Write implements engine.Restore.
+func (r *restore) Write(chunk []byte) error {
+	if r.failed == nil {
+		var body []byte
+		body, r.failed = r.chunks.Open(chunk)
+		r.data = append(r.data, body...)
+	}
+	return r.failed
+}
+
+// Commit implements engine.Restore.
+func (r *restore) Commit() error {
+	if r.failed == nil {
+		r.failed = r.commit()
+	}
+	return r.failed
+}
+
+func (r *restore) commit() error {
+	if err := r.chunks.Check(); err != nil {
+		return err
+	}
+	volumes, err := r.volumes()
+	if err != nil {
+		return err
+	}
+	s := r.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.restores[r.id] != r {
+		return fmt.Errorf("%w: the restore of group %d was closed, or the store or the group ended", pinetree.ErrStopped, r.id)
+	}
+	delete(s.restores, r.id)
+	g := s.groups[r.id]
+	if g == nil {
+		g = &group{store: s, id: r.id}
+		s.groups[r.id] = g
+	}
+	g.position, g.flushed, g.volumes, g.failed = r.at, r.at, volumes, nil
+	return nil
+}
+
+// volumes replays the batches, each of which must follow on the one before it.
+func (r *restore) volumes() (map[pinetree.VolumeID]*volume, error) {
+	volumes := map[pinetree.VolumeID]*volume{}
+	ends := map[pinetree.VolumeID]pinetree.LSN{}
+	for data := r.data; len(data) > 0; {
+		b, rest, err := storepb.DecodeBatch(data)
+		if err != nil {
+			return nil, err
+		}
+		data = rest
+		v, at := volumes[b.Volume], r.at.Volumes[b.Volume]
+		if v == nil {
+			v = newVolume()
+			volumes[b.Volume], ends[b.Volume] = v, at.Base
+		}
+		if b.Prev != ends[b.Volume] {
+			return nil, misfit(b.Volume, "batch (%s, %s] does not follow on %s", b.Prev, b.LSN, ends[b.Volume])
+		}
+		ends[b.Volume] = b.LSN
+		changes, err := decode(b, at.Format)
+		if err != nil {
+			return nil, err
+		}
+		v.add(b, changes)
+	}
+	for id, at := range r.at.Volumes {
+		if end := max(ends[id], at.Base); end != at.LSN {
+			return nil, misfit(id, "the log ends at %s, the position says %s", end, at.LSN)
+		}
+	}
+	return volumes, nil
+}
+
+func misfit(id pinetree.VolumeID, format string, args ...any) error {
+	return &pinetree.CorruptError{Where: fmt.Sprintf("restored volume %d", id), What: fmt.Sprintf(format, args...)}
+}
+
+// Close implements engine.Restore.
+func (r *restore) Close() error {
+	r.store.mu.Lock()
+	defer r.store.mu.Unlock()
+	if r.store.restores[r.id] == r {
+		delete(r.store.restores, r.id)
+	}
+	r.data, r.failed = nil, fmt.Errorf("%w: the restore of group %d was closed", pinetree.ErrStopped, r.id)
+	return nil
+}
