@@ -52,6 +52,7 @@ func Run(t *testing.T, b Backend) {
 		{"SnapshotIsOneStateWhileApplyGoesOn", testSnapshotIsOneState},
 		{"RestoreReplacesMore", testRestoreOverMore},
 		{"RestoreRefusesWhatIsNoSnapshot", testRestoreRefuses},
+		{"SameAsMemoryWithRestores", testSameAsMemoryWithRestores},
 		{"RestoreWithoutCommitLeavesNothing", testRestoreIsDropped},
 	} {
 		t.Run(c.name, func(t *testing.T) {

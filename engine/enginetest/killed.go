@@ -20,15 +20,18 @@ const (
 	killedDir   = "PINETREE_ENGINETEST_KILLED_DIR"
 	killedSeed  = 21
 	killedLine  = "flushed up to index "
+	copiedLine  = "copied up to index "
 	killedLimit = 30 * time.Second // after which a child ends by itself
 )
 
 // RunKilled kills a process that applies writes, with SIGKILL and at a random
 // moment, again and again in one directory, and looks at what is left: the
 // position is that of a whole write and not below what the child called
-// flushed, and the data are those of that position. The child is this test
-// binary, run with the name of the calling test, which must not be a subtest
-// and must do nothing else.
+// flushed, and the data are those of that position. Now and then the child
+// restores a snapshot of its group into a second one: of that one, too, there
+// is what a commit left, the last one called done or a later one, and no
+// mixture. The child is this test binary, run with the name of the calling
+// test, which must not be a subtest and must do nothing else.
 //
 // What a killed process wrote is in the page cache, so this shows that writes
 // are whole and in order; that they are fsynced takes a power cut.
@@ -54,47 +57,72 @@ type crash struct {
 
 func runCrashes(t *testing.T, b Backend, how crash, rounds int) {
 	t.Helper()
-	model, source := memory(t), newKilledSource(t, b)
+	first, second := newSurvivor(t, b, 1), newSurvivor(t, b, 2)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	for round := range rounds {
-		flushed := runAndCrash(t, how, random)
+		done := runAndCrash(t, how, random)
 		store, err := b.Open(how.dir)
 		if err != nil {
 			t.Fatalf("round %d: open after the crash: %v", round, err)
 		}
-		err = checkSurvivor(t, store, flushed, model, source)
+		err = first.check(store, done.flushed)
+		if err == nil && done.copied > 0 {
+			err = second.check(store, done.copied)
+		}
 		if closeErr := store.Close(); err != nil || closeErr != nil {
 			t.Fatalf("round %d: %v, close: %v", round, err, closeErr)
 		}
 	}
-	t.Logf("%d rounds, %d entries replayed", rounds, model.Position().Index)
+	if second.model.Position().Index == 0 {
+		t.Fatal("no restore was ever committed")
+	}
+	t.Logf("%d rounds, %d entries replayed, %d restored", rounds, first.model.Position().Index, second.model.Position().Index)
 }
 
-// checkSurvivor compares what a crash left with the model, which it brings to
-// the same index.
-func checkSurvivor(t *testing.T, store engine.Store, flushed pinetree.RaftIndex, model engine.Engine, source *killedSource) error {
-	t.Helper()
-	e, err := store.Open(1)
+// survivor is what must be left of a group after a crash.
+type survivor struct {
+	t      *testing.T
+	group  pinetree.GroupID
+	model  engine.Engine
+	source *killedSource
+}
+
+func newSurvivor(t *testing.T, b Backend, id pinetree.GroupID) *survivor {
+	return &survivor{t: t, group: id, model: memory(t), source: newKilledSource(t, b)}
+}
+
+// check compares what a crash left with the model, which it brings to the same
+// index. At least what the child called done must be there.
+func (s *survivor) check(store engine.Store, done pinetree.RaftIndex) error {
+	s.t.Helper()
+	e, err := store.Open(s.group)
 	if err != nil {
-		return fmt.Errorf("index %d was flushed: %w", flushed, err)
+		return fmt.Errorf("group %d: index %d was done: %w", s.group, done, err)
 	}
-	at := e.Position().Index
-	if at < flushed || at < model.Position().Index {
-		return fmt.Errorf("the position is %d, the child had flushed %d, and %d was there before", at, flushed, model.Position().Index)
+	got := e.Position()
+	if got.Index < done || got.Index < s.model.Position().Index {
+		return fmt.Errorf("group %d: the position is %d, the child had done %d, and %d was there before", s.group, got.Index, done, s.model.Position().Index)
 	}
-	for model.Position().Index < at {
-		apply(t, model, source.next())
+	for s.model.Position().Index < got.Index {
+		apply(s.t, s.model, s.source.next())
 	}
-	random := rand.New(rand.NewPCG(uint64(at), 0))
-	wantPosition(t, e, model.Position())
-	compareDigests(t, random, e, model)
-	compareReads(t, random, e, model, 100)
+	random := rand.New(rand.NewPCG(uint64(got.Index), 0))
+	want := s.model.Position().Clone()
+	if s.group == 2 {
+		want.Restored = got.Index
+	}
+	wantPosition(s.t, e, want)
+	compareDigests(s.t, random, e, s.model)
+	compareReads(s.t, random, e, s.model, 100)
 	return nil
 }
 
-// runAndCrash starts the child, ends it a while after its first flush, and
-// returns the last index that it called flushed.
-func runAndCrash(t *testing.T, how crash, random *rand.Rand) pinetree.RaftIndex {
+// done is what the child said: the last index that it flushed, and the one of
+// the last restore that it committed.
+type done struct{ flushed, copied pinetree.RaftIndex }
+
+// runAndCrash starts the child and ends it a while after its first flush.
+func runAndCrash(t *testing.T, how crash, random *rand.Rand) done {
 	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
 	child.Env = append(os.Environ(), killedDir+"="+how.dir)
@@ -110,26 +138,22 @@ func runAndCrash(t *testing.T, how crash, random *rand.Rand) pinetree.RaftIndex 
 	}
 	watchdog := time.AfterFunc(killedLimit, func() { _ = child.Process.Kill() })
 	defer watchdog.Stop()
-	var flushed pinetree.RaftIndex
+	var said done
 	var other []string
-	killed, done := false, make(chan struct{})
+	killed, ended := false, make(chan struct{})
 	var begun atomic.Bool
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		n, ok := strings.CutPrefix(lines.Text(), killedLine)
-		if !ok {
-			other = append(other, lines.Text())
-			continue
-		}
 		if how.blind && begun.Load() {
 			continue
 		}
-		if _, err := fmt.Sscan(n, &flushed); err != nil {
-			t.Fatalf("the child wrote %q", lines.Text())
+		if !said.hear(lines.Text()) {
+			other = append(other, lines.Text())
+			continue
 		}
 		if !killed {
 			killed = true
 			time.AfterFunc(time.Duration(random.IntN(200))*time.Millisecond, func() {
-				defer close(done)
+				defer close(ended)
 				begun.Store(true)
 				how.now(child.Process)
 			})
@@ -138,8 +162,18 @@ func runAndCrash(t *testing.T, how crash, random *rand.Rand) pinetree.RaftIndex 
 	if err := child.Wait(); err == nil || !killed {
 		t.Fatalf("the child was to be killed, it ended: %v\n%s\n%s", err, strings.Join(other, "\n"), complaint.String())
 	}
-	<-done
-	return flushed
+	<-ended
+	return said
+}
+
+func (d *done) hear(line string) bool {
+	for prefix, index := range map[string]*pinetree.RaftIndex{killedLine: &d.flushed, copiedLine: &d.copied} {
+		if n, ok := strings.CutPrefix(line, prefix); ok {
+			_, err := fmt.Sscan(n, index)
+			return err == nil
+		}
+	}
+	return false
 }
 
 // applyUntilKilled is the child.
@@ -162,9 +196,34 @@ func applyUntilKilled(t *testing.T, b Backend, dir string) {
 			continue
 		}
 		apply(t, e, write)
+		if write.Position.Index%4 == 0 {
+			flush(t, e)
+		}
 		fmt.Printf("%s%d\n", killedLine, e.Flushed().Index)
+		if write.Position.Index%16 == 0 {
+			copyGroup(t, store)
+		}
 	}
 	t.Fatal("not killed")
+}
+
+// copyGroup restores group 1 into group 2, and half of it into group 3.
+func copyGroup(t *testing.T, store engine.Store) {
+	snapshot := take(t, store, 1)
+	snapshot.restore(t, store, 2)
+	fmt.Printf("%s%d\n", copiedLine, snapshot.at.Index)
+	r, err := store.Restore(3, snapshot.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, chunk := range snapshot.chunks[:len(snapshot.chunks)/2] {
+		if err := r.Write(chunk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // killedSource makes small writes and, now and then, one of several megabytes

@@ -47,6 +47,67 @@ func testSameAsMemory(t *testing.T, b Backend) {
 	}
 }
 
+// testSameAsMemoryWithRestores also takes snapshots, goes back to one of them
+// now and then, in this store or in another, and replays what came after it in
+// writes cut elsewhere.
+func testSameAsMemoryWithRestores(t *testing.T, b Backend) {
+	for seed := uint64(41); seed <= 42; seed++ {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			stores := []*bench{newBench(t, b), newBench(t, b)}
+			here := 0
+			h := newHistory(t, b, stores[here].create(1), seed)
+			var writes []engine.Write
+			var kept taken
+			restores := 0
+			for len(writes) < 250 {
+				for range h.random.IntN(12) {
+					writes = append(writes, h.next())
+					apply(t, h.real, writes[len(writes)-1])
+					apply(t, h.model, writes[len(writes)-1])
+				}
+				switch n := h.random.IntN(10); {
+				case n < 3:
+					kept = take(t, stores[here].store, 1)
+				case n < 5 && kept.chunks != nil:
+					here = h.random.IntN(len(stores))
+					kept.restore(t, stores[here].store, 1)
+					h.real = stores[here].engine(1)
+					replayRest(t, h, writes)
+					restores++
+				case n < 7:
+					if err := take(t, stores[here].store, 1).begin(t, stores[1-here].store, 1).Close(); err != nil {
+						t.Fatal(err)
+					}
+				case n < 8:
+					flush(t, h.real)
+					stores[here].reopen()
+					h.real = stores[here].engine(1)
+				}
+				compareReads(t, h.random, h.real, h.model, 10)
+			}
+			if restores < 3 {
+				t.Fatalf("%d restores, the test wants more", restores)
+			}
+			h.check(h.real)
+		})
+	}
+}
+
+// replayRest applies what the engine does not have yet.
+func replayRest(t testing.TB, h *history, writes []engine.Write) {
+	t.Helper()
+	restored := h.real.Position()
+	rest := writes[restored.Index:]
+	for len(rest) > 0 {
+		n := min(len(rest), 1+h.random.IntN(4))
+		write := merge(rest[:n])
+		write.Position.Restored = restored.Restored
+		apply(t, h.real, write)
+		rest = rest[n:]
+	}
+	h.position.Restored = restored.Restored
+}
+
 func memory(t testing.TB) engine.Engine {
 	t.Helper()
 	s := memengine.New(memengine.Options{})

@@ -14,7 +14,7 @@ import (
 // and position. It is refused, and the old state stays.
 func testRestoreRefuses(t *testing.T, b Backend) {
 	from, to := newBench(t, b), newBench(t, b)
-	source, other := newHistory(t, from.create(1), 35), newHistory(t, to.create(1), 36)
+	source, other := newHistory(t, b, from.create(1), 35), newHistory(t, b, to.create(1), 36)
 	source.run(20)
 	source.big()
 	other.run(20)
@@ -108,7 +108,7 @@ func wantRefused(t *testing.T, x *bench, s taken, name string, want []string) {
 // testRestoreIsDropped leaves restores without a commit in every way.
 func testRestoreIsDropped(t *testing.T, b Backend) {
 	from, to := newBench(t, b), newBench(t, b)
-	source, other := newHistory(t, from.create(1), 37), newHistory(t, to.create(1), 38)
+	source, other := newHistory(t, b, from.create(1), 37), newHistory(t, b, to.create(1), 38)
 	source.run(30)
 	other.run(30)
 	good := take(t, from.store, 1)
