@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -73,17 +74,25 @@ type session struct {
 	received error
 }
 
-// open connects a lane to its peer within the connect timeout.
-func (t *Transport) open(id laneID) (*session, error) {
-	addr, known := t.cfg.Address(id.peer)
+// connect makes a connection of its own to a peer, which the caller closes.
+func (t *Transport) connect(peer pinetree.NodeID) (conn *grpc.ClientConn, addr string, err error) {
+	addr, known := t.cfg.Address(peer)
 	if !known {
-		return nil, fmt.Errorf("node %d: %w", id.peer, errNoAddress)
+		return nil, "", fmt.Errorf("node %d: %w", peer, errNoAddress)
 	}
 	options := append(DialOptions(), t.cfg.Dial...)
 	options = append(options, grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: t.cfg.ConnectTimeout}))
-	conn, err := grpc.NewClient("passthrough:///"+addr, options...)
+	if conn, err = grpc.NewClient("passthrough:///"+addr, options...); err != nil {
+		return nil, "", fmt.Errorf("node %d at %q: %w", peer, addr, err)
+	}
+	return conn, addr, nil
+}
+
+// open connects a lane to its peer within the connect timeout.
+func (t *Transport) open(id laneID) (*session, error) {
+	conn, addr, err := t.connect(id.peer)
 	if err != nil {
-		return nil, fmt.Errorf("node %d at %q: %w", id.peer, addr, err)
+		return nil, err
 	}
 	s := &session{
 		transport: t, laneID: id, conn: conn, client: wirepb.NewRaftTransportClient(conn),

@@ -45,6 +45,13 @@ type Config struct {
 	// lost messages to a peer, so that raft stops sending them blindly. It is
 	// called by the goroutine of a lane and should not block.
 	Unreachable func(peer pinetree.NodeID, groups []pinetree.GroupID)
+	// TakeSnapshot takes in the state that comes with a MsgSnap from a peer and
+	// gives the message to raft; an error says that it did not. next returns the
+	// chunks in order, each checked and the taker's own, and io.EOF after the
+	// last one; any other error ends the snapshot. ctx ends when the sender goes
+	// away, the snapshot stalls or the transport is closed. One snapshot is
+	// taken at a time; without TakeSnapshot all are refused.
+	TakeSnapshot func(ctx context.Context, from pinetree.NodeID, m wirepb.GroupMessage, next func() ([]byte, error)) error
 
 	Mode Mode
 	// Urgent and Bulk bound the queues of each peer's lanes.
@@ -54,6 +61,8 @@ type Config struct {
 	// SendTimeout is how long a frame may wait for a slow peer before the
 	// connection is given up; default 5 s.
 	SendTimeout time.Duration
+	// Snapshots bounds what snapshots take of this node.
+	Snapshots SnapshotLimits
 	// Dial adds to DialOptions, for credentials.
 	Dial   []grpc.DialOption
 	Logger *slog.Logger
@@ -81,8 +90,11 @@ type Transport struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
-	// running counts the goroutines of lanes and of receiving streams.
+	// running counts the goroutines of lanes and of receiving streams, and the
+	// calls of SendSnapshot.
 	running sync.WaitGroup
+
+	snapshots *snapshots
 
 	mu     sync.Mutex
 	closed bool
@@ -106,7 +118,7 @@ func New(cfg Config) *Transport {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	t := &Transport{cfg: cfg, peers: map[pinetree.NodeID]*peer{}}
+	t := &Transport{cfg: cfg, peers: map[pinetree.NodeID]*peer{}, snapshots: newSnapshots(cfg.Snapshots)}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }

@@ -128,6 +128,322 @@ func (*RaftReply) Descriptor() ([]byte, []int) {
 	return file_proto_wirepb_raft_proto_rawDescGZIP(), []int{1}
 }
 
+type SnapshotFrame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*SnapshotFrame_Head
+	//	*SnapshotFrame_Chunk
+	//	*SnapshotFrame_End
+	Part          isSnapshotFrame_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotFrame) Reset() {
+	*x = SnapshotFrame{}
+	mi := &file_proto_wirepb_raft_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotFrame) ProtoMessage() {}
+
+func (x *SnapshotFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_raft_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotFrame.ProtoReflect.Descriptor instead.
+func (*SnapshotFrame) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_raft_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SnapshotFrame) GetPart() isSnapshotFrame_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *SnapshotFrame) GetHead() *SnapshotHead {
+	if x != nil {
+		if x, ok := x.Part.(*SnapshotFrame_Head); ok {
+			return x.Head
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotFrame) GetChunk() *SnapshotChunk {
+	if x != nil {
+		if x, ok := x.Part.(*SnapshotFrame_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotFrame) GetEnd() *SnapshotEnd {
+	if x != nil {
+		if x, ok := x.Part.(*SnapshotFrame_End); ok {
+			return x.End
+		}
+	}
+	return nil
+}
+
+type isSnapshotFrame_Part interface {
+	isSnapshotFrame_Part()
+}
+
+type SnapshotFrame_Head struct {
+	Head *SnapshotHead `protobuf:"bytes,1,opt,name=head,proto3,oneof"` // the first frame
+}
+
+type SnapshotFrame_Chunk struct {
+	Chunk *SnapshotChunk `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+type SnapshotFrame_End struct {
+	End *SnapshotEnd `protobuf:"bytes,3,opt,name=end,proto3,oneof"` // the last frame
+}
+
+func (*SnapshotFrame_Head) isSnapshotFrame_Part() {}
+
+func (*SnapshotFrame_Chunk) isSnapshotFrame_Part() {}
+
+func (*SnapshotFrame_End) isSnapshotFrame_Part() {}
+
+type SnapshotHead struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	From    uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	To      uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	// message is one MsgSnap in the encoding of raftmessage.go. Its data tells
+	// what the chunks hold.
+	Message       []byte `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotHead) Reset() {
+	*x = SnapshotHead{}
+	mi := &file_proto_wirepb_raft_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotHead) ProtoMessage() {}
+
+func (x *SnapshotHead) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_raft_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotHead.ProtoReflect.Descriptor instead.
+func (*SnapshotHead) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_raft_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SnapshotHead) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *SnapshotHead) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *SnapshotHead) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *SnapshotHead) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+type SnapshotChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`  // from zero
+	Crc32C        uint32                 `protobuf:"fixed32,2,opt,name=crc32c,proto3" json:"crc32c,omitempty"` // of data
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotChunk) Reset() {
+	*x = SnapshotChunk{}
+	mi := &file_proto_wirepb_raft_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotChunk) ProtoMessage() {}
+
+func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_raft_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
+func (*SnapshotChunk) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_raft_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SnapshotChunk) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetCrc32C() uint32 {
+	if x != nil {
+		return x.Crc32C
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type SnapshotEnd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunks        uint64                 `protobuf:"varint,1,opt,name=chunks,proto3" json:"chunks,omitempty"`  // how many there were
+	Crc32C        uint32                 `protobuf:"fixed32,2,opt,name=crc32c,proto3" json:"crc32c,omitempty"` // of the head's message and then all data
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotEnd) Reset() {
+	*x = SnapshotEnd{}
+	mi := &file_proto_wirepb_raft_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotEnd) ProtoMessage() {}
+
+func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_raft_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotEnd.ProtoReflect.Descriptor instead.
+func (*SnapshotEnd) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_raft_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SnapshotEnd) GetChunks() uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
+}
+
+func (x *SnapshotEnd) GetCrc32C() uint32 {
+	if x != nil {
+		return x.Crc32C
+	}
+	return 0
+}
+
+type SnapshotReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotReply) Reset() {
+	*x = SnapshotReply{}
+	mi := &file_proto_wirepb_raft_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotReply) ProtoMessage() {}
+
+func (x *SnapshotReply) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_raft_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotReply.ProtoReflect.Descriptor instead.
+func (*SnapshotReply) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_raft_proto_rawDescGZIP(), []int{6}
+}
+
 var File_proto_wirepb_raft_proto protoreflect.FileDescriptor
 
 const file_proto_wirepb_raft_proto_rawDesc = "" +
@@ -138,10 +454,29 @@ const file_proto_wirepb_raft_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x1a\n" +
 	"\bmessages\x18\x04 \x01(\fR\bmessages\"\v\n" +
-	"\tRaftReply2\x9a\x01\n" +
+	"\tRaftReply\"\xb9\x01\n" +
+	"\rSnapshotFrame\x124\n" +
+	"\x04head\x18\x01 \x01(\v2\x1e.pinetree.wire.v1.SnapshotHeadH\x00R\x04head\x127\n" +
+	"\x05chunk\x18\x02 \x01(\v2\x1f.pinetree.wire.v1.SnapshotChunkH\x00R\x05chunk\x121\n" +
+	"\x03end\x18\x03 \x01(\v2\x1d.pinetree.wire.v1.SnapshotEndH\x00R\x03endB\x06\n" +
+	"\x04part\"f\n" +
+	"\fSnapshotHead\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\fR\amessage\"S\n" +
+	"\rSnapshotChunk\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06crc32c\x18\x02 \x01(\aR\x06crc32c\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"=\n" +
+	"\vSnapshotEnd\x12\x16\n" +
+	"\x06chunks\x18\x01 \x01(\x04R\x06chunks\x12\x16\n" +
+	"\x06crc32c\x18\x02 \x01(\aR\x06crc32c\"\x0f\n" +
+	"\rSnapshotReply2\xea\x01\n" +
 	"\rRaftTransport\x12D\n" +
 	"\x06Stream\x12\x1b.pinetree.wire.v1.RaftFrame\x1a\x1b.pinetree.wire.v1.RaftReply(\x01\x12C\n" +
-	"\aDeliver\x12\x1b.pinetree.wire.v1.RaftFrame\x1a\x1b.pinetree.wire.v1.RaftReplyB.Z,github.com/pinetree-db/pinetree/proto/wirepbb\x06proto3"
+	"\aDeliver\x12\x1b.pinetree.wire.v1.RaftFrame\x1a\x1b.pinetree.wire.v1.RaftReply\x12N\n" +
+	"\bSnapshot\x12\x1f.pinetree.wire.v1.SnapshotFrame\x1a\x1f.pinetree.wire.v1.SnapshotReply(\x01B.Z,github.com/pinetree-db/pinetree/proto/wirepbb\x06proto3"
 
 var (
 	file_proto_wirepb_raft_proto_rawDescOnce sync.Once
@@ -155,21 +490,31 @@ func file_proto_wirepb_raft_proto_rawDescGZIP() []byte {
 	return file_proto_wirepb_raft_proto_rawDescData
 }
 
-var file_proto_wirepb_raft_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_proto_wirepb_raft_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_proto_wirepb_raft_proto_goTypes = []any{
-	(*RaftFrame)(nil), // 0: pinetree.wire.v1.RaftFrame
-	(*RaftReply)(nil), // 1: pinetree.wire.v1.RaftReply
+	(*RaftFrame)(nil),     // 0: pinetree.wire.v1.RaftFrame
+	(*RaftReply)(nil),     // 1: pinetree.wire.v1.RaftReply
+	(*SnapshotFrame)(nil), // 2: pinetree.wire.v1.SnapshotFrame
+	(*SnapshotHead)(nil),  // 3: pinetree.wire.v1.SnapshotHead
+	(*SnapshotChunk)(nil), // 4: pinetree.wire.v1.SnapshotChunk
+	(*SnapshotEnd)(nil),   // 5: pinetree.wire.v1.SnapshotEnd
+	(*SnapshotReply)(nil), // 6: pinetree.wire.v1.SnapshotReply
 }
 var file_proto_wirepb_raft_proto_depIdxs = []int32{
-	0, // 0: pinetree.wire.v1.RaftTransport.Stream:input_type -> pinetree.wire.v1.RaftFrame
-	0, // 1: pinetree.wire.v1.RaftTransport.Deliver:input_type -> pinetree.wire.v1.RaftFrame
-	1, // 2: pinetree.wire.v1.RaftTransport.Stream:output_type -> pinetree.wire.v1.RaftReply
-	1, // 3: pinetree.wire.v1.RaftTransport.Deliver:output_type -> pinetree.wire.v1.RaftReply
-	2, // [2:4] is the sub-list for method output_type
-	0, // [0:2] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	3, // 0: pinetree.wire.v1.SnapshotFrame.head:type_name -> pinetree.wire.v1.SnapshotHead
+	4, // 1: pinetree.wire.v1.SnapshotFrame.chunk:type_name -> pinetree.wire.v1.SnapshotChunk
+	5, // 2: pinetree.wire.v1.SnapshotFrame.end:type_name -> pinetree.wire.v1.SnapshotEnd
+	0, // 3: pinetree.wire.v1.RaftTransport.Stream:input_type -> pinetree.wire.v1.RaftFrame
+	0, // 4: pinetree.wire.v1.RaftTransport.Deliver:input_type -> pinetree.wire.v1.RaftFrame
+	2, // 5: pinetree.wire.v1.RaftTransport.Snapshot:input_type -> pinetree.wire.v1.SnapshotFrame
+	1, // 6: pinetree.wire.v1.RaftTransport.Stream:output_type -> pinetree.wire.v1.RaftReply
+	1, // 7: pinetree.wire.v1.RaftTransport.Deliver:output_type -> pinetree.wire.v1.RaftReply
+	6, // 8: pinetree.wire.v1.RaftTransport.Snapshot:output_type -> pinetree.wire.v1.SnapshotReply
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_proto_wirepb_raft_proto_init() }
@@ -177,13 +522,18 @@ func file_proto_wirepb_raft_proto_init() {
 	if File_proto_wirepb_raft_proto != nil {
 		return
 	}
+	file_proto_wirepb_raft_proto_msgTypes[2].OneofWrappers = []any{
+		(*SnapshotFrame_Head)(nil),
+		(*SnapshotFrame_Chunk)(nil),
+		(*SnapshotFrame_End)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_wirepb_raft_proto_rawDesc), len(file_proto_wirepb_raft_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,8 +21,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RaftTransport_Stream_FullMethodName  = "/pinetree.wire.v1.RaftTransport/Stream"
-	RaftTransport_Deliver_FullMethodName = "/pinetree.wire.v1.RaftTransport/Deliver"
+	RaftTransport_Stream_FullMethodName   = "/pinetree.wire.v1.RaftTransport/Stream"
+	RaftTransport_Deliver_FullMethodName  = "/pinetree.wire.v1.RaftTransport/Deliver"
+	RaftTransport_Snapshot_FullMethodName = "/pinetree.wire.v1.RaftTransport/Snapshot"
 )
 
 // RaftTransportClient is the client API for RaftTransport service.
@@ -36,6 +37,10 @@ type RaftTransportClient interface {
 	// Deliver carries one frame by itself and answers once it is handed over, for
 	// networks that break long streams.
 	Deliver(ctx context.Context, in *RaftFrame, opts ...grpc.CallOption) (*RaftReply, error)
+	// Snapshot carries the state of a replica to another node: a head, chunks in
+	// order, an end. The answer says that the receiver has all of it and has given
+	// it to raft. Anything else ends the stream with an error.
+	Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SnapshotFrame, SnapshotReply], error)
 }
 
 type raftTransportClient struct {
@@ -69,6 +74,19 @@ func (c *raftTransportClient) Deliver(ctx context.Context, in *RaftFrame, opts .
 	return out, nil
 }
 
+func (c *raftTransportClient) Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SnapshotFrame, SnapshotReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RaftTransport_ServiceDesc.Streams[1], RaftTransport_Snapshot_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SnapshotFrame, SnapshotReply]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RaftTransport_SnapshotClient = grpc.ClientStreamingClient[SnapshotFrame, SnapshotReply]
+
 // RaftTransportServer is the server API for RaftTransport service.
 // All implementations must embed UnimplementedRaftTransportServer
 // for forward compatibility.
@@ -80,6 +98,10 @@ type RaftTransportServer interface {
 	// Deliver carries one frame by itself and answers once it is handed over, for
 	// networks that break long streams.
 	Deliver(context.Context, *RaftFrame) (*RaftReply, error)
+	// Snapshot carries the state of a replica to another node: a head, chunks in
+	// order, an end. The answer says that the receiver has all of it and has given
+	// it to raft. Anything else ends the stream with an error.
+	Snapshot(grpc.ClientStreamingServer[SnapshotFrame, SnapshotReply]) error
 	mustEmbedUnimplementedRaftTransportServer()
 }
 
@@ -95,6 +117,9 @@ func (UnimplementedRaftTransportServer) Stream(grpc.ClientStreamingServer[RaftFr
 }
 func (UnimplementedRaftTransportServer) Deliver(context.Context, *RaftFrame) (*RaftReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Deliver not implemented")
+}
+func (UnimplementedRaftTransportServer) Snapshot(grpc.ClientStreamingServer[SnapshotFrame, SnapshotReply]) error {
+	return status.Error(codes.Unimplemented, "method Snapshot not implemented")
 }
 func (UnimplementedRaftTransportServer) mustEmbedUnimplementedRaftTransportServer() {}
 func (UnimplementedRaftTransportServer) testEmbeddedByValue()                       {}
@@ -142,6 +167,13 @@ func _RaftTransport_Deliver_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RaftTransport_Snapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(RaftTransportServer).Snapshot(&grpc.GenericServerStream[SnapshotFrame, SnapshotReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RaftTransport_SnapshotServer = grpc.ClientStreamingServer[SnapshotFrame, SnapshotReply]
+
 // RaftTransport_ServiceDesc is the grpc.ServiceDesc for RaftTransport service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -158,6 +190,11 @@ var RaftTransport_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Stream",
 			Handler:       _RaftTransport_Stream_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Snapshot",
+			Handler:       _RaftTransport_Snapshot_Handler,
 			ClientStreams: true,
 		},
 	},
