@@ -197,11 +197,13 @@ func TestAFailureOfEitherSideEndsTheSnapshotOnBoth(t *testing.T) {
 	}
 	k.result(t)
 
-	k.step = nil
+	begun := make(chan struct{}, 2)
+	k.step = func(context.Context, int) error { begun <- struct{}{}; return nil }
 	err = sender.SendSnapshot(t.Context(), 2, route{1, 2}.snapshot(4), func(fn func([]byte) error) error {
 		if err := fn([]byte("one")); err != nil {
 			return err
 		}
+		<-begun
 		return errBroken
 	})
 	if !errors.Is(err, errBroken) {
