@@ -68,11 +68,11 @@ const (
 )
 
 func (c Config) dialOptions() []grpc.DialOption {
-	options := []grpc.DialOption{
+	options := append(wirepb.DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithNoProxy(),
 		grpc.WithInitialWindowSize(window),
-		grpc.WithInitialConnWindowSize(4 * window),
+		grpc.WithInitialConnWindowSize(4*window),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes), grpc.MaxCallSendMsgSize(maxMessageBytes)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: firstDelay, Multiplier: 2, Jitter: 0.2, MaxDelay: maxDelay},
@@ -82,7 +82,7 @@ func (c Config) dialOptions() []grpc.DialOption {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 		grpc.WithChainUnaryInterceptor(wirepb.UnaryClientErrors),
 		grpc.WithChainStreamInterceptor(wirepb.StreamClientErrors),
-	}
+	)
 	return append(options, c.Dial...)
 }
 

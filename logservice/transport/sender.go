@@ -80,21 +80,19 @@ func (s *sender) send(frame []queued) error {
 		s.update(func(stats *LaneStats) { stats.Connected = true })
 	}
 	size := 0
-	for _, m := range frame {
+	messages := make([]wirepb.GroupMessage, len(frame))
+	for i, m := range frame {
 		size += m.bytes
+		messages[i] = m.GroupMessage
 		s.groups[m.Group] = struct{}{}
 	}
-	encoded := make([]byte, 0, size)
-	for _, m := range frame {
-		encoded = wirepb.AppendGroupMessage(encoded, m.GroupMessage)
-	}
-	if err := s.session.send(encoded); err != nil {
+	if err := s.session.send(messages); err != nil {
 		return err
 	}
 	s.update(func(stats *LaneStats) {
 		stats.SentFrames++
 		stats.SentMessages += uint64(len(frame))
-		stats.SentBytes += uint64(len(encoded))
+		stats.SentBytes += uint64(size)
 	})
 	return nil
 }

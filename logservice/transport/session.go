@@ -32,27 +32,27 @@ const (
 
 // DialOptions are the options of connections between nodes, without TLS.
 func DialOptions() []grpc.DialOption {
-	return []grpc.DialOption{
+	return append(wirepb.DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithNoProxy(),
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxFrameBytes), grpc.MaxCallSendMsgSize(maxFrameBytes)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: deadAfter}),
-	}
+	)
 }
 
 // ServerOptions are what a server of a node must be made with so that frames,
 // shipped batches and keepalives of their full size and rate are accepted.
 func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
+	return append(wirepb.ServerOptions(),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
 		grpc.MaxRecvMsgSize(maxFrameBytes),
 		grpc.MaxSendMsgSize(maxFrameBytes),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: deadAfter}),
-	}
+	)
 }
 
 // session is a connection of one lane, and its stream unless the mode is
@@ -62,7 +62,6 @@ type session struct {
 	transport *Transport
 	laneID
 	conn   *grpc.ClientConn
-	client wirepb.RaftTransportClient
 	stream wirepb.RaftTransport_StreamClient // nil in unary mode
 	first  bool                              // no frame was sent on the stream
 	opened time.Time
@@ -95,7 +94,7 @@ func (t *Transport) open(id laneID) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		transport: t, laneID: id, conn: conn, client: wirepb.NewRaftTransportClient(conn),
+		transport: t, laneID: id, conn: conn,
 		first: true, opened: time.Now(), done: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(t.ctx)
@@ -105,7 +104,7 @@ func (t *Transport) open(id laneID) (*session, error) {
 	late := time.AfterFunc(t.cfg.ConnectTimeout, func() {
 		s.cancel(fmt.Errorf("node %d at %s: no connection within %s", id.peer, addr, t.cfg.ConnectTimeout))
 	})
-	s.stream, err = s.client.Stream(s.ctx)
+	s.stream, err = wirepb.NewRaftTransportClient(conn).Stream(s.ctx)
 	if !late.Stop() && err == nil {
 		err = context.Cause(s.ctx)
 	}
@@ -128,10 +127,10 @@ func (s *session) watch() {
 
 // send sends one frame, in unary mode until it is delivered, otherwise until
 // gRPC's window has room for it.
-func (s *session) send(messages []byte) error {
-	frame := &wirepb.RaftFrame{Messages: messages}
+func (s *session) send(messages []wirepb.GroupMessage) error {
+	frame := &wirepb.OutgoingFrame{Messages: messages}
 	if s.first || s.stream == nil {
-		frame.Cluster, frame.From, frame.To = s.transport.cfg.Cluster, uint64(s.transport.cfg.Node), uint64(s.peer)
+		frame.Cluster, frame.From, frame.To = s.transport.cfg.Cluster, s.transport.cfg.Node, s.peer
 	}
 	s.first = false
 	late := time.AfterFunc(s.transport.cfg.SendTimeout, func() {
@@ -139,10 +138,9 @@ func (s *session) send(messages []byte) error {
 	})
 	defer late.Stop()
 	if s.stream == nil {
-		_, err := s.client.Deliver(s.ctx, frame)
-		return s.cause(err)
+		return s.cause(s.conn.Invoke(s.ctx, wirepb.RaftTransport_Deliver_FullMethodName, frame, &wirepb.RaftReply{}))
 	}
-	if err := s.stream.Send(frame); err != nil {
+	if err := s.stream.SendMsg(frame); err != nil {
 		// io.EOF says only that the stream has ended; watch has the reason.
 		if !errors.Is(err, io.EOF) {
 			s.cancel(err)

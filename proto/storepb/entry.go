@@ -14,15 +14,23 @@ import (
 
 // AppendEntry appends the encoded form of e to buf.
 func AppendEntry(buf []byte, e *raftpb.Entry) []byte {
+	return append(AppendEntryHead(buf, e), e.Data...)
+}
+
+// AppendEntryHead appends the part of e's encoded form that comes before its
+// data, for callers that write the data from where it lies.
+func AppendEntryHead(buf []byte, e *raftpb.Entry) []byte {
 	buf = binary.AppendUvarint(buf, e.GetIndex())
 	buf = binary.AppendUvarint(buf, e.GetTerm())
 	buf = append(buf, byte(e.GetType()))
-	buf = binary.AppendUvarint(buf, uint64(len(e.Data)))
-	return append(buf, e.Data...)
+	return binary.AppendUvarint(buf, uint64(len(e.Data)))
 }
 
+// EntryHeadBytes is an upper bound of what AppendEntryHead appends.
+const EntryHeadBytes = 3*binary.MaxVarintLen64 + 1
+
 // EntryBytes is an upper bound of what AppendEntry will append.
-func EntryBytes(e *raftpb.Entry) int { return 3*binary.MaxVarintLen64 + 1 + len(e.Data) }
+func EntryBytes(e *raftpb.Entry) int { return EntryHeadBytes + len(e.Data) }
 
 // DecodeEntry reads the entry at the start of buf and returns what follows it.
 // The entry's data shares buf's memory.

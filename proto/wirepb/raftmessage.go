@@ -84,23 +84,47 @@ func GroupMessageBytes(m GroupMessage) int {
 	return size
 }
 
+// envelopeBytes bounds what gatherer.message writes by itself: all but the data
+// that it refers to.
+func envelopeBytes(m GroupMessage) int {
+	size := GroupMessageBytes(m)
+	for _, e := range m.Message.Entries {
+		if len(e.Data) >= gatherBytes {
+			size -= len(e.Data)
+		}
+	}
+	return size
+}
+
 // AppendGroupMessage appends the encoded form of m to buf. It reads the
 // message and keeps nothing of it.
 func AppendGroupMessage(buf []byte, m GroupMessage) []byte {
+	g := gatherer{run: make([]byte, 0, envelopeBytes(m))}
+	g.message(m)
+	buf = slices.Grow(buf, g.length())
+	for _, piece := range g.done() {
+		buf = append(buf, piece.ReadOnlyData()...)
+	}
+	return buf
+}
+
+// message adds the encoded form of m. The caller has made g.run with room for
+// envelopeBytes of it: the length of the body is filled in when parts of the
+// run were given out already, so the run must not move.
+func (g *gatherer) message(m GroupMessage) {
 	msg := m.Message
-	buf = slices.Grow(buf, GroupMessageBytes(m))
-	buf = binary.AppendUvarint(buf, uint64(m.Group))
-	buf = binary.AppendUvarint(buf, uint64(m.Floor))
-	lengthAt := len(buf)
-	buf = append(buf, 0, 0, 0, 0, 0)
-	bodyAt := len(buf)
-	buf = append(buf, byte(msg.GetType()), 0, 0)
+	g.run = binary.AppendUvarint(g.run, uint64(m.Group))
+	g.run = binary.AppendUvarint(g.run, uint64(m.Floor))
+	lengthAt := len(g.run)
+	g.run = append(g.run, 0, 0, 0, 0, 0)
+	bodyAt, before := len(g.run), g.length()
+	g.run = append(g.run, byte(msg.GetType()), 0, 0)
 
 	var fields uint16
 	for i, number := range messageNumbers(msg) {
 		if *number != nil {
 			fields |= 1 << i
-			buf = binary.AppendUvarint(buf, **number)
+			g.run = binary.AppendUvarint(g.run, **number)
 		}
 	}
 	if msg.Reject != nil {
@@ -111,23 +135,23 @@ func AppendGroupMessage(buf []byte, m GroupMessage) []byte {
 	}
 	if msg.Context != nil {
 		fields |= hasContext
-		buf = binary.AppendUvarint(buf, uint64(len(msg.Context)))
-		buf = append(buf, msg.Context...)
+		g.run = binary.AppendUvarint(g.run, uint64(len(msg.Context)))
+		g.run = append(g.run, msg.Context...)
 	}
 	if msg.Snapshot != nil {
 		fields |= hasSnapshot
-		buf = appendSnapshot(buf, msg.Snapshot)
+		g.run = appendSnapshot(g.run, msg.Snapshot)
 	}
 	if len(msg.Entries) > 0 {
 		fields |= hasEntries
-		buf = binary.AppendUvarint(buf, uint64(len(msg.Entries)))
+		g.run = binary.AppendUvarint(g.run, uint64(len(msg.Entries)))
 		for _, e := range msg.Entries {
-			buf = storepb.AppendEntry(buf, e)
+			g.run = storepb.AppendEntryHead(g.run, e)
+			g.payload(e.Data)
 		}
 	}
-	binary.LittleEndian.PutUint16(buf[bodyAt+1:], fields)
-	putPaddedUvarint(buf[lengthAt:bodyAt], uint64(len(buf)-bodyAt))
-	return buf
+	binary.LittleEndian.PutUint16(g.run[bodyAt+1:], fields)
+	putPaddedUvarint(g.run[lengthAt:bodyAt], uint64(g.length()-before))
 }
 
 func appendSnapshot(buf []byte, snapshot *raftpb.Snapshot) []byte {
