@@ -38,8 +38,11 @@ type Writer struct {
 	out *outbox
 	// failed is the final error.
 	failed error
-	// changed is closed and replaced whenever durable or failed changes.
-	changed chan struct{}
+	// waiting wait for an LSN to be durable.
+	waiting waiters
+	// room is closed when the window may have room again or the Writer has
+	// failed; nil while nobody waits for that.
+	room chan struct{}
 	// moved is when the log last grew, or had last nothing to wait for.
 	moved   time.Time
 	applied pinetree.LSN
@@ -67,7 +70,7 @@ func (c *Client) OpenWriter(ctx context.Context, cfg WriterConfig) (*Writer, err
 	}
 	w := &Writer{
 		client: c, cfg: cfg, term: cfg.Term, done: make(chan struct{}), work: make(chan struct{}, 1),
-		changed: make(chan struct{}), moved: time.Now(),
+		moved: time.Now(),
 	}
 	var opened opening
 	err := c.retry(ctx, "open a compute term of volume "+c.cfg.Volume, func(ctx context.Context) (err error) {
@@ -119,7 +122,7 @@ func (w *Writer) Append(ctx context.Context, records ...pinetree.Record) error {
 		if w.out.fits(size) {
 			break
 		}
-		if err := w.wait(ctx); err != nil {
+		if err := w.waitRoom(ctx); err != nil {
 			return fmt.Errorf("append (%s, %s]: %d bytes wait for their acknowledgement: %w", records[0].Prev, records[len(records)-1].LSN, w.out.buffered(), err)
 		}
 	}
@@ -131,23 +134,33 @@ func (w *Writer) Append(ctx context.Context, records ...pinetree.Record) error {
 	return nil
 }
 
-// wait gives up the lock until something has changed.
-func (w *Writer) wait(ctx context.Context) error {
-	changed := w.changed
+// waitRoom gives up the lock until the window may have room.
+func (w *Writer) waitRoom(ctx context.Context) error {
+	if w.room == nil {
+		w.room = make(chan struct{})
+	}
+	room := w.room
 	w.mu.Unlock()
 	defer w.mu.Lock()
 	select {
-	case <-changed:
+	case <-room:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// tell wakes everybody who waits for a change.
+// tell wakes those for whom something has changed.
 func (w *Writer) tell() {
-	close(w.changed)
-	w.changed = make(chan struct{})
+	if w.room != nil {
+		close(w.room)
+		w.room = nil
+	}
+	if w.failed != nil {
+		w.waiting.tellAll()
+	} else {
+		w.waiting.tell(w.out.durable)
+	}
 }
 
 // wake wakes the goroutine that sends.
@@ -164,18 +177,34 @@ func (w *Writer) wake() {
 func (w *Writer) WaitDurable(ctx context.Context, lsn pinetree.LSN) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for {
-		switch {
-		case lsn <= w.out.durable:
-			return nil
-		case w.failed != nil:
-			return w.failed
-		case lsn > w.out.tail:
+	if lsn > w.out.durable && w.failed == nil {
+		if lsn > w.out.tail {
 			return fmt.Errorf("%w: %s was never appended, the log ends at %s", pinetree.ErrBadBatch, lsn, w.out.tail)
 		}
-		if err := w.wait(ctx); err != nil {
+		if err := w.await(ctx, lsn); err != nil {
 			return fmt.Errorf("wait until %s is durable; it is up to %s: %w", lsn, w.out.durable, err)
 		}
+	}
+	if lsn <= w.out.durable {
+		return nil
+	}
+	return w.failed
+}
+
+// await gives up the lock until the log is durable up to an LSN or the Writer
+// has failed.
+func (w *Writer) await(ctx context.Context, lsn pinetree.LSN) error {
+	waiter := w.waiting.add(lsn)
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	select {
+	case <-waiter.ready:
+		return nil
+	case <-ctx.Done():
+		w.mu.Lock()
+		w.waiting.remove(waiter)
+		w.mu.Unlock()
+		return ctx.Err()
 	}
 }
 
