@@ -199,14 +199,18 @@ func (h *Host) Groups() []*Group {
 func (h *Host) Deliver(messages []wirepb.GroupMessage) {
 	for _, m := range messages {
 		g, err := h.Group(m.Group)
-		if err != nil {
+		if err != nil || g.refused != nil {
 			continue
 		}
 		message, floor := m.Message, m.Floor
-		_ = g.post(consensus, func(r *group.Replica) {
+		_ = g.worker.put(event{g, func(r *group.Replica) {
 			r.LearnFloor(floor)
 			r.Receive(message)
-		})
+		}}, consensus)
+	}
+	// All of them in one round of each worker.
+	for _, w := range h.workers {
+		w.serve(false)
 	}
 }
 

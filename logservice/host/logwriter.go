@@ -143,8 +143,19 @@ func (l *logWriter) saveAll(jobs []logJob) {
 			continue
 		}
 		save := j.save
-		j.group.postUrgent(func(r *group.Replica) { r.Saved(save) })
+		_ = j.group.worker.put(event{j.group, func(r *group.Replica) { r.Saved(save) }}, completion)
 	}
+	waits := l.waits()
+	for _, w := range l.host.workers {
+		w.serve(waits)
+	}
+}
+
+// waits tells whether there is more to write.
+func (l *logWriter) waits() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.jobs) > 0
 }
 
 // timed runs a call to the store under the watch of health.

@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"math"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -18,23 +19,40 @@ type event struct {
 	do    func(*group.Replica)
 }
 
-// worker owns the replicas of some groups: its goroutine alone calls them.
+// worker owns the replicas of some groups: one goroutine at a time calls them.
+// Whoever brings an event while nobody is at it carries it out, which saves the
+// time of waking somebody; what comes meanwhile is left to that one, and after a
+// few rounds to the worker's own goroutine, which also keeps the time.
 type worker struct {
-	host  *Host
-	ticks int                      // run's own
-	timed map[*Group]lease.Instant // run's own: replicas that want a turn without an event
+	host *Host
+	// Of whoever is at it.
+	ticks int
+	timed map[*Group]lease.Instant // replicas that want a turn without an event
+	spare []event
 
 	mu     sync.Mutex
+	idle   sync.Cond // tells that busy ended
 	inbox  []event
+	busy   bool // somebody is at it
+	tick   bool // the replicas are to be ticked
+	due    bool // replicas may want a turn without an event
 	closed bool
 
-	wake chan struct{}
-	quit chan struct{}
-	done chan struct{}
+	wake  chan struct{} // the worker's goroutine is to take over; busy stays set
+	alarm *time.Timer
+	quit  chan struct{}
+	done  chan struct{}
 }
 
+// maxRounds is how many rounds one who brought an event carries out.
+const maxRounds = 3
+
 func startWorker(h *Host) *worker {
-	w := &worker{host: h, timed: map[*Group]lease.Instant{}, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
+	w := &worker{
+		host: h, timed: map[*Group]lease.Instant{}, wake: make(chan struct{}, 1),
+		alarm: time.NewTimer(time.Hour), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	w.idle.L = &w.mu
 	go w.run()
 	return w
 }
@@ -56,8 +74,8 @@ const (
 	completion
 )
 
-// post queues an event.
-func (w *worker) post(e event, u urgency) error {
+// put queues an event; serve is to be called after it.
+func (w *worker) put(e event, u urgency) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
@@ -71,44 +89,97 @@ func (w *worker) post(e event, u urgency) error {
 		return fmt.Errorf("%w: %d events wait for one worker of node %d; wait and send again", pinetree.ErrQueueFull, len(w.inbox), w.host.cfg.Node)
 	}
 	w.inbox = append(w.inbox, e)
-	if len(w.inbox) == 1 {
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
-	}
 	return nil
 }
 
+// post queues an event and sees to it that it is carried out, by this goroutine
+// if nobody is at it.
+func (w *worker) post(e event, u urgency) error {
+	if err := w.put(e, u); err != nil {
+		return err
+	}
+	w.serve(false)
+	return nil
+}
+
+// serve sees to it that what was put is carried out: by this goroutine if nobody
+// is at it, or, when it has better to do, by the worker's own.
+func (w *worker) serve(better bool) {
+	w.mu.Lock()
+	if w.busy || !w.waits() {
+		w.mu.Unlock()
+		return
+	}
+	w.busy = true
+	later := better && !w.closed
+	if later {
+		w.wake <- struct{}{}
+	}
+	w.mu.Unlock()
+	if !later {
+		w.work(maxRounds)
+	}
+}
+
+// waits tells whether there is something to do; w.mu is held.
+func (w *worker) waits() bool { return len(w.inbox) > 0 || w.tick || w.due }
+
+// work does what there is to do, by the one who is at it, in at most so many
+// rounds; what is left then is the worker's own goroutine's.
+func (w *worker) work(rounds int) {
+	for {
+		w.mu.Lock()
+		if !w.waits() {
+			w.busy = false
+			w.idle.Broadcast()
+			w.mu.Unlock()
+			return
+		}
+		if rounds == 0 && !w.closed {
+			w.wake <- struct{}{}
+			w.mu.Unlock()
+			return
+		}
+		rounds--
+		events, tick := w.inbox, w.tick
+		w.inbox, w.tick, w.due = w.spare[:0], false, false
+		w.mu.Unlock()
+		next := w.round(events, tick)
+		clear(events)
+		w.spare = events
+		if next != 0 {
+			w.alarm.Reset(max(0, next.Sub(w.host.cfg.Clock())))
+		}
+	}
+}
+
+// run is the worker's own goroutine.
 func (w *worker) run() {
 	defer close(w.done)
 	ticker := time.NewTicker(w.host.cfg.Options.Replica.TickInterval)
 	defer ticker.Stop()
-	alarm := time.NewTimer(time.Hour)
-	defer alarm.Stop()
-	var spare []event
+	defer w.alarm.Stop()
 	for {
-		var tick bool
 		select {
 		case <-w.quit:
-			w.stopAll()
+			w.stop()
 			return
 		case <-w.wake:
-		case <-alarm.C:
+			w.work(math.MaxInt)
+		case <-w.alarm.C:
+			w.time(&w.due)
 		case <-ticker.C:
-			tick = true
-		}
-		w.mu.Lock()
-		events := w.inbox
-		w.inbox = spare[:0]
-		w.mu.Unlock()
-		next := w.round(events, tick)
-		clear(events)
-		spare = events
-		if next != 0 {
-			alarm.Reset(max(0, next.Sub(w.host.cfg.Clock())))
+			w.time(&w.tick)
 		}
 	}
+}
+
+// time sets one of the marks that time sets.
+func (w *worker) time(mark *bool) {
+	w.mu.Lock()
+	*mark = true
+	w.mu.Unlock()
+	w.serve(false)
 }
 
 // round gives the events to their replicas, turns those that were touched and
@@ -235,19 +306,30 @@ func (g *Group) guard(step func(*group.Replica)) {
 	step(g.replica)
 }
 
-func (w *worker) stopAll() {
-	for _, g := range w.groups() {
-		g.guard(func(r *group.Replica) { r.Stop(errClosing) })
+// stop stops the replicas, once nobody is at it, and tells those who wait.
+func (w *worker) stop() {
+	select {
+	case <-w.wake: // nobody hands over any more: closed is set
+		w.work(math.MaxInt)
+	default:
 	}
 	w.mu.Lock()
+	for w.busy {
+		w.idle.Wait()
+	}
+	w.busy = true // for good
 	events := w.inbox
 	w.inbox = nil
 	w.mu.Unlock()
+	for _, g := range w.groups() {
+		g.guard(func(r *group.Replica) { r.Stop(errClosing) })
+	}
 	for _, e := range events {
 		e.group.guard(e.do) // each hears that the replica has stopped
 	}
 }
 
+// close ends the worker and waits for its goroutine.
 func (w *worker) close() {
 	w.mu.Lock()
 	w.closed = true
