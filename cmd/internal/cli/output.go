@@ -42,6 +42,11 @@ func (o *Output) Print(w io.Writer, l Listing) error {
 	if o.JSON() {
 		return PrintJSON(w, l.JSON)
 	}
+	return l.Table(w)
+}
+
+// Table writes a listing as a table.
+func (l Listing) Table(w io.Writer) error {
 	if len(l.Rows) == 0 {
 		_, err := fmt.Fprintln(w, l.Empty)
 		return err

@@ -38,6 +38,8 @@ type Config struct {
 	Manager string
 	// NodeArgs are added to each node's command line.
 	NodeArgs []string
+	// Metrics makes each node serve its metrics and profiles on a free port.
+	Metrics bool
 }
 
 // Cluster is a running cluster. It belongs to one goroutine.
@@ -74,7 +76,7 @@ func (cfg Config) cluster() (*Cluster, error) {
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return nil, err
 	}
-	addrs, err := freeAddresses(cfg.Nodes + 1)
+	addrs, err := freeAddresses(2*cfg.Nodes + 1)
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +93,16 @@ func (cfg Config) cluster() (*Cluster, error) {
 	}
 	for i := range cfg.Nodes {
 		name := fmt.Sprintf("node-%d", i+1)
-		c.Nodes = append(c.Nodes, &Process{
-			Name: name, Addr: addrs[i+1], Log: filepath.Join(logs, name+".log"), binary: cfg.Binary,
-			args: append([]string{"node", "--dir", filepath.Join(cfg.Dir, name), "--listen", addrs[i+1],
-				"--manager", addrs[0], "--zone", string(rune('a' + i%26))}, cfg.NodeArgs...),
-		})
+		p := &Process{
+			Name: name, Addr: addrs[i+1], Dir: filepath.Join(cfg.Dir, name), Log: filepath.Join(logs, name+".log"), binary: cfg.Binary,
+		}
+		p.args = []string{"node", "--dir", p.Dir, "--listen", p.Addr, "--manager", addrs[0], "--zone", string(rune('a' + i%26))}
+		if cfg.Metrics {
+			p.Metrics = addrs[cfg.Nodes+1+i]
+			p.args = append(p.args, "--metrics", p.Metrics)
+		}
+		p.args = append(p.args, cfg.NodeArgs...)
+		c.Nodes = append(c.Nodes, p)
 	}
 	return c, nil
 }

@@ -20,6 +20,10 @@ type Process struct {
 	Name string
 	// Addr is where it listens.
 	Addr string
+	// Metrics is where it serves metrics and profiles; empty when it does not.
+	Metrics string
+	// Dir is the directory of a node; empty for the manager.
+	Dir string
 	// Log is the file that its output is appended to.
 	Log string
 
@@ -72,6 +76,16 @@ func (p *Process) running() bool {
 	default:
 		return true
 	}
+}
+
+// Pid is the process's id; zero when it is not running.
+func (p *Process) Pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running() {
+		return 0
+	}
+	return p.cmd.Process.Pid
 }
 
 // Exited is closed when the process has ended.

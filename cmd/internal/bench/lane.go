@@ -1,0 +1,152 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/ship"
+)
+
+// lane is one volume under load: its writer, and the records that wait for
+// their acknowledgement. Any number of goroutines may append.
+type lane struct {
+	client *ship.Client
+	writer writer
+	ring   [][]byte // payloads
+	// phase tells whether what is acknowledged now is measured.
+	phase *phase
+	took  *latencies
+
+	// appending puts records into the order of their LSNs.
+	appending sync.Mutex
+	tail      pinetree.LSN
+	appended  int // records
+
+	acked atomic.Int64 // records
+	mu    sync.Mutex
+	wait  queue
+}
+
+// writer is what a load needs of a ship.Writer.
+type writer interface {
+	Append(ctx context.Context, records ...pinetree.Record) error
+	Flush(ctx context.Context) error
+	Err() error
+	Progress() ship.Progress
+	Close() error
+}
+
+// phase is the part of a run that all lanes are in.
+type phase struct{ measured atomic.Bool }
+
+// waiting is a record whose acknowledgement somebody waits for, or that is
+// only timed.
+type waiting struct {
+	lsn   pinetree.LSN
+	since time.Time
+	// heard has room for one; nil when the record is only timed.
+	heard chan<- struct{}
+}
+
+// open opens a writer on the lane's volume, with a window of that many bytes.
+func (l *lane) open(ctx context.Context, cfg ship.Config, window int) (err error) {
+	if l.client, err = ship.Dial(ctx, cfg); err != nil {
+		return err
+	}
+	w, err := l.client.OpenWriter(ctx, ship.WriterConfig{WindowBytes: window, Acked: l.hear})
+	if err != nil {
+		_ = l.client.Close() // the error that counts is the one before
+		return fmt.Errorf("volume %s: %w", cfg.Volume, err)
+	}
+	l.writer, l.tail = w, w.Durable()
+	return nil
+}
+
+// append appends a record; w is what becomes of its acknowledgement, nil when
+// nobody waits for it. It waits while the window is full.
+func (l *lane) append(ctx context.Context, w *waiting) error {
+	l.appending.Lock()
+	defer l.appending.Unlock()
+	payload := l.ring[l.appended%len(l.ring)]
+	lsn := l.tail + pinetree.LSN(len(payload))
+	if w != nil {
+		w.lsn = lsn
+		l.mu.Lock()
+		l.wait.push(*w)
+		l.mu.Unlock()
+	}
+	if err := l.writer.Append(ctx, pinetree.Record{Prev: l.tail, LSN: lsn, Payload: payload}); err != nil {
+		return err
+	}
+	l.tail = lsn
+	l.appended++
+	return nil
+}
+
+// hear is the writer's callback.
+func (l *lane) hear(batch ship.Acked) {
+	now := time.Now()
+	measured := l.phase.measured.Load()
+	l.acked.Add(int64(batch.Records))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.wait.count > 0 && l.wait.first().lsn <= batch.LSN {
+		w := l.wait.pop()
+		switch {
+		case w.heard != nil:
+			w.heard <- struct{}{}
+		case measured:
+			l.took.record(now.Sub(w.since))
+		}
+	}
+}
+
+// done tells how far the log goes, once nobody appends any more.
+func (l *lane) done() pinetree.LSN {
+	l.appending.Lock()
+	defer l.appending.Unlock()
+	return l.tail
+}
+
+// close ends the writer, after everything was acknowledged or the run failed.
+func (l *lane) close() error {
+	err := l.writer.Close()
+	if closeErr := l.client.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// queue is first in, first out, in a ring that grows when it is full.
+type queue struct {
+	ring  []waiting
+	head  int
+	count int
+}
+
+func (q *queue) push(w waiting) {
+	if q.count == len(q.ring) {
+		grown := make([]waiting, max(64, 2*len(q.ring)))
+		n := copy(grown, q.ring[q.head:])
+		copy(grown[n:], q.ring[:q.head])
+		q.ring, q.head = grown, 0
+	}
+	q.ring[(q.head+q.count)%len(q.ring)] = w
+	q.count++
+}
+
+// first is the oldest; there must be one.
+func (q *queue) first() *waiting { return &q.ring[q.head] }
+
+// pop removes the oldest; there must be one.
+func (q *queue) pop() waiting {
+	w := q.ring[q.head]
+	q.ring[q.head] = waiting{}
+	q.head = (q.head + 1) % len(q.ring)
+	q.count--
+	return w
+}

@@ -1,0 +1,124 @@
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is one that is looked at from outside, by its files in /proc.
+type process struct{ pid int }
+
+// ticksPerSecond is the unit of the CPU times in /proc, the same on every
+// system that Go supports.
+const ticksPerSecond = 100
+
+func (p process) read(file string) ([]byte, error) {
+	if p.pid == 0 {
+		return nil, errors.New("a process of the cluster has ended")
+	}
+	return os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), file))
+}
+
+// cpu is the user and system time that a process has had.
+func (p process) cpu() (time.Duration, error) {
+	text, err := p.read("stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseCPU(text)
+}
+
+// parseCPU reads /proc/PID/stat. The command's name, in parentheses, may hold
+// anything; utime and stime are the 12th and 13th field after it.
+func parseCPU(stat []byte) (time.Duration, error) {
+	_, after, found := bytes.Cut(stat[max(0, bytes.LastIndexByte(stat, ')')):], []byte(") "))
+	fields := strings.Fields(string(after))
+	if !found || len(fields) < 13 {
+		return 0, fmt.Errorf("CPU time: %q is not a line of /proc/PID/stat", stat)
+	}
+	ticks := int64(0)
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("CPU time: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * (time.Second / ticksPerSecond), nil
+}
+
+// written is how many bytes a process has made the disk write.
+func (p process) written() (int64, error) {
+	text, err := p.read("io")
+	if err != nil {
+		return 0, err
+	}
+	return parseField(text, "write_bytes")
+}
+
+// resident is how much memory a process has, peak the most that it had.
+func (p process) resident() (bytes, peak int64, err error) {
+	text, err := p.read("status")
+	if err != nil {
+		return 0, 0, err
+	}
+	if bytes, err = parseField(text, "VmRSS"); err != nil {
+		return 0, 0, err
+	}
+	peak, err = parseField(text, "VmHWM")
+	return bytes, peak, err
+}
+
+// parseField reads a "name: value" line of /proc/PID/io or status; kB become
+// bytes.
+func parseField(text []byte, name string) (int64, error) {
+	for line := range strings.Lines(string(text)) {
+		rest, found := strings.CutPrefix(line, name+":")
+		if !found {
+			continue
+		}
+		number, kilo := strings.CutSuffix(strings.TrimSpace(rest), " kB")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if kilo {
+			n <<= 10
+		}
+		return n, err
+	}
+	return 0, fmt.Errorf("/proc tells no %s", name)
+}
+
+// ownCPU is the user and system time of this process.
+func ownCPU() (time.Duration, error) {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return 0, fmt.Errorf("CPU time of this process: %w", err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), nil
+}
+
+// folderBytes sums up the sizes of the files below a folder. What vanishes
+// meanwhile counts nothing, and neither does a folder that is not there.
+func folderBytes(dir string) (int64, error) {
+	total := int64(0)
+	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = e.Info(); err == nil {
+				total += info.Size()
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	return total, err
+}

@@ -1,0 +1,188 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"strings"
+
+	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+)
+
+// Result is what was measured. Scripts depend on its JSON. A figure is null
+// when the cluster was not started by the run, so that its processes cannot be
+// observed.
+type Result struct {
+	// OpsPerSecond counts acknowledged records, MBPerSecond their payloads in
+	// millions of bytes.
+	OpsPerSecond float64 `json:"ops_s"`
+	MBPerSecond  float64 `json:"mb_s"`
+	// The latencies are from appending to acknowledgement, in microseconds.
+	P50  float64 `json:"p50_us"`
+	P99  float64 `json:"p99_us"`
+	P999 float64 `json:"p999_us"`
+	// CPUPer100k is the CPU time, in seconds, that all processes (the load, the
+	// nodes, the manager) took for 100,000 records within the interval.
+	CPUPer100k *float64 `json:"cpu_s_per_100k"`
+	CPU        cpuShare `json:"cpu_s"`
+	// WrittenPerByte is how many bytes one replica wrote to its raft log for
+	// each byte of payload, the mean of the nodes.
+	WrittenPerByte *float64 `json:"bytes_written_per_payload_byte"`
+	// FsyncsPerCommit is how often one node synced its raft log for each
+	// acknowledged record, the mean of the nodes.
+	FsyncsPerCommit *float64 `json:"fsyncs_per_commit"`
+	// RSSPeakMB is the most memory that a node ever had; RSSGrowthMB is by how
+	// much a node grew within the interval, its first quarter left out;
+	// LogDiskPeakMB is the most that the files of a raft log took within it.
+	RSSPeakMB     *float64 `json:"rss_peak_mb"`
+	RSSGrowthMB   *float64 `json:"rss_growth_mb"`
+	LogDiskPeakMB *float64 `json:"log_disk_peak_mb"`
+	// CaughtUpMS is how long after the last acknowledgement every replica had
+	// replayed everything.
+	CaughtUpMS float64 `json:"caught_up_ms"`
+	// Resumes is how often shipping began anew, after a lost connection or
+	// because leadership moved.
+	Resumes uint64 `json:"resumes"`
+	// Records and Seconds are the interval's, Timed how many latencies were
+	// taken in it.
+	Records int64   `json:"records"`
+	Seconds float64 `json:"seconds"`
+	Timed   int64   `json:"timed"`
+
+	Config Settings `json:"config"`
+}
+
+// cpuShare is the CPU time within the interval, in seconds.
+type cpuShare struct {
+	Load    float64  `json:"load"`
+	Nodes   *float64 `json:"nodes"`
+	Manager *float64 `json:"manager"`
+}
+
+// Settings are all that a result depends on.
+type Settings struct {
+	Mode        Mode     `json:"mode"`
+	RecordBytes int      `json:"record_size"`
+	Workers     int      `json:"inflight"`
+	WindowBytes int      `json:"window"`
+	Rate        float64  `json:"rate"`
+	DurationS   float64  `json:"duration_s"`
+	WarmupS     float64  `json:"warmup_s"`
+	Groups      int      `json:"groups"`
+	Volumes     int      `json:"volumes"`
+	Format      string   `json:"format"`
+	Targets     []string `json:"target,omitempty"`
+	Nodes       int      `json:"nodes,omitempty"`
+	Engine      string   `json:"engine,omitempty"`
+	RaftLog     string   `json:"raftlog,omitempty"`
+	Transport   string   `json:"transport,omitempty"`
+	NodeArgs    []string `json:"node_args,omitempty"`
+	// WrittenBy is what counted the bytes written.
+	WrittenBy string `json:"bytes_written_by,omitempty"`
+	CPUs      int    `json:"cpus"`
+	Go        string `json:"go"`
+}
+
+// settings of a run.
+func (c Config) settings() Settings {
+	s := Settings{
+		Mode: c.Mode(), RecordBytes: c.RecordBytes, WindowBytes: c.window(), Rate: c.Rate,
+		DurationS: c.Duration.Seconds(), WarmupS: c.Warmup.Seconds(),
+		Groups: c.Groups, Volumes: c.Volumes, Format: c.Format.String(), Targets: c.Targets,
+		CPUs: runtime.NumCPU(), Go: runtime.Version(),
+	}
+	if s.Mode == Closed {
+		s.Workers = c.Workers
+	}
+	if len(c.Targets) == 0 {
+		s.Nodes, s.Engine, s.RaftLog, s.Transport, s.NodeArgs = replicas, c.Engine, c.RaftLog, c.Transport, c.NodeArgs
+	}
+	return s
+}
+
+// result puts together what a run has found.
+func (r *run) result() Result {
+	took := newLatencies()
+	for _, lane := range r.load.lanes {
+		took.merge(lane.took)
+	}
+	c := r.cost
+	payload := float64(c.records) * float64(r.cfg.RecordBytes)
+	result := Result{
+		OpsPerSecond: rounded(c.ops()), MBPerSecond: rounded(payload / 1e6 / c.seconds),
+		P50: rounded(took.quantile(50)), P99: rounded(took.quantile(99)), P999: rounded(took.quantile(99.9)),
+		CPU:        cpuShare{Load: rounded(c.load.Seconds())},
+		CaughtUpMS: rounded(float64(r.caughtUp.Microseconds()) / 1e3),
+		Resumes:    r.load.resumes(), Records: c.records, Seconds: rounded(c.seconds), Timed: took.count(),
+		Config: r.cfg.settings(),
+	}
+	if c.observed {
+		result.CPU.Nodes, result.CPU.Manager = known(c.nodes.Seconds()), known(c.manager.Seconds())
+		result.CPUPer100k = known(c.cpu().Seconds() / float64(c.records) * 1e5)
+		result.WrittenPerByte = known(c.loggedBytes / payload)
+		result.FsyncsPerCommit = known(c.fsyncs / float64(c.records))
+		result.RSSPeakMB = known(float64(r.footprint.rssPeak) / 1e6)
+		result.RSSGrowthMB = known(float64(r.footprint.rssGrowth) / 1e6)
+		result.LogDiskPeakMB = known(float64(r.footprint.logPeak) / 1e6)
+		result.Config.WrittenBy = c.loggedBy
+	}
+	return result
+}
+
+func (c cost) ops() float64 { return float64(c.records) / c.seconds }
+
+// rounded leaves four significant digits, and no less than whole numbers.
+func rounded(v float64) float64 {
+	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0
+	}
+	scale := math.Pow(10, max(0, 3-math.Floor(math.Log10(math.Abs(v)))))
+	return math.Round(v*scale) / scale
+}
+
+func known(v float64) *float64 {
+	v = rounded(v)
+	return &v
+}
+
+// columns are those of the table.
+var columns = []string{
+	"load", "records/s", "MB/s", "p50 µs", "p99 µs", "p99.9 µs", "CPU s/100k", "written/byte", "fsyncs/record", "RSS MB", "caught up ms",
+}
+
+// Table writes results one below the other.
+func Table(w io.Writer, results []Result) error {
+	list := cli.Listing{Columns: columns}
+	for _, r := range results {
+		list.Rows = append(list.Rows, []any{
+			r.Config.load(), cli.Count(int64(r.OpsPerSecond)), r.MBPerSecond, r.P50, r.P99, r.P999,
+			orDash(r.CPUPer100k), orDash(r.WrittenPerByte), orDash(r.FsyncsPerCommit), orDash(r.RSSPeakMB), r.CaughtUpMS,
+		})
+	}
+	return list.Table(w)
+}
+
+func orDash(v *float64) any {
+	if v == nil {
+		return "–"
+	}
+	return *v
+}
+
+// load says the settings in a few words.
+func (s Settings) load() string {
+	words := []string{Size(s.RecordBytes).String()}
+	switch s.Mode {
+	case Closed:
+		words = append(words, fmt.Sprintf("× %d in flight", s.Workers))
+	case Stream:
+		words = append(words, "stream, window "+Size(s.WindowBytes).String())
+	case Paced:
+		words = append(words, fmt.Sprintf("%g/s", s.Rate))
+	}
+	if s.Volumes > 1 {
+		words = append(words, fmt.Sprintf("%d groups", s.Groups))
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,129 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Run starts the servers, or takes those that are named, loads them and says
+// what it measured. Everything that it started has ended when it returns, also
+// when ctx ends the run.
+func Run(ctx context.Context, cfg Config) (result Result, err error) {
+	if err := cfg.Check(); err != nil {
+		return Result{}, err
+	}
+	ring, err := payloads(cfg.Format, cfg.RecordBytes)
+	if err != nil {
+		return Result{}, err
+	}
+	servers, err := startServers(ctx, cfg)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, servers.close()) }()
+	names, err := servers.place(ctx, cfg)
+	if err != nil {
+		return Result{}, err
+	}
+	load := &load{cfg: cfg, ring: ring}
+	if err := servers.open(ctx, load, names); err != nil {
+		return Result{}, err
+	}
+	r := &run{cfg: cfg, servers: servers, load: load}
+	fmt.Fprintf(cfg.Say, "%s; %v warm-up, %v measured\n", cfg, cfg.Warmup, cfg.Duration)
+	err = r.run(ctx)
+	if closeErr := load.close(); err == nil {
+		err = closeErr
+	}
+	return r.result(), err
+}
+
+// run is one run's course and what was found on the way.
+type run struct {
+	cfg     Config
+	servers *servers
+	load    *load
+
+	cost      cost
+	footprint footprint
+	caughtUp  time.Duration
+}
+
+// run loads, measures and waits until all replicas have everything.
+func (r *run) run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watcher := watch(r.servers, r.load, cancel)
+	defer func() { watcher.stop(err) }()
+	profiler, err := startProfiler(r.servers, r.cfg)
+	if err != nil {
+		return err
+	}
+	defer profiler.close()
+	stop := make(chan struct{})
+	loading := r.load.start(ctx, stop, cancel)
+	err = r.measure(ctx, watcher, profiler)
+	close(stop)
+	loading.Wait()
+	if err == nil {
+		err = r.load.flush(ctx)
+	}
+	if err != nil {
+		return cause(ctx, err)
+	}
+	acked := time.Now()
+	if err := r.load.catchUp(ctx); err != nil {
+		return cause(ctx, err)
+	}
+	r.caughtUp = time.Since(acked)
+	if err := profiler.end(ctx); err != nil {
+		return err
+	}
+	r.footprint, err = watcher.footprint()
+	return err
+}
+
+// measure waits for the warm-up and measures after it.
+func (r *run) measure(ctx context.Context, watcher *watcher, profiler *profiler) error {
+	if err := pause(ctx, r.cfg.Warmup); err != nil {
+		return err
+	}
+	from, err := use(ctx, r.servers, r.load)
+	if err != nil {
+		return err
+	}
+	watcher.sample(true)
+	profiler.begin(ctx)
+	r.load.phase.measured.Store(true)
+	err = pause(ctx, r.cfg.Duration)
+	r.load.phase.measured.Store(false)
+	watcher.sample(false)
+	if err != nil {
+		return err
+	}
+	to, err := use(ctx, r.servers, r.load)
+	r.cost = between(from, to)
+	return err
+}
+
+// pause waits, unless ctx ends before.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// cause prefers what ended a context to the error of who was ended by it.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

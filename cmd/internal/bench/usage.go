@@ -1,0 +1,163 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pinetree-db/pinetree/cmd/internal/localcluster"
+)
+
+// Metrics of a node that count the work of its raft log.
+const (
+	fsyncsMetric   = "pinetree_raftlog_fsync_seconds_count"
+	logBytesMetric = "pinetree_raftlog_written_bytes_total"
+)
+
+// scrapeTimeout bounds the asking of a node for its metrics.
+const scrapeTimeout = 5 * time.Second
+
+// usage is what has been done and used up to an instant.
+type usage struct {
+	at      time.Time
+	records int64
+	load    time.Duration // CPU of this process
+	manager time.Duration
+	nodes   []nodeUsage // empty when the cluster was there before
+}
+
+type nodeUsage struct {
+	cpu     time.Duration
+	written int64 // bytes to disk, by the whole process
+	metrics map[string]float64
+}
+
+// use takes stock. Figures of processes are left out where the system has no
+// /proc.
+func use(ctx context.Context, s *servers, l *load) (usage, error) {
+	u := usage{at: time.Now(), records: l.records()}
+	var err error
+	if u.load, err = ownCPU(); err != nil || !observable(s) {
+		return u, err
+	}
+	if u.manager, err = (process{s.cluster.Manager.Pid()}).cpu(); err != nil {
+		return u, err
+	}
+	for _, p := range s.nodes() {
+		at := process{p.Pid()}
+		var n nodeUsage
+		if n.cpu, err = at.cpu(); err == nil {
+			n.written, err = at.written()
+		}
+		if err == nil {
+			n.metrics, err = scrape(ctx, p)
+		}
+		if err != nil {
+			return u, fmt.Errorf("%s: %w", p.Name, err)
+		}
+		u.nodes = append(u.nodes, n)
+	}
+	return u, nil
+}
+
+// observable tells whether the processes can be looked at.
+func observable(s *servers) bool {
+	_, err := os.Stat("/proc/self/stat")
+	return err == nil && s.cluster != nil
+}
+
+// scrape reads a node's metrics.
+func scrape(ctx context.Context, p *localcluster.Process) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
+	defer cancel()
+	body, err := get(ctx, "http://"+p.Metrics+"/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return nil, err
+	}
+	return parseMetrics(string(text)), nil
+}
+
+// get asks for a page; the caller closes the body.
+func get(ctx context.Context, url string) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
+		return nil, fmt.Errorf("%s: %s", url, response.Status)
+	}
+	return response.Body, nil
+}
+
+// parseMetrics reads the metrics without labels.
+func parseMetrics(text string) map[string]float64 {
+	metrics := map[string]float64{}
+	for line := range strings.Lines(text) {
+		name, value, found := strings.Cut(strings.TrimSpace(line), " ")
+		if !found || strings.ContainsAny(name, "#{") {
+			continue
+		}
+		if v, err := strconv.ParseFloat(value, 64); err == nil {
+			metrics[name] = v
+		}
+	}
+	return metrics
+}
+
+// cost is what lies between two usages.
+type cost struct {
+	seconds              float64
+	records              int64
+	load, manager, nodes time.Duration
+	// loggedBytes and fsyncs are means of the nodes; loggedBy says what
+	// counted the bytes.
+	loggedBytes float64
+	loggedBy    string
+	fsyncs      float64
+	observed    bool
+}
+
+// What counted the bytes of the raft log.
+const (
+	byMetric  = logBytesMetric
+	byProcess = "/proc/PID/io write_bytes, engine included"
+)
+
+func between(from, to usage) cost {
+	c := cost{
+		seconds: to.at.Sub(from.at).Seconds(), records: to.records - from.records,
+		load: to.load - from.load, manager: to.manager - from.manager,
+		observed: len(to.nodes) > 0, loggedBy: byMetric,
+	}
+	share := 1 / float64(max(len(to.nodes), 1))
+	for i, n := range to.nodes {
+		before := from.nodes[i]
+		c.nodes += n.cpu - before.cpu
+		c.fsyncs += share * (n.metrics[fsyncsMetric] - before.metrics[fsyncsMetric])
+		if _, counted := n.metrics[logBytesMetric]; counted {
+			c.loggedBytes += share * (n.metrics[logBytesMetric] - before.metrics[logBytesMetric])
+			continue
+		}
+		c.loggedBy = byProcess
+		c.loggedBytes += share * float64(n.written-before.written)
+	}
+	return c
+}
+
+// cpu is that of all processes that could be observed.
+func (c cost) cpu() time.Duration { return c.load + c.manager + c.nodes }

@@ -1,0 +1,152 @@
+package bench
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+)
+
+// watcher looks at the run while it goes on: it samples memory and disk of the
+// nodes, shows progress, and ends the run when a process or a writer has
+// failed. It has one goroutine, which ends with stop.
+type watcher struct {
+	servers *servers
+	load    *load
+	meter   *cli.Meter // nil when progress is not shown
+	every   time.Duration
+	fail    context.CancelCauseFunc
+
+	ended   chan struct{}
+	watches sync.WaitGroup
+
+	mu       sync.Mutex
+	sampling bool
+	memory   [][]int64 // bytes, by node, one after the other in time
+	logPeak  int64     // bytes of the largest raft log
+	broken   error     // why there are no samples
+}
+
+// samplesPerRun is about how many samples are taken, as far as sampleBounds
+// allow.
+const samplesPerRun = 200
+
+const minSampleEvery, maxSampleEvery = 100 * time.Millisecond, time.Second
+
+// watch begins to watch; fail ends the run.
+func watch(s *servers, l *load, fail context.CancelCauseFunc) *watcher {
+	w := &watcher{
+		servers: s, load: l, fail: fail, ended: make(chan struct{}), memory: make([][]int64, len(s.nodes())),
+		every: min(max(l.cfg.Duration/samplesPerRun, minSampleEvery), maxSampleEvery),
+	}
+	if l.cfg.Meter {
+		w.meter = cli.NewMeter(cli.Target{What: "acknowledged"})
+	}
+	w.watches.Go(w.run)
+	return w
+}
+
+// sample says whether memory and disk are sampled from now on.
+func (w *watcher) sample(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sampling = on
+}
+
+// stop ends the watching and waits for that.
+func (w *watcher) stop(err error) {
+	close(w.ended)
+	w.watches.Wait()
+	if w.meter != nil {
+		w.meter.Done(w.bytes(), err)
+	}
+}
+
+func (w *watcher) bytes() int64 { return w.load.records() * int64(w.load.cfg.RecordBytes) }
+
+func (w *watcher) run() {
+	tick := time.NewTicker(w.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.ended:
+			return
+		case <-tick.C:
+		}
+		if err := w.servers.failure(); err != nil {
+			w.fail(err)
+		} else if err := w.load.failure(); err != nil {
+			w.fail(err)
+		}
+		if w.meter != nil {
+			w.meter.At(w.bytes())
+		}
+		w.look()
+	}
+}
+
+// look takes a sample, if it is time for some.
+func (w *watcher) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.sampling || !observable(w.servers) {
+		return
+	}
+	for i, p := range w.servers.nodes() {
+		resident, _, err := (process{p.Pid()}).resident()
+		if err == nil {
+			w.memory[i] = append(w.memory[i], resident)
+			var logged int64
+			logged, err = folderBytes(filepath.Join(p.Dir, "raftlog"))
+			w.logPeak = max(w.logPeak, logged)
+		}
+		if err != nil {
+			w.broken = err
+		}
+	}
+}
+
+// footprint is what the nodes took, each figure that of the node with most.
+type footprint struct {
+	rssPeak   int64 // bytes, of the whole life
+	rssGrowth int64 // bytes, within the measured interval
+	logPeak   int64 // bytes
+}
+
+// footprint sums up the samples; the nodes must still run.
+func (w *watcher) footprint() (footprint, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := footprint{logPeak: w.logPeak}
+	for i, p := range w.servers.nodes() {
+		_, peak, err := (process{p.Pid()}).resident()
+		if err != nil {
+			return f, err
+		}
+		f.rssPeak = max(f.rssPeak, peak)
+		grown := growth(w.memory[i])
+		if i == 0 || grown > f.rssGrowth {
+			f.rssGrowth = grown
+		}
+	}
+	return f, w.broken
+}
+
+// growth compares the last quarter of a series with the second one, by their
+// medians: the first quarter is left out because caches fill in it, and a
+// median is not moved by where a collection of garbage happens to be.
+func growth(series []int64) int64 {
+	n := len(series)
+	if n < 4 {
+		return 0
+	}
+	return median(series[n-n/4:]) - median(series[n/4:n/4+n/4])
+}
+
+func median(of []int64) int64 {
+	sorted := slices.Sorted(slices.Values(of))
+	return sorted[len(sorted)/2]
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pinetree-db/pinetree/cmd/internal/bench"
+	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/operator"
+)
+
+func benchCommand() *cobra.Command {
+	c := &cobra.Command{Use: "bench", Short: "Measure how fast it is, and at what cost"}
+	c.AddCommand(benchShipCommand())
+	return c
+}
+
+// benchFlags are the settings of bench ship that are not read as they are.
+type benchFlags struct {
+	cfg    bench.Config
+	record bench.Size
+	window bench.Size
+	format string
+	json   bool
+}
+
+func benchShipCommand() *cobra.Command {
+	f := benchFlags{record: 1 << 10}
+	c := &cobra.Command{
+		Use: "ship", Short: "Measure appending: from a writer to a majority's disks and back", Args: cobra.NoArgs,
+		Long: `Start three storage nodes and a manager as processes in a temporary directory, load
+them from this process, and print throughput, latency from append to acknowledgement,
+and what it cost. With --target the load goes to a cluster that runs already, in
+volumes of its own which stay there.
+
+The load has one of three shapes:
+  --inflight N   closed loop: N workers, each appends one record and waits until it
+                 is durable; the workers of a volume share its writer
+  --window BYTES stream: the writer of each volume appends as fast as its window of
+                 unacknowledged bytes lets it
+  --rate R       R records a second in all, whatever became of those before; the time
+                 of each begins when it was due
+
+At the end it waits until all replicas have replayed everything.`,
+	}
+	flags := c.Flags()
+	flags.Var(&f.record, "record-size", "size of each record's payload")
+	flags.IntVar(&f.cfg.Workers, "inflight", 256, "closed loop with this many records outstanding")
+	flags.Var(&f.window, "window", "stream with this many bytes outstanding for each writer")
+	flags.Float64Var(&f.cfg.Rate, "rate", 0, "records a second, instead of as many as there can be")
+	flags.DurationVar(&f.cfg.Duration, "duration", 5*time.Second, "how long to measure")
+	flags.DurationVar(&f.cfg.Warmup, "warmup", time.Second, "how long to load before that")
+	flags.IntVar(&f.cfg.Groups, "groups", 1, "how many raft groups to load")
+	flags.IntVar(&f.cfg.Volumes, "volumes", 0, "how many volumes, spread over the groups; one in each group when not given")
+	flags.StringVar(&f.format, "format", "opaque", "how the engine reads payloads: opaque, or redo, where each record changes a key")
+	flags.StringVar(&f.cfg.Engine, "engine", "badger", "storage engine of the nodes: "+names(engines))
+	flags.StringVar(&f.cfg.RaftLog, "raftlog", "segment", "raft log store of the nodes: "+names(raftLogs))
+	flags.StringVar(&f.cfg.Transport, "transport", "stream", "how raft messages travel: "+names(transports))
+	flags.StringVar(&f.cfg.Dir, "dir", "", "where to make the temporary directory; the system's place for such when empty")
+	flags.StringArrayVar(&f.cfg.NodeArgs, "node-arg", nil, "one more argument for each node's command line; may be repeated")
+	flags.StringSliceVar(&f.cfg.Targets, "target", nil, "load the cluster with managers at these addresses instead of starting one")
+	flags.BoolVar(&f.json, "json", false, "print one JSON object")
+	flags.StringVar(&f.cfg.Profiles, "cpuprofile-dir", "", "store CPU profiles of the load and of each node here")
+	flags.BoolVar(&f.cfg.Allocs, "allocs", false, "store profiles of memory there, too")
+	for _, hidden := range []string{"cpuprofile-dir", "allocs"} {
+		_ = flags.MarkHidden(hidden) // fails only for a flag that there is not
+	}
+	c.RunE = func(cmd *cobra.Command, _ []string) error { return f.run(cmd) }
+	return c
+}
+
+func (f *benchFlags) run(cmd *cobra.Command) error {
+	cfg, flags := f.cfg, cmd.Flags()
+	shapes := 0
+	for _, shape := range []string{"inflight", "window", "rate"} {
+		if flags.Changed(shape) {
+			shapes++
+		}
+	}
+	if shapes > 1 {
+		return cli.Usagef("--inflight, --window and --rate are three shapes of load; choose one")
+	}
+	if len(cfg.Targets) > 0 {
+		for _, own := range []string{"engine", "raftlog", "transport", "dir", "node-arg"} {
+			if flags.Changed(own) {
+				return cli.Usagef("--%s is for a cluster that is started, and --target names one that runs", own)
+			}
+		}
+	}
+	if err := (storage{raftLog: cfg.RaftLog, engine: cfg.Engine}).check(); err != nil {
+		return err
+	}
+	if _, err := choose("transport", cfg.Transport, transports); err != nil {
+		return err
+	}
+	var err error
+	if cfg.Format, err = operator.ParseFormat(f.format); err != nil {
+		return err
+	}
+	if cfg.Volumes == 0 {
+		cfg.Volumes = cfg.Groups
+	}
+	cfg.RecordBytes, cfg.WindowBytes = int(f.record), int(f.window)
+	// A script that reads the object does not read along.
+	cfg.Say, cfg.Meter = cmd.ErrOrStderr(), !f.json
+	if f.json {
+		cfg.Say = io.Discard
+	}
+	result, err := bench.Run(cmd.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	if !f.json {
+		return bench.Table(cmd.OutOrStdout(), []bench.Result{result})
+	}
+	line, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), string(line))
+	return err
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pinetree-db/pinetree/cmd/internal/bench"
+)
+
+// TestBenchShipMeasuresARealCluster runs a short load and holds its object to
+// what scripts depend on, and its figures to each other.
+func TestBenchShipMeasuresARealCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	dir, profiles := t.TempDir(), t.TempDir()
+	out := must(t, "bench", "ship", "--json", "--engine", "memory", "--record-size", "1KiB", "--format", "redo", "--inflight", "12",
+		"--groups", "2", "--volumes", "3", "--duration", "1s", "--warmup", "200ms", "--dir", dir, "--cpuprofile-dir", profiles, "--allocs")
+	t.Log(out)
+	var fields map[string]json.RawMessage
+	var r bench.Result
+	if err := json.Unmarshal([]byte(out), &fields); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"bytes_written_per_payload_byte", "caught_up_ms", "config", "cpu_s", "cpu_s_per_100k", "fsyncs_per_commit", "log_disk_peak_mb",
+		"mb_s", "ops_s", "p50_us", "p999_us", "p99_us", "records", "resumes", "rss_growth_mb", "rss_peak_mb", "seconds", "timed",
+	}
+	if got := slices.Sorted(maps.Keys(fields)); !slices.Equal(got, want) {
+		t.Errorf("the fields are %v, want %v", got, want)
+	}
+	// By Little's law, workers = throughput × latency; the median stands in for
+	// the mean, and the machine may be busy.
+	if l := r.OpsPerSecond * r.P50 / 1e6; l < 2 || l > 24 {
+		t.Errorf("%g records/s of %g µs each make %.1f outstanding, there were 12", r.OpsPerSecond, r.P50, l)
+	}
+	if mb := r.OpsPerSecond * 1024 / 1e6; r.MBPerSecond < mb*0.99 || r.MBPerSecond > mb*1.01 {
+		t.Errorf("%g records/s are %g MB/s, said were %g", r.OpsPerSecond, mb, r.MBPerSecond)
+	}
+	if r.P99 < r.P50 || r.P999 < r.P99 || r.Seconds < 1 || r.Seconds > 5 || r.Records == 0 || r.Timed == 0 || r.Timed > r.Records {
+		t.Errorf("figures that cannot be: %+v", r)
+	}
+	if *r.CPUPer100k <= 0 || r.CPU.Load <= 0 || *r.CPU.Nodes <= 0 || *r.FsyncsPerCommit <= 0 || *r.FsyncsPerCommit > 3 ||
+		*r.WrittenPerByte < 1 || *r.RSSPeakMB < 10 || *r.LogDiskPeakMB < 0.1 {
+		t.Errorf("costs that cannot be: %s", out)
+	}
+	if r.Config.Workers != 12 || r.Config.Groups != 2 || r.Config.Volumes != 3 || r.Config.Format != "redo" || r.Config.Engine != "memory" {
+		t.Errorf("settings: %+v", r.Config)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	for _, name := range []string{"load", "node1", "node2", "node3"} {
+		for _, kind := range []string{".pprof", ".allocs.pprof", ".heap.pprof"} {
+			if data, err := os.ReadFile(filepath.Join(profiles, name+kind)); err != nil || len(data) < 100 {
+				t.Errorf("profile %s%s: %d bytes, %v", name, kind, len(data), err)
+			}
+		}
+	}
+}
+
+// TestBenchShipLoadsAClusterThatRuns also holds a stream and a paced load to
+// their shapes.
+func TestBenchShipLoadsAClusterThatRuns(t *testing.T) {
+	c, _ := startCluster(t, 3)
+	measure := func(shape ...string) bench.Result {
+		t.Helper()
+		var r bench.Result
+		args := append([]string{"bench", "ship", "--json", "--target", c.Manager.Addr, "--duration", "500ms", "--warmup", "100ms"}, shape...)
+		if err := json.Unmarshal([]byte(must(t, args...)), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.CPUPer100k != nil || r.RSSPeakMB != nil || r.Config.Engine != "" {
+			t.Errorf("processes that cannot be observed have figures: %+v", r)
+		}
+		return r
+	}
+	if r := measure("--window", "64KiB"); r.Config.Mode != bench.Stream || r.Records < 64 || r.Timed > r.Records/8 {
+		t.Errorf("stream: %+v", r)
+	}
+	if r := measure("--rate", "400"); r.Config.Mode != bench.Paced || r.OpsPerSecond < 300 || r.OpsPerSecond > 500 {
+		t.Errorf("400 records a second: %+v", r)
+	}
+	if err := c.Failure(); err != nil {
+		t.Errorf("a cluster that was there before does not go on: %v", err)
+	}
+}
+
+func TestInterruptedBenchLeavesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	c := exec.Command(binary, "bench", "ship", "--engine", "memory", "--duration", "1m", "--dir", dir)
+	var said strings.Builder
+	c.Stderr = &said
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill() }) // it may have ended
+	var addresses []string
+	for deadline := time.Now().Add(15 * time.Second); len(addresses) < 3; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no node was started")
+		}
+		addresses = listening(t, dir)
+	}
+	if err := c.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err == nil {
+		t.Error("an interrupted measurement ended as if it were done")
+	}
+	refused(t, addresses)
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v; it said %s", left, err, said.String())
+	}
+}
+
+// listening finds the addresses of the nodes that serve, in their logs.
+func listening(t *testing.T, dir string) []string {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(dir, "*", "logs", "node-*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, path := range logs {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil
+		}
+		for line := range strings.Lines(string(text)) {
+			if _, rest, has := strings.Cut(line, " address="); has && strings.Contains(line, "msg=serves ") {
+				found = append(found, strings.Fields(rest)[0])
+			}
+		}
+	}
+	return found
+}
