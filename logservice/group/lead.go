@@ -118,7 +118,9 @@ func (r *Replica) loseLead(why error) {
 	if why == nil {
 		why = r.notLeader()
 	}
+	r.sending.to = nil
 	r.abandon(why)
+	r.abandonChange(why)
 	r.closeQueues(why)
 	r.retryOpens(early)
 	if r.moving != nil {
@@ -185,40 +187,9 @@ func (r *Replica) QuorumAge() time.Duration {
 	if r.lead.term == 0 {
 		return 0
 	}
-	ages := make([]time.Duration, 0, len(r.voters))
-	for _, id := range r.voters {
-		switch at, heard := r.lead.contact[id]; {
-		case id == r.cfg.Node:
-			ages = append(ages, 0)
-		case heard:
-			ages = append(ages, r.now.Sub(at))
-		default:
-			ages = append(ages, r.now.Sub(r.lead.since))
-		}
+	heard := r.heardFrom(r.conf.members.Voters)
+	if r.conf.members.Joint() {
+		heard = min(heard, r.heardFrom(r.conf.members.Outgoing))
 	}
-	if len(ages) == 0 {
-		return 0
-	}
-	slices.Sort(ages)
-	return ages[len(ages)/2]
+	return r.now.Sub(heard)
 }
-
-// updateFloor learns up to which entry every member has the log. Raft begins a
-// leadership with the leader's own log taken for durable, which its end may not
-// be, so this replica goes by its own saves.
-func (r *Replica) updateFloor() {
-	floor := min(r.lead.saved, pinetree.RaftIndex(r.basic.HardState.GetCommit()))
-	r.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr raftProgress) {
-		if pinetree.NodeID(id) != r.cfg.Node {
-			floor = min(floor, pinetree.RaftIndex(pr.Match))
-		}
-	})
-	r.floor = max(r.floor, floor)
-}
-
-// Floor is the index up to which every member of the group surely has the log;
-// nothing above it may be compacted.
-func (r *Replica) Floor() pinetree.RaftIndex { return r.floor }
-
-// LearnFloor takes the leader's word for Floor.
-func (r *Replica) LearnFloor(floor pinetree.RaftIndex) { r.floor = max(r.floor, floor) }

@@ -39,6 +39,16 @@ type Options struct {
 	// MaxTransferLag is how many bytes of log a target may lack when leadership
 	// is to be handed to it.
 	MaxTransferLag int
+	// InactiveAfter is how long a member may be silent before little log is kept
+	// for it.
+	InactiveAfter time.Duration
+	// MaxLogBytes is how much log is kept for a member that is silent; four
+	// times as much for one that answers and is slow. Beyond it the member is
+	// left behind and gets a snapshot.
+	MaxLogBytes int64
+	// SnapshotHold bounds how long the log after a snapshot is kept while the
+	// snapshot is on its way.
+	SnapshotHold time.Duration
 	// Queue bounds each volume's reorder queue.
 	Queue adapter.Limits
 }
@@ -58,6 +68,9 @@ func DefaultOptions() Options {
 		MaxMessageBytes:  1 << 20,
 		MaxReads:         10_000,
 		MaxTransferLag:   8 << 20,
+		InactiveAfter:    10 * time.Second,
+		MaxLogBytes:      256 << 20,
+		SnapshotHold:     10 * time.Minute,
 		Queue:            adapter.Limits{MaxHeldBytes: 32 << 20, MaxHeldBatches: 16_384},
 	}
 }

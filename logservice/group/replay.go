@@ -4,11 +4,11 @@ import (
 	"fmt"
 
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/logservice/membership"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -46,12 +46,12 @@ func Replay(at pinetree.Position, commits []Commit) (engine.Write, error) {
 	return w, nil
 }
 
-func replayEntry(w *engine.Write, e *raftpb.Entry, membership *raftpb.ConfState) error {
+func replayEntry(w *engine.Write, e *raftpb.Entry, conf *raftpb.ConfState) error {
 	if e.GetType() != raftpb.EntryNormal {
-		if membership == nil {
+		if conf == nil {
 			return nil
 		}
-		encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(membership)
+		encoded, err := membership.Encode(conf)
 		if err != nil {
 			return err
 		}

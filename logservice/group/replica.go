@@ -11,6 +11,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/membership"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
@@ -50,8 +51,7 @@ type Replica struct {
 	now lease.Instant
 
 	position pinetree.Position // last applied
-	voters   []pinetree.NodeID
-	members  []pinetree.NodeID // voters and learners
+	conf     configuration
 
 	// What raft last said, refreshed by every Turn.
 	basic   raft.BasicStatus
@@ -62,7 +62,13 @@ type Replica struct {
 	reads   reads
 	volumes map[pinetree.VolumeID]*volume
 	flight  flight
-	floor   pinetree.RaftIndex // every member's log reaches at least here
+	floor   pinetree.RaftIndex // the log up to here is not kept for any member
+	size    logSize
+	sending sending
+
+	changing *changing // a change of members under way, proposed here; or nil
+	incoming *incoming // a snapshot that is being taken in; or nil
+
 	// acknowledged is how far volumes were acknowledged when this replica last
 	// led, which it may not have replayed yet.
 	acknowledged map[pinetree.VolumeID]pinetree.LSN
@@ -84,6 +90,9 @@ type leadership struct {
 	// early are the newest accepted appends of each follower, which raft does
 	// not hear of before the activation.
 	early map[pinetree.NodeID]*raftpb.Message
+	// removed are the nodes that were members earlier in this raft term.
+	removed []pinetree.NodeID
+	leave   lease.Instant // when to try again to leave a joint membership
 }
 
 // NewReplica starts from what the log and the engine hold. It refuses, with a
@@ -99,7 +108,8 @@ func NewReplica(cfg ReplicaConfig) (*Replica, error) {
 		volumes: map[pinetree.VolumeID]*volume{}, acknowledged: map[pinetree.VolumeID]pinetree.LSN{},
 	}
 	r.reads.incarnation = cfg.Incarnation
-	r.setMembers(storage.conf)
+	r.setMembers(storage.conf, cfg.Applied.Index)
+	storage.snapshot = r.makeSnapshot
 	r.rn, err = raft.NewRawNode(&raft.Config{
 		ID:                        uint64(cfg.Node),
 		ElectionTick:              cfg.Options.ElectionTicks,
@@ -122,34 +132,17 @@ func NewReplica(cfg ReplicaConfig) (*Replica, error) {
 		return nil, fmt.Errorf("group %d: %w", cfg.Group, err)
 	}
 	r.basic = r.rn.BasicStatus()
+	r.stopIfRemoved()
 	return r, nil
-}
-
-// setMembers takes note of a membership.
-func (r *Replica) setMembers(conf *raftpb.ConfState) {
-	r.voters, r.members = nil, nil
-	seen := map[uint64]bool{}
-	for _, id := range append(append([]uint64(nil), conf.GetVoters()...), conf.GetVotersOutgoing()...) {
-		if !seen[id] {
-			seen[id] = true
-			r.voters = append(r.voters, pinetree.NodeID(id))
-		}
-	}
-	r.members = append(r.members, r.voters...)
-	for _, id := range append(append([]uint64(nil), conf.GetLearners()...), conf.GetLearnersNext()...) {
-		if !seen[id] {
-			seen[id] = true
-			r.members = append(r.members, pinetree.NodeID(id))
-		}
-	}
 }
 
 // storage is a group's log as raft wants to see it: the raft log's entries, the
 // engine's membership. It is read by raft within calls of the Replica.
 type storage struct {
 	raftlog.View
-	hard *raftpb.HardState
-	conf *raftpb.ConfState
+	hard     *raftpb.HardState
+	conf     *raftpb.ConfState
+	snapshot func() (*raftpb.Snapshot, error)
 }
 
 // newStorage checks that log and engine fit together, which raft answers by a
@@ -185,9 +178,9 @@ func newStorage(cfg ReplicaConfig) (*storage, error) {
 	if hard.GetCommit() < applied {
 		hard.Commit = proto.Uint64(applied)
 	}
-	conf := &raftpb.ConfState{}
-	if err := proto.Unmarshal(cfg.Applied.Membership, conf); err != nil {
-		return nil, &pinetree.CorruptError{Where: where, What: "membership: " + err.Error()}
+	conf, err := membership.Decode(cfg.Applied.Membership)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	return &storage{View: cfg.Log, hard: hard, conf: conf}, nil
 }
@@ -197,11 +190,8 @@ func (s *storage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	return s.hard, s.conf, nil
 }
 
-// Snapshot implements raft.Storage. The log is compacted only up to what every
-// member has, so raft never needs one.
-func (s *storage) Snapshot() (*raftpb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
-}
+// Snapshot implements raft.Storage.
+func (s *storage) Snapshot() (*raftpb.Snapshot, error) { return s.snapshot() }
 
 // Bootstrap is the position at which every replica of a new group begins, and
 // the point after which its raft log begins. They are the same on all members.
@@ -210,13 +200,13 @@ func Bootstrap(voters []pinetree.NodeID) (pinetree.Position, raftlog.Point, erro
 	for _, id := range voters {
 		conf.Voters = append(conf.Voters, uint64(id))
 	}
-	membership, err := proto.MarshalOptions{Deterministic: true}.Marshal(conf)
+	members, err := membership.Encode(conf)
 	if err != nil {
 		return pinetree.Position{}, raftlog.Point{}, err
 	}
 	point := raftlog.Point{Index: 1, Term: 1}
 	return pinetree.Position{
-		Index: point.Index, Term: point.Term, Membership: membership,
+		Index: point.Index, Term: point.Term, Membership: members,
 		Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{},
 	}, point, nil
 }

@@ -1,7 +1,11 @@
 package group
 
 import (
+	"cmp"
+	"slices"
 	"time"
+
+	"go.etcd.io/raft/v3"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
@@ -23,8 +27,13 @@ type Status struct {
 	LastIndex   pinetree.RaftIndex
 	Committed   pinetree.RaftIndex
 	Applied     pinetree.Position
-	LeaseUntil  lease.Instant // zero when it holds none
-	Voters      []pinetree.NodeID
+	LeaseUntil  lease.Instant     // zero when it holds none
+	Voters      []pinetree.NodeID // of both halves of a joint membership
+	Learners    []pinetree.NodeID
+	Joint       bool     // a joint change of members is half done
+	Removed     bool     // stopped because it is no member any more
+	Blank       bool     // has no state yet and waits for a snapshot
+	Members     []Member // leader: how far each member is
 	Stopped     error
 	Acked       map[pinetree.VolumeID]pinetree.LSN // leader: acknowledged per volume
 }
@@ -39,7 +48,9 @@ func (r *Replica) Status() (Status, error) {
 		Appointment: r.holder.Appointment(), Released: r.holder.Released(),
 		LeaderHint: pinetree.NodeID(r.basic.Lead), QuorumAge: r.QuorumAge(),
 		Committed: pinetree.RaftIndex(r.basic.HardState.GetCommit()), Applied: r.position,
-		LeaseUntil: r.holder.Expiry(r.lead.term), Voters: r.voters, Stopped: r.stopped,
+		LeaseUntil: r.holder.Expiry(r.lead.term), Voters: r.conf.members.AllVoters(), Stopped: r.stopped,
+		Learners: r.conf.members.Learners, Joint: r.conf.members.Joint(),
+		Removed: Removed(r.stopped), Blank: r.blank(), Members: r.progress(),
 		Acked: map[pinetree.VolumeID]pinetree.LSN{},
 	}
 	for id, v := range r.volumes {
@@ -55,6 +66,39 @@ func (r *Replica) Status() (Status, error) {
 	}
 	s.LastIndex, s.LastTerm = pinetree.RaftIndex(last), pinetree.RaftTerm(term)
 	return s, nil
+}
+
+// Member is what a leader knows of a member of its group.
+type Member struct {
+	Node    pinetree.NodeID
+	Learner bool
+	Match   pinetree.RaftIndex // its log surely equals the leader's up to here
+	// State is raft's: StateProbe, StateReplicate or StateSnapshot.
+	State  string
+	Active bool          // answers this leader
+	Silent time.Duration // since it last did
+	// Snapshot is the index of one that is on its way to it; zero when none is.
+	Snapshot pinetree.RaftIndex
+}
+
+// progress lists the members, this replica included, by node.
+func (r *Replica) progress() []Member {
+	if r.lead.term == 0 || r.stopped != nil {
+		return nil
+	}
+	var list []Member
+	r.rn.WithProgress(func(member uint64, _ raft.ProgressType, pr raftProgress) {
+		id := pinetree.NodeID(member)
+		m := Member{Node: id, Learner: pr.IsLearner, Match: pinetree.RaftIndex(pr.Match), State: pr.State.String(), Snapshot: pinetree.RaftIndex(pr.PendingSnapshot)}
+		if id == r.cfg.Node {
+			m.Active = true
+		} else {
+			m.Silent, m.Active = r.silence(id), r.answers(id)
+		}
+		list = append(list, m)
+	})
+	slices.SortFunc(list, func(a, b Member) int { return cmp.Compare(a.Node, b.Node) })
+	return list
 }
 
 // View is what a read needs to know of the replica at one instant, never

@@ -76,7 +76,7 @@ func (r *Replica) refuseTransfer(o TransferOrder) string {
 		return fmt.Sprintf("a transfer to node %d is under way", r.moving.to)
 	case o.To == r.cfg.Node:
 		return "the target leads already"
-	case !slices.Contains(r.voters, o.To):
+	case !slices.Contains(r.conf.members.Voters, o.To):
 		return fmt.Sprintf("node %d is no voter of the group", o.To)
 	case !r.lead.ready:
 		return "this leader has not applied an entry of its own raft term yet"

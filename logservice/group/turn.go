@@ -22,17 +22,25 @@ type Effects struct {
 	Save []Save
 	// Commit goes to the engine; when it is replayed, Applied is called.
 	Commit []Commit
+	// Snapshots are to be sent to members; the end of each is reported.
+	Snapshots []SnapshotOrder
 }
 
 // Awaited tells whether the replica waits to hear of the write.
 func (s Save) Awaited() bool { return len(s.responses) > 0 }
 
 // Empty tells that there is nothing to do.
-func (e Effects) Empty() bool { return len(e.Send) == 0 && len(e.Save) == 0 && len(e.Commit) == 0 }
+func (e Effects) Empty() bool {
+	return len(e.Send) == 0 && len(e.Save) == 0 && len(e.Commit) == 0 && len(e.Snapshots) == 0
+}
 
 // Save is a write to the raft log and what is to be said after it.
 type Save struct {
-	Update    raftlog.Update
+	Update raftlog.Update
+	// Install, when not nil, is the position of a snapshot that the engine must
+	// hold durably before this is written. Later saves and commits of the group
+	// come after both.
+	Install   *pinetree.Position
 	responses []*raftpb.Message
 }
 
@@ -54,6 +62,11 @@ func (r *Replica) Stop(why error) {
 	r.loseLead(r.stopped)
 	r.reads.fail(r.stopped)
 	r.appoint.end(r.stopped)
+	r.abandonChange(r.stopped)
+	if in := r.incoming; in != nil {
+		r.incoming = nil
+		in.done(r.stopped)
+	}
 	r.publish()
 }
 
@@ -68,15 +81,19 @@ func (r *Replica) Turn() Effects {
 	r.campaignIfDue()
 	r.watchTransfer()
 	r.propose()
+	r.leaveJoint()
 	r.startReads()
 	for r.rn.HasReady() {
 		r.takeReady(r.rn.Ready(), &out)
 	}
+	r.ignored()
 	r.basic = r.rn.BasicStatus()
 	r.followRole()
 	r.publish()
 	r.settle()
 	r.tellWriters()
+	r.finishChange()
+	r.stopIfRemoved()
 	if len(r.outbox) > 0 {
 		out.Send = append(r.outbox, out.Send...)
 		r.outbox = nil
@@ -95,10 +112,15 @@ func (r *Replica) takeReady(rd raft.Ready, out *Effects) {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
 			r.place(m.Entries)
+			r.placeChange(m.Entries)
 			out.Save = append(out.Save, r.save(m, rd.MustSync))
 		case raft.LocalApplyThread:
 			out.Commit = append(out.Commit, r.commit(m))
 		default:
+			if m.GetType() == raftpb.MsgSnap {
+				out.Snapshots = append(out.Snapshots, r.order(m))
+				continue
+			}
 			out.Send = append(out.Send, m)
 		}
 	}
@@ -112,6 +134,10 @@ func (r *Replica) save(m *raftpb.Message, mustSync bool) Save {
 	if m.Term != nil && m.GetTerm() != 0 {
 		s.Update.HardState = &raftpb.HardState{Term: m.Term, Vote: proto.Uint64(m.GetVote()), Commit: proto.Uint64(m.GetCommit())}
 	}
+	if m.Snapshot != nil {
+		r.install(&s, m.Snapshot)
+	}
+	r.size.append(m.Entries, r.opt.MaxLogBytes)
 	return s
 }
 
@@ -135,8 +161,7 @@ func (r *Replica) commit(m *raftpb.Message) Commit {
 		if err != nil {
 			continue // Replay meets the same bytes and stops the replica
 		}
-		conf := r.rn.ApplyConfChange(change)
-		r.setMembers(conf)
+		conf := r.applyChange(change, e)
 		if c.memberships == nil {
 			c.memberships = map[uint64]*raftpb.ConfState{}
 		}
@@ -148,6 +173,9 @@ func (r *Replica) commit(m *raftpb.Message) Commit {
 // Saved is called when a Save, and every one before it, is as durable as it
 // asked to be.
 func (r *Replica) Saved(s Save) {
+	if s.Install != nil && r.stopped == nil {
+		r.installed(*s.Install)
+	}
 	if n := len(s.Update.Entries); n > 0 && pinetree.RaftTerm(s.Update.Entries[n-1].GetTerm()) == r.lead.term {
 		r.lead.saved = pinetree.RaftIndex(s.Update.Entries[n-1].GetIndex())
 	}
@@ -202,7 +230,14 @@ func (r *Replica) Receive(m *raftpb.Message) {
 	if r.stopped != nil || m.GetTo() != uint64(r.cfg.Node) || raft.IsLocalMsg(m.GetType()) {
 		return
 	}
+	if r.blank() {
+		if m = r.admit(m); m == nil {
+			return
+		}
+	}
 	switch m.GetType() {
+	case raftpb.MsgSnap:
+		return // its state comes beside it, see TakeSnapshot
 	case raftpb.MsgReadIndex:
 		// A leader that is not activated, or has not committed in its own term,
 		// answers no quorum read, a follower's neither.
@@ -210,8 +245,9 @@ func (r *Replica) Receive(m *raftpb.Message) {
 			return
 		}
 	case raftpb.MsgHeartbeatResp, raftpb.MsgAppResp:
-		if r.lead.term != 0 && pinetree.RaftTerm(m.GetTerm()) == r.lead.term {
-			r.lead.contact[pinetree.NodeID(m.GetFrom())] = r.now
+		from := pinetree.NodeID(m.GetFrom())
+		if r.lead.term != 0 && pinetree.RaftTerm(m.GetTerm()) == r.lead.term && (r.conf.members.Learns(from) || !fromBlank(m)) {
+			r.lead.contact[from] = r.now
 		}
 		if r.tellsNothing(m) || r.isEarly(m) {
 			return

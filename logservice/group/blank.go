@@ -1,0 +1,80 @@
+package group
+
+import (
+	"errors"
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pinetree-db/pinetree"
+)
+
+// A blank replica has no state yet: it waits for a snapshot. It cannot tell
+// whether it is new, and so is not counted anywhere, or whether it was a voter
+// whose disk was lost, and whose votes and acknowledgements are forgotten. So it
+// votes for nobody, confirms no quorum read, and takes only a snapshot in which
+// it is a learner, which has never voted: a replica begins as one, and a lost
+// voter is none.
+
+// blankContext marks the answers of a blank replica to heartbeats, in place of
+// the quorum read that they would confirm.
+const blankContext = "blank"
+
+// blank tells whether the replica waits for its first state.
+func (r *Replica) blank() bool { return r.position.Index == 0 }
+
+// admit is what a blank replica makes of a message: nil to drop it.
+func (r *Replica) admit(m *raftpb.Message) *raftpb.Message {
+	switch m.GetType() {
+	case raftpb.MsgHeartbeat:
+		if m.GetCommit() > 0 {
+			r.lost(fmt.Sprintf("node %d, the leader, knows it to have the log up to index %d", m.GetFrom(), m.GetCommit()))
+			return nil
+		}
+		m = proto.CloneOf(m)
+		m.Context = []byte(blankContext)
+		return m
+	case raftpb.MsgApp:
+		if m.GetIndex() == 0 {
+			return nil // an empty log would take entries from anywhere
+		}
+		return m
+	case raftpb.MsgReadIndexResp:
+		return m
+	}
+	return nil
+}
+
+// lost stops a replica that was a member once and whose state is gone.
+func (r *Replica) lost(proof string) {
+	r.Stop(fmt.Errorf("group %d on node %d has no state here, but %s: its disk was lost; remove node %d from the group and add another node, or the same one again when it is removed",
+		r.cfg.Group, r.cfg.Node, proof, r.cfg.Node))
+}
+
+// fromBlank tells whether a message is the answer of a blank replica, which has
+// no voice even if this leader takes it for a voter.
+func fromBlank(m *raftpb.Message) bool {
+	switch m.GetType() {
+	case raftpb.MsgHeartbeatResp:
+		return string(m.GetContext()) == blankContext
+	case raftpb.MsgAppResp:
+		return m.GetReject() && m.GetRejectHint() == 0 && m.GetLogTerm() == 0
+	}
+	return false
+}
+
+// errRemoved is why a replica stops that is no member any more.
+var errRemoved = fmt.Errorf("%w: the replica was removed from its group", pinetree.ErrStopped)
+
+// Removed tells whether a replica stopped because it is no member any more.
+func Removed(why error) bool { return errors.Is(why, errRemoved) }
+
+// stopIfRemoved ends a replica that has replayed its own removal. Its files stay
+// until its node is told to remove them.
+func (r *Replica) stopIfRemoved() {
+	if r.stopped == nil && !r.blank() && r.position.Index >= r.conf.at && !r.conf.members.Has(r.cfg.Node) {
+		r.log.Info("replica was removed from its group and stops", "index", r.conf.at)
+		r.Stop(errRemoved)
+	}
+}
