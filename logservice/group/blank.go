@@ -64,6 +64,17 @@ func fromBlank(m *raftpb.Message) bool {
 	return false
 }
 
+// unmarked is a message as raft may have it, which reads every context as a
+// quorum read's.
+func unmarked(m *raftpb.Message) *raftpb.Message {
+	if m.GetType() != raftpb.MsgHeartbeatResp || !fromBlank(m) {
+		return m
+	}
+	m = proto.CloneOf(m)
+	m.Context = nil
+	return m
+}
+
 // errRemoved is why a replica stops that is no member any more.
 var errRemoved = fmt.Errorf("%w: the replica was removed from its group", pinetree.ErrStopped)
 

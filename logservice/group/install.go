@@ -4,9 +4,9 @@ import (
 	"fmt"
 
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/manifest"
 	"github.com/pinetree-db/pinetree/logservice/membership"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
@@ -30,7 +30,7 @@ func (r *Replica) welcome(m *raftpb.Message) (pinetree.Position, error) {
 	if r.stopped != nil {
 		return pinetree.Position{}, r.stopped
 	}
-	at, err := SnapshotPosition(m)
+	at, err := manifest.Position(m)
 	if err != nil {
 		return at, err
 	}
@@ -99,41 +99,4 @@ func (r *Replica) installed(at pinetree.Position) {
 		r.incoming = nil
 		in.done(nil)
 	}
-}
-
-// FinishRestore tells what the raft log of a group still needs after a crash
-// between the engine's taking over of a snapshot and the new start of the log:
-// nil when nothing. It is to be saved before NewReplica. The vote is kept, and
-// the raft term is at least that of the state.
-func FinishRestore(group pinetree.GroupID, log raftlog.View, at pinetree.Position) (*raftlog.Update, error) {
-	if at.Restored == 0 || at.Restored != at.Index {
-		return nil, nil
-	}
-	last, err := log.LastIndex()
-	if err != nil {
-		return nil, err
-	}
-	if last >= uint64(at.Index) {
-		// The log is there, unless it is another one: entries that were never
-		// committed and that the snapshot has replaced.
-		term, err := log.Term(uint64(at.Index))
-		if err != nil && err != raftlog.ErrCompacted || err == nil && term == uint64(at.Term) {
-			return nil, err
-		}
-		if err == raftlog.ErrCompacted {
-			return nil, nil // NewReplica refuses it
-		}
-	}
-	stored, err := log.HardState()
-	if err != nil {
-		return nil, err
-	}
-	hard := &raftpb.HardState{Term: proto.Uint64(stored.GetTerm()), Vote: proto.Uint64(stored.GetVote()), Commit: proto.Uint64(uint64(at.Index))}
-	if hard.GetTerm() < uint64(at.Term) {
-		// It has voted for nobody in a raft term that it has never been in.
-		hard.Term, hard.Vote = proto.Uint64(uint64(at.Term)), proto.Uint64(0)
-	}
-	return &raftlog.Update{
-		Group: group, HardState: hard, Restart: &raftlog.Point{Index: at.Index, Term: at.Term}, MustSync: true,
-	}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/membership"
+	"github.com/pinetree-db/pinetree/logservice/retention"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
@@ -63,7 +64,7 @@ type Replica struct {
 	volumes map[pinetree.VolumeID]*volume
 	flight  flight
 	floor   pinetree.RaftIndex // the log up to here is not kept for any member
-	size    logSize
+	size    retention.Size
 	sending sending
 
 	changing *changing // a change of members under way, proposed here; or nil

@@ -137,7 +137,7 @@ func (r *Replica) save(m *raftpb.Message, mustSync bool) Save {
 	if m.Snapshot != nil {
 		r.install(&s, m.Snapshot)
 	}
-	r.size.append(m.Entries, r.opt.MaxLogBytes)
+	r.size.Append(m.Entries, r.opt.MaxLogBytes)
 	return s
 }
 
@@ -252,6 +252,7 @@ func (r *Replica) Receive(m *raftpb.Message) {
 		if r.tellsNothing(m) || r.isEarly(m) {
 			return
 		}
+		m = unmarked(m)
 	case raftpb.MsgTimeoutNow:
 		r.log.Info("told to take over the leadership", "from", m.GetFrom(), "raft_term", m.GetTerm())
 	case raftpb.MsgProp:

@@ -30,6 +30,9 @@ type backlog struct {
 	commits []group.Commit
 	flush   bool // the engine is to flush, so that the log can be compacted
 	busy    bool // scheduled or being worked on
+
+	arrival  *arrival   // the engine is to take it over after the commits
+	unwanted []*arrival // to be closed
 }
 
 func startAppliers(h *Host, n int) *appliers {
@@ -91,6 +94,7 @@ func (a *appliers) work(g *Group) {
 	if err == nil && len(commits) > 0 {
 		err = a.apply(g, commits)
 	}
+	err = a.takeOver(g, err)
 	if err == nil && flush {
 		err = a.flush(g)
 	}
@@ -100,7 +104,7 @@ func (a *appliers) work(g *Group) {
 		g.postUrgent(func(r *group.Replica) { r.Stop(err) })
 	}
 	g.backlog.mu.Lock()
-	more := len(g.backlog.commits) > 0 || g.backlog.flush
+	more := len(g.backlog.commits) > 0 || g.backlog.flush || g.backlog.arrivals()
 	g.backlog.busy = more
 	g.backlog.mu.Unlock()
 	if more {

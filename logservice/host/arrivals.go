@@ -12,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/manifest"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -40,7 +41,7 @@ func (h *Host) TakeSnapshot(ctx context.Context, from pinetree.NodeID, m wirepb.
 	if m.Message.GetFrom() != uint64(from) {
 		return fmt.Errorf("%w: node %d sends a snapshot of node %d", pinetree.ErrBadBatch, from, m.Message.GetFrom())
 	}
-	at, err := group.SnapshotPosition(m.Message)
+	at, err := manifest.Position(m.Message)
 	if err != nil {
 		return err
 	}

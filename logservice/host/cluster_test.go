@@ -38,6 +38,9 @@ type cluster struct {
 	state map[pinetree.NodeID]engine.Store
 	cut   map[[2]pinetree.NodeID]bool
 	next  pinetree.AppointmentID
+	tune  func(*Options) // of hosts that start
+	// carry, when not nil, is given the chunks of snapshots on their way.
+	carry func(to pinetree.NodeID, chunk []byte) error
 	stop  map[pinetree.NodeID]func() // ends the granting to a leader
 }
 
@@ -71,10 +74,17 @@ func (c *cluster) start(id pinetree.NodeID) {
 	options := DefaultOptions()
 	options.Replica.TickInterval = 20 * time.Millisecond
 	options.FlushInterval = 40 * time.Millisecond
+	options.KeepEntries = 4
+	if c.tune != nil {
+		c.tune(&options)
+	}
 	h, err := NewHost(Config{
 		Node: id, Log: c.logs[id], Engines: c.state[id], Clock: lease.BootTime, Options: options,
 		Logger: slog.New(slog.NewTextHandler(out, nil)),
 		Send:   func(to pinetree.NodeID, m []wirepb.GroupMessage) { c.send(id, to, m) },
+		SendSnapshot: func(ctx context.Context, to pinetree.NodeID, m wirepb.GroupMessage, chunks func(func([]byte) error) error) error {
+			return c.sendSnapshot(ctx, to, m, chunks)
+		},
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -110,7 +120,7 @@ func (c *cluster) send(from, to pinetree.NodeID, messages []wirepb.GroupMessage)
 func (c *cluster) isolate(id pinetree.NodeID, cut bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for other := pinetree.NodeID(1); other <= 3; other++ {
+	for other := range c.logs {
 		c.cut[[2]pinetree.NodeID{id, other}] = cut
 		c.cut[[2]pinetree.NodeID{other, id}] = cut
 	}
@@ -130,7 +140,7 @@ func (c *cluster) kill(id pinetree.NodeID) {
 }
 
 func (c *cluster) close() {
-	for id := pinetree.NodeID(1); id <= 3; id++ {
+	for id := range c.logs {
 		c.kill(id)
 	}
 }

@@ -29,8 +29,10 @@ type Group struct {
 	applyErr error // the appliers' own
 
 	// The worker's own.
-	told      group.Role
-	compacted pinetree.RaftIndex
+	told       group.Role
+	compacted  pinetree.RaftIndex
+	arrived    *arrival    // given to raft, which has not said whether it wants it
+	installing *installing // wanted by raft; nil when there is none
 }
 
 // ID is the group's.

@@ -31,6 +31,10 @@ type Config struct {
 	Engines engine.Store
 	// Send gives messages to the transport. It must not block and may drop.
 	Send func(to pinetree.NodeID, messages []wirepb.GroupMessage)
+	// SendSnapshot sends a snapshot to another node, whose TakeSnapshot takes it
+	// in: the message and the chunks of the state. It returns nil only when the
+	// receiver has it, and soon after ctx ends. Without it no snapshots are sent.
+	SendSnapshot func(ctx context.Context, to pinetree.NodeID, m wirepb.GroupMessage, chunks func(fn func([]byte) error) error) error
 	// Clock reads CLOCK_BOOTTIME.
 	Clock   func() lease.Instant
 	Options Options
@@ -48,6 +52,7 @@ type Host struct {
 	workers     []*worker
 	writer      *logWriter
 	appliers    *appliers
+	sends       *sends
 
 	mu      sync.RWMutex
 	groups  map[pinetree.GroupID]*Group
@@ -71,13 +76,18 @@ func NewHost(cfg Config) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.sends = newSends(h)
 	h.writer = startLogWriter(h)
 	h.appliers = startAppliers(h, cfg.Options.Appliers)
 	for range max(1, cfg.Options.Workers) {
 		h.workers = append(h.workers, startWorker(h))
 	}
 	for _, id := range ids {
-		if err := h.open(id); err != nil {
+		err := h.finishRestore(id)
+		if err == nil {
+			err = h.open(id)
+		}
+		if err != nil {
 			return nil, errors.Join(err, h.Close())
 		}
 	}
@@ -146,6 +156,9 @@ func (h *Host) Create(ctx context.Context, id pinetree.GroupID, voters []pinetre
 	return h.writer.do(ctx, func(store raftlog.Store) error {
 		if _, err := h.Group(id); err == nil {
 			return nil
+		}
+		if err := h.refuseOrphan(store, id); err != nil {
+			return err
 		}
 		err := store.Save([]raftlog.Update{{
 			Group: id, Restart: &point, MustSync: true,
@@ -246,9 +259,10 @@ func (h *Host) Close() error {
 	for _, g := range h.Groups() {
 		g.progress.stop()
 	}
+	h.sends.close()
 	for _, w := range h.workers {
 		w.close()
 	}
 	h.appliers.close()
-	return h.writer.close()
+	return errors.Join(h.abandonArrivals(), h.writer.close())
 }

@@ -19,6 +19,10 @@ type Options struct {
 	// ProbeInterval is how often an idle log is fsynced to prove that the disk
 	// answers.
 	ProbeInterval time.Duration
+	// MaxSnapshots bounds how many snapshots the node reads and sends at a time.
+	MaxSnapshots int
+	// SnapshotTimeout bounds the sending of one, its wait for a slot included.
+	SnapshotTimeout time.Duration
 	// KeepEntries is how many entries stay in the raft log below what
 	// everybody has.
 	KeepEntries int
@@ -27,12 +31,14 @@ type Options struct {
 // DefaultOptions are the tested defaults.
 func DefaultOptions() Options {
 	return Options{
-		Replica:       group.DefaultOptions(),
-		Workers:       2,
-		Appliers:      2,
-		MaxInbox:      16_384,
-		FlushInterval: time.Second,
-		ProbeInterval: 300 * time.Millisecond,
-		KeepEntries:   256,
+		Replica:         group.DefaultOptions(),
+		Workers:         2,
+		Appliers:        2,
+		MaxInbox:        16_384,
+		FlushInterval:   time.Second,
+		ProbeInterval:   300 * time.Millisecond,
+		MaxSnapshots:    2,
+		SnapshotTimeout: 10 * time.Minute,
+		KeepEntries:     256,
 	}
 }

@@ -84,7 +84,11 @@ func (g *Group) read(id pinetree.VolumeID, fn func(engine.Reader) error) error {
 	if err != nil {
 		return err
 	}
-	return fn(reader)
+	err = fn(reader)
+	if v := g.view.Load(); v.Stopped != nil {
+		return v.Stopped // a replica that is removed loses its engine beneath the reader
+	}
+	return err
 }
 
 // quorum waits until what is replayed here reflects every append that was

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/manifest"
 	"github.com/pinetree-db/pinetree/logservice/membership"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
@@ -143,7 +144,7 @@ func (h *Host) finishRestore(id pinetree.GroupID) error {
 	if err != nil {
 		return fmt.Errorf("group %d: %w", id, err)
 	}
-	update, err := group.FinishRestore(id, h.cfg.Log.View(id), state.Position())
+	update, err := manifest.FinishRestore(id, h.cfg.Log.View(id), state.Position())
 	if err != nil || update == nil {
 		return err
 	}

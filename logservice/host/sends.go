@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/manifest"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -67,7 +68,7 @@ func (s *sends) send(g *Group, o group.SnapshotOrder) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
-	message, err := group.Rebase(o.Message, state.Position())
+	message, err := manifest.Rebase(o.Message, state.Position())
 	if err != nil {
 		return err
 	}

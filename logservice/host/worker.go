@@ -268,10 +268,13 @@ func (w *worker) carryOut(g *Group, r *group.Replica, effects group.Effects, out
 		out[to] = append(out[to], wirepb.GroupMessage{Group: g.id, Message: m, Floor: r.Floor()})
 	}
 	for _, s := range effects.Save {
-		w.host.writer.save(g, s)
+		g.save(s)
 	}
 	for _, c := range effects.Commit {
 		w.host.appliers.put(g, c)
+	}
+	for _, o := range effects.Snapshots {
+		w.host.sends.start(g, o)
 	}
 }
 

@@ -29,7 +29,9 @@ var fences = []fence{
 		"proto/...", "engine", "engine/*", "raftlog/...", "logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/...",
 	}},
 	{"github.com/bufbuild/protocompile", []string{"proto/internal/protogen"}},
-	{"go.etcd.io/raft", []string{"raftlog/...", "logservice/group", "logservice/host", "logservice/transport", "proto/...", "test/..."}},
+	{"go.etcd.io/raft", []string{
+		"raftlog/...", "logservice/group", "logservice/host", "logservice/manifest", "logservice/membership", "logservice/retention", "logservice/transport", "proto/...", "test/...",
+	}},
 	{"go.etcd.io/etcd", []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{"github.com/dgraph-io/badger", []string{"raftlog/badgerlog", "engine/badgerengine"}},
 	{"github.com/prometheus/client_golang", []string{"logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},

@@ -16,7 +16,8 @@ var layers = [][]string{
 	{"logservice/host", "raftlog/segment/faultfs"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy"},
-	{"adapter", "lease", "engine", "raftlog"},
+	{"logservice/manifest"},
+	{"adapter", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention"},
 	{"proto/wirepb"},
 	{"proto/storepb"},
 	{"."},
@@ -52,6 +53,7 @@ var importers = []struct {
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/orders", "clustermgr/policy"}, by: []string{"clustermgr/...", "test/..."}},
+	{of: []string{"logservice/manifest", "logservice/membership", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
 		"logservice/...", "clustermgr", "clustermgr/orders", "clustermgr/policy", "adapter/ship", "cmd/...", "test/...",
