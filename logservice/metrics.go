@@ -36,17 +36,28 @@ func newMetrics() *metrics {
 	}
 }
 
+// logBytes counts what a store writes, if the store itself does.
+func logBytes(store raftlog.Store) []prometheus.Collector {
+	counter, ok := store.(raftlog.Counter)
+	if !ok {
+		return nil
+	}
+	return []prometheus.Collector{prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "pinetree", Name: "raftlog_written_bytes_total", Help: "Bytes that the raft log store has given to its files.",
+	}, func() float64 { return float64(counter.Written().Bytes) })}
+}
+
 // register adds the metrics, and gauges of the node's replicas, to a registry.
 func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "pinetree", Name: name, Help: help}, value)
 	}
-	for _, c := range []prometheus.Collector{
+	for _, c := range append(logBytes(n.cfg.Log),
 		m.batches, m.records, m.bytes, m.reads, m.grants, m.fsync,
 		gauge("replicas", "Replicas on this node.", func() float64 { return float64(len(n.host.Groups())) }),
 		gauge("raftlog_fsync_age_seconds", "Time since the last fsync of the raft log completed.", func() float64 { return n.host.Disk().FsyncAge.Seconds() }),
 		gauge("raftlog_fsync_pending_seconds", "For how long the write under way runs; zero when there is none.", func() float64 { return n.host.Disk().Pending.Seconds() }),
-	} {
+	) {
 		if err := registry.Register(c); err != nil {
 			return err
 		}

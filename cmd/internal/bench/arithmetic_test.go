@@ -89,8 +89,8 @@ func TestCPUTimeIsFoundBehindAnyName(t *testing.T) {
 }
 
 func TestFieldsOfProc(t *testing.T) {
-	text := []byte("rchar: 1\nwrite_bytes: 4096\ncancelled_write_bytes: 7\nVmHWM:\t   200 kB\nVmRSS:\t  100 kB\n")
-	for name, want := range map[string]int64{"write_bytes": 4096, "VmRSS": 100 << 10, "VmHWM": 200 << 10} {
+	text := []byte("Name:\tx\nThreads:\t11\nVmHWM:\t   200 kB\nVmRSS:\t  100 kB\n")
+	for name, want := range map[string]int64{"Threads": 11, "VmRSS": 100 << 10, "VmHWM": 200 << 10} {
 		if got, err := parseField(text, name); err != nil || got != want {
 			t.Errorf("%s: %d, %v; want %d", name, got, err, want)
 		}
@@ -108,26 +108,22 @@ func TestMetricsWithoutLabels(t *testing.T) {
 }
 
 func TestCostIsWhatLiesBetween(t *testing.T) {
-	node := func(cpu time.Duration, written int64, fsyncs, logged float64) nodeUsage {
-		return nodeUsage{cpu, written, map[string]float64{fsyncsMetric: fsyncs, logBytesMetric: logged}}
+	node := func(cpu time.Duration, fsyncs, logged float64) nodeUsage {
+		return nodeUsage{cpu, map[string]float64{fsyncsMetric: fsyncs, logBytesMetric: logged}}
 	}
 	began := time.Now()
-	from := usage{began, 1000, 1 * time.Second, 2 * time.Second, []nodeUsage{node(1, 100, 10, 1000), node(2, 200, 20, 2000)}}
-	to := usage{began.Add(2 * time.Second), 6000, 3 * time.Second, 3 * time.Second, []nodeUsage{node(5, 1100, 40, 3000), node(8, 900, 30, 5000)}}
+	from := usage{began, 1000, 1 * time.Second, 2 * time.Second, []nodeUsage{node(1, 10, 1000), node(2, 20, 2000)}}
+	to := usage{began.Add(2 * time.Second), 6000, 3 * time.Second, 3 * time.Second, []nodeUsage{node(5, 40, 3000), node(8, 30, 5000)}}
 	c := between(from, to)
 	if c.ops() != 2500 || c.load != 2*time.Second || c.manager != time.Second || c.nodes != 10 || c.cpu() != 3*time.Second+10 {
 		t.Errorf("%+v", c)
 	}
-	if c.fsyncs != 20 || c.loggedBytes != 2500 || c.loggedBy != byMetric {
+	if c.fsyncs != 20 || c.loggedBytes != 2500 || !c.logged {
 		t.Errorf("means of the nodes: %+v", c)
 	}
-	for _, u := range []usage{from, to} {
-		for i := range u.nodes {
-			delete(u.nodes[i].metrics, logBytesMetric)
-		}
-	}
-	if c := between(from, to); c.loggedBytes != 850 || c.loggedBy != byProcess {
-		t.Errorf("without the metric: %+v", c)
+	delete(to.nodes[1].metrics, logBytesMetric)
+	if c := between(from, to); c.logged {
+		t.Errorf("one node does not count, and there is a figure: %+v", c)
 	}
 }
 

@@ -55,15 +55,6 @@ func parseCPU(stat []byte) (time.Duration, error) {
 	return time.Duration(ticks) * (time.Second / ticksPerSecond), nil
 }
 
-// written is how many bytes a process has made the disk write.
-func (p process) written() (int64, error) {
-	text, err := p.read("io")
-	if err != nil {
-		return 0, err
-	}
-	return parseField(text, "write_bytes")
-}
-
 // resident is how much memory a process has, peak the most that it had.
 func (p process) resident() (bytes, peak int64, err error) {
 	text, err := p.read("status")
@@ -77,7 +68,7 @@ func (p process) resident() (bytes, peak int64, err error) {
 	return bytes, peak, err
 }
 
-// parseField reads a "name: value" line of /proc/PID/io or status; kB become
+// parseField reads a "name: value" line of /proc/PID/status; kB become
 // bytes.
 func parseField(text []byte, name string) (int64, error) {
 	for line := range strings.Lines(string(text)) {

@@ -27,7 +27,8 @@ type Result struct {
 	CPUPer100k *float64 `json:"cpu_s_per_100k"`
 	CPU        cpuShare `json:"cpu_s"`
 	// WrittenPerByte is how many bytes one replica wrote to its raft log for
-	// each byte of payload, the mean of the nodes.
+	// each byte of payload, the mean of the nodes; null when the raft log store
+	// does not count.
 	WrittenPerByte *float64 `json:"bytes_written_per_payload_byte"`
 	// FsyncsPerCommit is how often one node synced its raft log for each
 	// acknowledged record, the mean of the nodes.
@@ -78,7 +79,7 @@ type Settings struct {
 	RaftLog     string   `json:"raftlog,omitempty"`
 	Transport   string   `json:"transport,omitempty"`
 	NodeArgs    []string `json:"node_args,omitempty"`
-	// WrittenBy is what counted the bytes written.
+	// WrittenBy is the metric that counted the bytes written.
 	WrittenBy string `json:"bytes_written_by,omitempty"`
 	CPUs      int    `json:"cpus"`
 	Go        string `json:"go"`
@@ -120,12 +121,13 @@ func (r *run) result() Result {
 	if c.observed {
 		result.CPU.Nodes, result.CPU.Manager = known(c.nodes.Seconds()), known(c.manager.Seconds())
 		result.CPUPer100k = known(c.cpu().Seconds() / float64(c.records) * 1e5)
-		result.WrittenPerByte = known(c.loggedBytes / payload)
 		result.FsyncsPerCommit = known(c.fsyncs / float64(c.records))
 		result.RSSPeakMB = known(float64(r.footprint.rssPeak) / 1e6)
 		result.RSSGrowthMB = known(float64(r.footprint.rssGrowth) / 1e6)
 		result.LogDiskPeakMB = known(float64(r.footprint.logPeak) / 1e6)
-		result.Config.WrittenBy = c.loggedBy
+	}
+	if c.logged {
+		result.WrittenPerByte, result.Config.WrittenBy = known(c.loggedBytes/payload), logBytesMetric
 	}
 	return result
 }

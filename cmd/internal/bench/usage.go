@@ -33,7 +33,6 @@ type usage struct {
 
 type nodeUsage struct {
 	cpu     time.Duration
-	written int64 // bytes to disk, by the whole process
 	metrics map[string]float64
 }
 
@@ -52,9 +51,6 @@ func use(ctx context.Context, s *servers, l *load) (usage, error) {
 		at := process{p.Pid()}
 		var n nodeUsage
 		if n.cpu, err = at.cpu(); err == nil {
-			n.written, err = at.written()
-		}
-		if err == nil {
 			n.metrics, err = scrape(ctx, p)
 		}
 		if err != nil {
@@ -124,37 +120,28 @@ type cost struct {
 	seconds              float64
 	records              int64
 	load, manager, nodes time.Duration
-	// loggedBytes and fsyncs are means of the nodes; loggedBy says what
-	// counted the bytes.
+	// loggedBytes and fsyncs are means of the nodes; the first is known only of
+	// stores that count what they write.
 	loggedBytes float64
-	loggedBy    string
+	logged      bool
 	fsyncs      float64
 	observed    bool
 }
-
-// What counted the bytes of the raft log.
-const (
-	byMetric  = logBytesMetric
-	byProcess = "/proc/PID/io write_bytes, engine included"
-)
 
 func between(from, to usage) cost {
 	c := cost{
 		seconds: to.at.Sub(from.at).Seconds(), records: to.records - from.records,
 		load: to.load - from.load, manager: to.manager - from.manager,
-		observed: len(to.nodes) > 0, loggedBy: byMetric,
+		observed: len(to.nodes) > 0, logged: len(to.nodes) > 0,
 	}
 	share := 1 / float64(max(len(to.nodes), 1))
 	for i, n := range to.nodes {
 		before := from.nodes[i]
 		c.nodes += n.cpu - before.cpu
 		c.fsyncs += share * (n.metrics[fsyncsMetric] - before.metrics[fsyncsMetric])
-		if _, counted := n.metrics[logBytesMetric]; counted {
-			c.loggedBytes += share * (n.metrics[logBytesMetric] - before.metrics[logBytesMetric])
-			continue
-		}
-		c.loggedBy = byProcess
-		c.loggedBytes += share * float64(n.written-before.written)
+		c.loggedBytes += share * (n.metrics[logBytesMetric] - before.metrics[logBytesMetric])
+		_, counted := n.metrics[logBytesMetric]
+		c.logged = c.logged && counted
 	}
 	return c
 }

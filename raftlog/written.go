@@ -1,0 +1,15 @@
+package raftlog
+
+// Counter is implemented by stores that count what they write.
+type Counter interface {
+	// Written may be called by any goroutine at any time.
+	Written() Written
+}
+
+// Written is what a store has given to its files since it was opened: headers,
+// padding, zeroes written ahead and entries written anew all count. It is not
+// what a process has written by the kernel's account, which may count whole
+// pages, or runs of them, for a few changed bytes.
+type Written struct {
+	Bytes uint64
+}
