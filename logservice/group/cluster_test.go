@@ -16,6 +16,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/memengine"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/manifest"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/memlog"
@@ -31,6 +32,8 @@ type cluster struct {
 	wire    []*raftpb.Message
 	held    string // messages of this type stay on the wire
 	cut     map[[2]pinetree.NodeID]bool
+	orders  []SnapshotOrder // snapshots to be sent
+	holdAll bool            // snapshots stay where they are
 	story   []string
 }
 
@@ -50,6 +53,7 @@ type peer struct {
 	commits  []Commit
 	diskHung bool
 	lazy     bool // replays nothing
+	arrived  engine.Restore
 }
 
 const theGroup = pinetree.GroupID(1)
@@ -62,14 +66,13 @@ func newCluster(t testing.TB, nodes int, options Options) *cluster {
 	}
 	start, point, err := Bootstrap(voters)
 	c.must(err)
-	for _, id := range voters {
-		p := &peer{c: c, id: id, log: memlog.New(), engines: memengine.New(memengine.Options{})}
+	for range voters {
+		p := c.newPeer()
 		c.must(p.log.Save([]raftlog.Update{{
 			Group: theGroup, Restart: &point, MustSync: true,
 			HardState: &raftpb.HardState{Term: proto.Uint64(1), Vote: proto.Uint64(0), Commit: proto.Uint64(1)},
 		}}))
 		c.must(p.engines.Create(theGroup, start))
-		c.peers = append(c.peers, p)
 		c.must(p.start())
 	}
 	return c
@@ -94,6 +97,13 @@ func (p *peer) start() error {
 	if p.engine, err = p.engines.Open(theGroup); err != nil {
 		return err
 	}
+	finish, err := manifest.FinishRestore(theGroup, p.log.View(theGroup), p.engine.Position())
+	if err != nil {
+		return err
+	}
+	if finish != nil {
+		p.c.must(p.log.Save([]raftlog.Update{*finish}))
+	}
 	p.starts++
 	p.role = Role{}
 	p.replica, err = NewReplica(ReplicaConfig{
@@ -110,7 +120,7 @@ func (p *peer) start() error {
 // crash takes the node down. The disk keeps a number of unsynced writes, the
 // engine what it flushed.
 func (p *peer) crash(keep int) {
-	p.replica, p.saves, p.commits = nil, nil, nil
+	p.replica, p.saves, p.commits, p.arrived = nil, nil, nil, nil
 	p.log.CrashKeeping(keep)
 	p.engines.Crash()
 }
@@ -135,6 +145,7 @@ func (p *peer) turn() bool {
 	p.c.wire = append(p.c.wire, e.Send...)
 	p.saves = append(p.saves, e.Save...)
 	p.commits = append(p.commits, e.Commit...)
+	p.c.orders = append(p.c.orders, e.Snapshots...)
 	p.noteRole()
 	return !e.Empty()
 }
@@ -164,6 +175,11 @@ func (p *peer) save() bool {
 	}
 	saves := p.saves
 	p.saves = nil
+	for _, s := range saves {
+		if s.Install != nil {
+			p.takeOver()
+		}
+	}
 	updates := make([]raftlog.Update, len(saves))
 	for i, s := range saves {
 		updates[i] = s.Update
@@ -225,7 +241,7 @@ func (c *cluster) take(l letter) []*raftpb.Message {
 func (c *cluster) deliver(messages []*raftpb.Message) {
 	for _, m := range messages {
 		from, to := pinetree.NodeID(m.GetFrom()), pinetree.NodeID(m.GetTo())
-		if !c.cut[[2]pinetree.NodeID{from, to}] {
+		if !c.cut[[2]pinetree.NodeID{from, to}] && int(to) <= len(c.peers) {
 			floor := pinetree.RaftIndex(0)
 			if sender := c.peers[from-1].replica; sender != nil {
 				floor = sender.Floor()
@@ -253,6 +269,9 @@ func (c *cluster) run() {
 		}
 		messages := c.take(letter{})
 		c.deliver(messages)
+		if !c.holdAll {
+			busy = c.carryAll() || busy
+		}
 		if !busy && len(messages) == 0 {
 			return
 		}
