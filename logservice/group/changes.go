@@ -140,15 +140,12 @@ func (r *Replica) placeChange(entries []*raftpb.Entry) {
 	}
 }
 
-// applyChange brings a committed change of members into force.
+// applyChange brings a committed change of members into force. Who is removed has
+// heard of the commit like the others, if it was listening; if not, only an order
+// to its node ends its replica.
 func (r *Replica) applyChange(change raftpb.ConfChangeI, at *raftpb.Entry) *raftpb.ConfState {
 	index := pinetree.RaftIndex(at.GetIndex())
-	before, reached := r.conf.members, map[pinetree.NodeID]pinetree.RaftIndex{}
-	if r.lead.term != 0 {
-		r.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr raftProgress) {
-			reached[pinetree.NodeID(id)] = pinetree.RaftIndex(pr.Match)
-		})
-	}
+	before := r.conf.members
 	conf := r.rn.ApplyConfChange(change)
 	r.setMembers(conf, index)
 	if r.lead.term == 0 {
@@ -158,23 +155,12 @@ func (r *Replica) applyChange(change raftpb.ConfChangeI, at *raftpb.Entry) *raft
 		if !r.conf.members.Has(id) {
 			r.lead.removed = append(r.lead.removed, id)
 			delete(r.sending.to, id)
-			if reached[id] >= index && id != r.cfg.Node {
-				r.farewell(id, index)
-			}
 		}
 	}
 	if c := r.changing; c != nil && c.index != 0 && !r.conf.members.Votes(r.cfg.Node) {
 		c.leaves = true
 	}
 	return conf
-}
-
-// farewell tells a member that has the entry of its own removal that it is
-// committed, which raft tells nobody who is removed. If it is lost, only an
-// order to its node ends the replica.
-func (r *Replica) farewell(to pinetree.NodeID, index pinetree.RaftIndex) {
-	self, id, term, commit := uint64(r.cfg.Node), uint64(to), uint64(r.lead.term), uint64(index)
-	r.outbox = append(r.outbox, &raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), From: &self, To: &id, Term: &term, Commit: &commit})
 }
 
 // finishChange tells the one who asked for a change how it ended.

@@ -61,6 +61,7 @@ func TestTrap14AWipedVoterGetsNoStateAndConfirmsNothing(t *testing.T) {
 	third := c.peer(3).wipe()
 	c.isolate(3, false)
 	c.isolate(2, true)
+	c.holdAll = true
 	c.read(1, "wiped")
 	c.pass(c.options.SuspectAfter + time.Second)
 	if c.told("read wiped: index") {
@@ -69,6 +70,8 @@ func TestTrap14AWipedVoterGetsNoStateAndConfirmsNothing(t *testing.T) {
 	if age := c.peer(1).replica.QuorumAge(); age < c.options.SuspectAfter {
 		t.Fatalf("its answers count for the quorum: %v", age)
 	}
+	c.holdAll = false
+	c.run()
 	if at := third.engine.Position().Index; at != 0 {
 		t.Fatalf("it was given the state at index %d", at)
 	}
