@@ -11,16 +11,17 @@ SIM_FIRST  ?= 1
 E2E        ?= full
 BENCH      ?= .
 BENCH_COUNT ?= 6
+PEERS      ?= --rounds 5
 
 # The packages whose tests run with the race detector: those in which goroutines
 # meet. lease and adapter/pgwal have none and walk for minutes under it.
 RACE := . ./proto/... ./adapter ./adapter/ship ./raftlog/... ./engine/... ./logservice/... ./clustermgr/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet lint generate fuzz sim e2e bench demo ci clean
+.PHONY: help build test race vet lint generate fuzz sim e2e bench bench-peers demo ci clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/pinetree and bin/clustermgr
 	$(GO) build -trimpath -o $(BIN)/ ./cmd/pinetree ./cmd/clustermgr
@@ -57,6 +58,9 @@ e2e: ## the end-to-end tests with real processes in full; as root, about 15 minu
 
 bench: ## benchmarks that match BENCH (.), BENCH_COUNT (6) times, ready for benchstat
 	$(GO) test ./... -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCH_COUNT)
+
+bench-peers: ## Pinetree and its peers under the same loads, with the arguments PEERS; about an hour
+	cd test/bench/peers && $(GO) run . $(PEERS)
 
 demo: ## a whole cluster on this machine, with real input, failures and moves
 	$(GO) run ./cmd/pinetree demo

@@ -57,6 +57,29 @@ func TestProjectKeepsItsRules(t *testing.T) {
 	}
 }
 
+// TestPeersKeepTheRules holds the module of the comparison to what does not
+// speak of the layers of this one.
+func TestPeersKeepTheRules(t *testing.T) {
+	tree, err := loadTree(filepath.Join(projectRoot, "test", "bench", "peers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tree.packages) < 5 {
+		t.Fatalf("only %d packages were found", len(tree.packages))
+	}
+	for _, r := range rules(projectLimits) {
+		switch r.name {
+		case "layers", "fences", "pure", "architecture":
+			continue
+		}
+		t.Run(r.name, func(t *testing.T) {
+			for _, v := range r.check(tree) {
+				t.Error(v)
+			}
+		})
+	}
+}
+
 // TestEachRuleFindsWhatBreaksIt runs the rules over a small project that
 // breaks them and keeps them in about as many places.
 func TestEachRuleFindsWhatBreaksIt(t *testing.T) {

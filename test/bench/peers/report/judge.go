@@ -1,0 +1,125 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The loads that Pinetree is judged by.
+const (
+	closed128    = "closed:256:128"
+	closed1Ki    = "closed:256:1024"
+	closed16Ki   = "closed:256:16384"
+	single       = "closed:1:1024"
+	stream1Ki    = "stream:4194304:1024"
+	stream128    = "stream:4194304:128"
+	manyGroups   = "closed:64:1024:64"
+	floorTCP     = "floor-tcp"
+	pinetreeName = "pinetree"
+)
+
+// Loads are those that Pinetree is judged by, in the order of the tables.
+var Loads = []string{closed128, closed1Ki, closed16Ki, single, stream1Ki, stream128, manyGroups}
+
+// IsPinetree is true of Pinetree with any engine.
+func IsPinetree(system string) bool {
+	name, _, _ := strings.Cut(system, ":")
+	return name == pinetreeName
+}
+
+func isFloor(system string) bool { return strings.HasPrefix(system, "floor") }
+
+// A crowd is some of the systems that Pinetree is compared with.
+type crowd struct {
+	name string
+	has  func(system string) bool
+}
+
+var (
+	peers = crowd{"peer", func(s string) bool { return !IsPinetree(s) && !isFloor(s) }}
+	// Servers with a client of their own count as behind gRPC.
+	behindGRPC = crowd{"peer behind gRPC or its own client", func(s string) bool { return peers.has(s) && !strings.HasSuffix(s, "-tcp") }}
+	behindTCP  = crowd{"peer behind raw TCP", func(s string) bool { return peers.has(s) && strings.HasSuffix(s, "-tcp") }}
+	stateless  = crowd{"peer without a state machine, behind gRPC", func(s string) bool { return peers.has(s) && strings.HasSuffix(s, "-grpc") }}
+	bare       = crowd{"floor", func(s string) bool { return s == floorTCP }}
+)
+
+// A figure is what is compared of a result; less says that a lower one is
+// better.
+type figure struct {
+	name string
+	of   func(*Cell) float64
+	less bool
+}
+
+var (
+	ops = figure{"ops/s", func(c *Cell) float64 { return c.Median.OpsPerSecond }, false}
+	mbs = figure{"MB/s", func(c *Cell) float64 { return c.Median.MBPerSecond }, false}
+	p50 = figure{"p50", func(c *Cell) float64 { return c.Median.P50 }, true}
+	cpu = figure{"CPU s per 100,000", func(c *Cell) float64 { return c.Median.CPUPer100k }, true}
+)
+
+// A Verdict says whether one bar was reached.
+type Verdict struct {
+	System string  `json:"system"`
+	What   string  `json:"what"`
+	Bar    float64 `json:"bar"`
+	Goal   float64 `json:"goal"`
+	AtMost bool    `json:"at_most"` // the figure is to be no higher than the bar
+	Figure float64 `json:"figure"`
+	// Against is what the figure is a ratio to; empty when it is none.
+	Against string `json:"against,omitempty"`
+	// Missing is what was not measured; there is no figure then.
+	Missing string `json:"missing,omitempty"`
+}
+
+// Pass says whether the bar was reached.
+func (v Verdict) Pass() bool { return v.Missing == "" && reaches(v.Figure, v.Bar, v.AtMost) }
+
+// ReachesGoal says whether even the goal was.
+func (v Verdict) ReachesGoal() bool { return v.Missing == "" && reaches(v.Figure, v.Goal, v.AtMost) }
+
+func reaches(figure, bar float64, atMost bool) bool {
+	if atMost {
+		return figure <= bar
+	}
+	return figure >= bar
+}
+
+// String is one line, with PASS or MISS in front.
+func (v Verdict) String() string {
+	if v.Missing != "" {
+		return fmt.Sprintf("----  %s: %s; not measured: %s", v.System, v.What, v.Missing)
+	}
+	word, sign := "MISS", "≥"
+	if v.Pass() {
+		word = "PASS"
+	}
+	if v.ReachesGoal() {
+		word = "GOAL"
+	}
+	if v.AtMost {
+		sign = "≤"
+	}
+	line := fmt.Sprintf("%s  %s: %s: %s, wanted %s %s, goal %s",
+		word, v.System, v.What, short(v.Figure), sign, short(v.Bar), short(v.Goal))
+	if v.Against != "" {
+		line += " (" + v.Against + ")"
+	}
+	return line
+}
+
+// best finds the best of a crowd under a load.
+func (c Cells) best(load string, who crowd, f figure) (system string, value float64) {
+	for name := range c[load] {
+		cell, ok := c.get(load, name)
+		if !ok || !who.has(name) {
+			continue
+		}
+		v := f.of(cell)
+		if better := v > value != f.less; system == "" || better && v != value || v == value && name < system {
+			system, value = name, v
+		}
+	}
+	return system, value
+}

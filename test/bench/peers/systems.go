@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pinetree-db/pinetree/test/bench/peers/dragon"
+	"github.com/pinetree-db/pinetree/test/bench/peers/floor"
+	"github.com/pinetree-db/pinetree/test/bench/peers/front"
+	"github.com/pinetree-db/pinetree/test/bench/peers/hashi"
+	"github.com/pinetree-db/pinetree/test/bench/peers/load"
+	"github.com/pinetree-db/pinetree/test/bench/peers/replica"
+)
+
+// many is how many records a library is given at once at most.
+const many = 128
+
+// A target is where a load finds a system.
+type target struct {
+	clients []string // of all servers
+	ready   string   // that of the server that wants to be talked to
+}
+
+// A system is one of those that are compared, Pinetree excepted.
+type system struct {
+	front front.Kind // how a library is reached; empty when it has its own client
+	batch int        // records in a proposal or a transaction
+	start func(replica.Config) (replica.Replica, error)
+	dial  func(system, target, load.Sink) (load.Client, error)
+}
+
+var systems = map[string]system{
+	"floor-tcp":              {front.TCP, 0, floor.Start, dialFront},
+	"floor-grpc":             {front.GRPC, 0, floor.Start, dialFront},
+	"hashicorp-tcp":          {front.TCP, many, hashi.Start, dialFront},
+	"hashicorp-grpc":         {front.GRPC, many, hashi.Start, dialFront},
+	"dragonboat-tcp":         {front.TCP, many, dragon.Start, dialFront},
+	"dragonboat-grpc":        {front.GRPC, many, dragon.Start, dialFront},
+	"dragonboat-single-tcp":  {front.TCP, 1, dragon.Start, dialFront},
+	"dragonboat-single-grpc": {front.GRPC, 1, dragon.Start, dialFront},
+}
+
+// defaultSystems are compared when nobody says otherwise.
+var defaultSystems = []string{
+	"pinetree", "hashicorp-grpc", "dragonboat-grpc", "hashicorp-tcp", "dragonboat-tcp", "floor-grpc", "floor-tcp",
+}
+
+func dialFront(s system, t target, sink load.Sink) (load.Client, error) {
+	return front.Dial(s.front, t.ready, sink)
+}
+
+func systemOf(name string) (system, error) {
+	s, ok := systems[name]
+	if !ok {
+		return s, fmt.Errorf("there is no system %q, only %s and pinetree", name, strings.Join(slices.Sorted(maps.Keys(systems)), ", "))
+	}
+	return s, nil
+}
