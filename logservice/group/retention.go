@@ -28,6 +28,11 @@ func (r *Replica) updateFloor() {
 			return
 		}
 		m := retention.Member{Match: pinetree.RaftIndex(pr.Match), Silent: r.silence(id), Snapshot: r.onItsWay(id, pinetree.RaftIndex(pr.Match))}
+		if pr.Match == 0 {
+			// This leader does not know yet what the member has: it may be all
+			// that there is.
+			m.Match = max(r.floor, pinetree.RaftIndex(begin)-1)
+		}
 		m.Lag = r.size.Since(m.Match)
 		needs, left := limits.Needs(m, retention.Log{First: pinetree.RaftIndex(begin), Floor: floor})
 		if left && m.Match >= r.floor {

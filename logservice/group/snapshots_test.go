@@ -241,6 +241,33 @@ func TestAManifestThatContradictsItselfIsRefused(t *testing.T) {
 	}
 }
 
+func TestANewLeaderKeepsTheLogForThoseItHasNotHeardOf(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.write(1, 10)
+	c.isolate(3, true)
+	c.write(1, 10)
+	at := c.peer(3).engine.Position().Index
+	for _, p := range c.peers[:2] { // what they knew of the others is forgotten
+		_, err := p.engine.Flush()
+		c.must(err)
+		p.crash(0)
+		c.must(p.start())
+	}
+	c.lead(2, 2)
+	c.pass(time.Second)
+	c.open(2, theVolume, fence(2))
+	c.pass(time.Second)
+	if floor := c.peer(2).replica.Floor(); floor > at {
+		t.Fatalf("the log is given up to %d; a member that was not heard yet is at %d", floor, at)
+	}
+	c.isolate(3, false)
+	c.pass(time.Second)
+	c.equal(2, 3)
+	if c.peer(3).engine.Position().Restored != 0 {
+		t.Fatal("it needed a snapshot")
+	}
+}
+
 func TestTheLogAfterASnapshotIsKeptWhileItIsOnItsWayAndNotForEver(t *testing.T) {
 	c, _ := leftBehind(t)
 	index := pinetree.RaftIndex(c.orders[0].Message.GetSnapshot().GetMetadata().GetIndex())
