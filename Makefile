@@ -18,7 +18,7 @@ PEERS      ?= --rounds 5
 RACE := . ./proto/... ./adapter ./adapter/ship ./raftlog/... ./engine/... ./logservice/... ./clustermgr/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet lint generate fuzz sim e2e bench bench-peers demo ci clean
+.PHONY: help build test race vet lint generate fuzz sim e2e bench bench-go bench-peers demo ci clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +56,10 @@ sim: ## the simulation with SIM_SEEDS (5000) seeds from SIM_FIRST (1) on
 e2e: ## the end-to-end tests with real processes in full; as root, about 15 minutes
 	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 60m -v
 
-bench: ## benchmarks that match BENCH (.), BENCH_COUNT (6) times, ready for benchstat
+bench: ## the usual loads on a real cluster, about 2 minutes; more flags in BENCH_FLAGS
+	$(GO) run ./cmd/pinetree bench ship --table $(BENCH_FLAGS)
+
+bench-go: ## Go benchmarks that match BENCH (.), BENCH_COUNT (6) times, ready for benchstat
 	$(GO) test ./... -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCH_COUNT)
 
 bench-peers: ## Pinetree and its peers under the same loads, with the arguments PEERS; about an hour

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,6 +27,7 @@ type benchFlags struct {
 	record bench.Size
 	window bench.Size
 	format string
+	table  bool
 	json   bool
 }
 
@@ -45,7 +48,8 @@ The load has one of three shapes:
   --rate R       R records a second in all, whatever became of those before; the time
                  of each begins when it was due
 
-At the end it waits until all replicas have replayed everything.`,
+At the end it waits until all replicas have replayed everything. With --table the
+usual loads run one after the other, each on a cluster of its own.`,
 	}
 	flags := c.Flags()
 	flags.Var(&f.record, "record-size", "size of each record's payload")
@@ -63,7 +67,8 @@ At the end it waits until all replicas have replayed everything.`,
 	flags.StringVar(&f.cfg.Dir, "dir", "", "where to make the temporary directory; the system's place for such when empty")
 	flags.StringArrayVar(&f.cfg.NodeArgs, "node-arg", nil, "one more argument for each node's command line; may be repeated")
 	flags.StringSliceVar(&f.cfg.Targets, "target", nil, "load the cluster with managers at these addresses instead of starting one")
-	flags.BoolVar(&f.json, "json", false, "print one JSON object")
+	flags.BoolVar(&f.table, "table", false, "run the usual loads instead of one")
+	flags.BoolVar(&f.json, "json", false, "print one JSON object, in a line, for each load")
 	flags.StringVar(&f.cfg.Profiles, "cpuprofile-dir", "", "store CPU profiles of the load and of each node here")
 	flags.BoolVar(&f.cfg.Allocs, "allocs", false, "store profiles of memory there, too")
 	for _, hidden := range []string{"cpuprofile-dir", "allocs"} {
@@ -74,32 +79,47 @@ At the end it waits until all replicas have replayed everything.`,
 }
 
 func (f *benchFlags) run(cmd *cobra.Command) error {
-	cfg, flags := f.cfg, cmd.Flags()
-	shapes := 0
-	for _, shape := range []string{"inflight", "window", "rate"} {
-		if flags.Changed(shape) {
-			shapes++
-		}
-	}
-	if shapes > 1 {
-		return cli.Usagef("--inflight, --window and --rate are three shapes of load; choose one")
-	}
-	if len(cfg.Targets) > 0 {
-		for _, own := range []string{"engine", "raftlog", "transport", "dir", "node-arg"} {
-			if flags.Changed(own) {
-				return cli.Usagef("--%s is for a cluster that is started, and --target names one that runs", own)
-			}
-		}
-	}
-	if err := (storage{raftLog: cfg.RaftLog, engine: cfg.Engine}).check(); err != nil {
+	cfg, err := f.config(cmd)
+	if err != nil {
 		return err
 	}
-	if _, err := choose("transport", cfg.Transport, transports); err != nil {
-		return err
+	loads := []bench.Config{cfg}
+	if f.table {
+		loads = bench.Usual(cfg)
+	}
+	var results []bench.Result
+	for _, load := range loads {
+		result, err := bench.Run(cmd.Context(), load)
+		if err != nil {
+			return err
+		}
+		results = append(results, result)
+		if !f.json {
+			continue
+		}
+		line, err := json.Marshal(result)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), string(line)); err != nil {
+			return err
+		}
+	}
+	if f.json {
+		return nil
+	}
+	return bench.Table(cmd.OutOrStdout(), results)
+}
+
+// config is what the flags say.
+func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, error) {
+	cfg := f.cfg
+	if err := f.check(cmd); err != nil {
+		return cfg, err
 	}
 	var err error
 	if cfg.Format, err = operator.ParseFormat(f.format); err != nil {
-		return err
+		return cfg, err
 	}
 	if cfg.Volumes == 0 {
 		cfg.Volumes = cfg.Groups
@@ -110,17 +130,26 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	if f.json {
 		cfg.Say = io.Discard
 	}
-	result, err := bench.Run(cmd.Context(), cfg)
-	if err != nil {
+	return cfg, cfg.Check()
+}
+
+// check refuses flags that do not go together, and backends that there are not.
+func (f *benchFlags) check(cmd *cobra.Command) error {
+	given := func(names ...string) []string {
+		return slices.DeleteFunc(names, func(name string) bool { return !cmd.Flags().Changed(name) })
+	}
+	if shapes := given("inflight", "window", "rate"); len(shapes) > 1 {
+		return cli.Usagef("--%s are different shapes of load; choose one", strings.Join(shapes, " and --"))
+	}
+	if own := given("engine", "raftlog", "transport", "dir", "node-arg"); len(f.cfg.Targets) > 0 && len(own) > 0 {
+		return cli.Usagef("--%s is for a cluster that is started, and --target names one that runs", own[0])
+	}
+	if shape := given("inflight", "window", "rate", "record-size", "groups", "volumes", "cpuprofile-dir"); f.table && len(shape) > 0 {
+		return cli.Usagef("--%s is for one load, and --table runs the usual ones", shape[0])
+	}
+	if err := (storage{raftLog: f.cfg.RaftLog, engine: f.cfg.Engine}).check(); err != nil {
 		return err
 	}
-	if !f.json {
-		return bench.Table(cmd.OutOrStdout(), []bench.Result{result})
-	}
-	line, err := json.Marshal(result)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), string(line))
+	_, err := choose("transport", f.cfg.Transport, transports)
 	return err
 }

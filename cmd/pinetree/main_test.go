@@ -121,6 +121,7 @@ func TestWrongCallsEndWithTwoAndSayHow(t *testing.T) {
 		{"bench", "ship", "--groups", "3", "--inflight", "2"},
 		{"bench", "ship", "--engine", "abacus"},
 		{"bench", "ship", "--target", "127.0.0.1:1", "--engine", "memory"},
+		{"bench", "ship", "--table", "--rate", "5"},
 		{"bench", "ship", "--allocs"},
 		{"dump"},
 		{"demo", "what"},

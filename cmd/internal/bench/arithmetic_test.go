@@ -88,6 +88,18 @@ func TestCPUTimeIsFoundBehindAnyName(t *testing.T) {
 	}
 }
 
+func TestBusyTimeOfTheMachine(t *testing.T) {
+	got, err := parseBusy([]byte("cpu  100 20 30 4000 500 6 7 8 90 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n"))
+	if want := 1710 * time.Millisecond; err != nil || got != want {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	for _, text := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9", "cpu 1 2 3 4 5 6 7 x"} {
+		if _, err := parseBusy([]byte(text)); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
 func TestFieldsOfProc(t *testing.T) {
 	text := []byte("Name:\tx\nThreads:\t11\nVmHWM:\t   200 kB\nVmRSS:\t  100 kB\n")
 	for name, want := range map[string]int64{"Threads": 11, "VmRSS": 100 << 10, "VmHWM": 200 << 10} {
@@ -112,11 +124,14 @@ func TestCostIsWhatLiesBetween(t *testing.T) {
 		return nodeUsage{cpu, map[string]float64{fsyncsMetric: fsyncs, logBytesMetric: logged}}
 	}
 	began := time.Now()
-	from := usage{began, 1000, 1 * time.Second, 2 * time.Second, []nodeUsage{node(1, 10, 1000), node(2, 20, 2000)}}
-	to := usage{began.Add(2 * time.Second), 6000, 3 * time.Second, 3 * time.Second, []nodeUsage{node(5, 40, 3000), node(8, 30, 5000)}}
+	from := usage{began, 1000, 1 * time.Second, 9 * time.Second, 2 * time.Second, []nodeUsage{node(1, 10, 1000), node(2, 20, 2000)}}
+	to := usage{began.Add(2 * time.Second), 6000, 3 * time.Second, 13 * time.Second, 3 * time.Second, []nodeUsage{node(5, 40, 3000), node(8, 30, 5000)}}
 	c := between(from, to)
 	if c.ops() != 2500 || c.load != 2*time.Second || c.manager != time.Second || c.nodes != 10 || c.cpu() != 3*time.Second+10 {
 		t.Errorf("%+v", c)
+	}
+	if c.others() != time.Second-10 {
+		t.Errorf("others took %v", c.others())
 	}
 	if c.fsyncs != 20 || c.loggedBytes != 2500 || !c.logged {
 		t.Errorf("means of the nodes: %+v", c)

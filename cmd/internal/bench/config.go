@@ -115,6 +115,29 @@ func (c Config) Check() error {
 	return nil
 }
 
+// Usual are the loads that tell most of a build, with everything that is not
+// the shape of a load taken from cfg: small, middle and large records in a
+// closed loop, one record at a time, streams, and many groups with one record
+// at a time each.
+func Usual(cfg Config) []Config {
+	cfg.Workers, cfg.WindowBytes, cfg.Rate, cfg.Groups, cfg.Volumes = 0, 0, 0, 1, 1
+	closed := func(record Size, inflight int) Config {
+		c := cfg
+		c.RecordBytes, c.Workers = int(record), inflight
+		return c
+	}
+	stream := func(record Size) Config {
+		c := cfg
+		c.RecordBytes, c.WindowBytes = int(record), 4<<20
+		return c
+	}
+	groups := closed(1<<10, 64)
+	groups.Groups, groups.Volumes = 64, 64
+	return []Config{
+		closed(128, 256), closed(1<<10, 256), closed(16<<10, 256), closed(1<<10, 1), stream(128), stream(1 << 10), groups,
+	}
+}
+
 // window is that of each writer.
 func (c Config) window() int {
 	switch c.Mode() {

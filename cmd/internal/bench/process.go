@@ -55,6 +55,36 @@ func parseCPU(stat []byte) (time.Duration, error) {
 	return time.Duration(ticks) * (time.Second / ticksPerSecond), nil
 }
 
+// machineCPU is the time that the machine's processors were busy, for anybody.
+func machineCPU() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseBusy(text)
+}
+
+// parseBusy reads the first line of /proc/stat: the ticks of user, nice,
+// system, idle, iowait, irq, softirq, steal; the guests' are in the first two.
+func parseBusy(stat []byte) (time.Duration, error) {
+	line, _, _ := strings.Cut(string(stat), "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0, fmt.Errorf("CPU time: %q is not the first line of /proc/stat", line)
+	}
+	ticks := int64(0)
+	for i, f := range fields[1:9] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("CPU time: %w", err)
+		}
+		if idle := i == 3 || i == 4; !idle {
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * (time.Second / ticksPerSecond), nil
+}
+
 // resident is how much memory a process has, peak the most that it had.
 func (p process) resident() (bytes, peak int64, err error) {
 	text, err := p.read("status")

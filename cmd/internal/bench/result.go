@@ -54,11 +54,13 @@ type Result struct {
 	Config Settings `json:"config"`
 }
 
-// cpuShare is the CPU time within the interval, in seconds.
+// cpuShare is the CPU time within the interval, in seconds. Others is what the
+// machine did beside: a figure that comes from a busy machine says little.
 type cpuShare struct {
 	Load    float64  `json:"load"`
 	Nodes   *float64 `json:"nodes"`
 	Manager *float64 `json:"manager"`
+	Others  *float64 `json:"others"`
 }
 
 // Settings are all that a result depends on.
@@ -120,6 +122,7 @@ func (r *run) result() Result {
 	}
 	if c.observed {
 		result.CPU.Nodes, result.CPU.Manager = known(c.nodes.Seconds()), known(c.manager.Seconds())
+		result.CPU.Others = known(c.others().Seconds())
 		result.CPUPer100k = known(c.cpu().Seconds() / float64(c.records) * 1e5)
 		result.FsyncsPerCommit = known(c.fsyncs / float64(c.records))
 		result.RSSPeakMB = known(float64(r.footprint.rssPeak) / 1e6)
@@ -150,7 +153,7 @@ func known(v float64) *float64 {
 
 // columns are those of the table.
 var columns = []string{
-	"load", "records/s", "MB/s", "p50 µs", "p99 µs", "p99.9 µs", "CPU s/100k", "written/byte", "fsyncs/record", "RSS MB", "caught up ms",
+	"load", "records/s", "MB/s", "p50 µs", "p99 µs", "p99.9 µs", "CPU s/100k", "written/byte", "fsyncs/record", "RSS MB", "caught up ms", "busy elsewhere",
 }
 
 // Table writes results one below the other.
@@ -159,10 +162,18 @@ func Table(w io.Writer, results []Result) error {
 	for _, r := range results {
 		list.Rows = append(list.Rows, []any{
 			r.Config.load(), cli.Count(int64(r.OpsPerSecond)), r.MBPerSecond, r.P50, r.P99, r.P999,
-			orDash(r.CPUPer100k), orDash(r.WrittenPerByte), orDash(r.FsyncsPerCommit), orDash(r.RSSPeakMB), r.CaughtUpMS,
+			orDash(r.CPUPer100k), orDash(r.WrittenPerByte), orDash(r.FsyncsPerCommit), orDash(r.RSSPeakMB), r.CaughtUpMS, r.elsewhere(),
 		})
 	}
 	return list.Table(w)
+}
+
+// elsewhere is the part of the machine that others took.
+func (r Result) elsewhere() string {
+	if r.CPU.Others == nil || r.Seconds == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.0f %%", *r.CPU.Others/r.Seconds/float64(r.Config.CPUs)*100)
 }
 
 func orDash(v *float64) any {

@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// errInterrupted is what a run ends with that was not let to the end.
+var errInterrupted = errors.New("interrupted; nothing was measured")
+
 // Run starts the servers, or takes those that are named, loads them and says
 // what it measured. Everything that it started has ended when it returns, also
 // when ctx ends the run.
@@ -14,6 +17,11 @@ func Run(ctx context.Context, cfg Config) (result Result, err error) {
 	if err := cfg.Check(); err != nil {
 		return Result{}, err
 	}
+	defer func() {
+		if ctx.Err() != nil {
+			err = errInterrupted
+		}
+	}()
 	ring, err := payloads(cfg.Format, cfg.RecordBytes)
 	if err != nil {
 		return Result{}, err

@@ -27,6 +27,7 @@ type usage struct {
 	at      time.Time
 	records int64
 	load    time.Duration // CPU of this process
+	machine time.Duration // CPU of everybody
 	manager time.Duration
 	nodes   []nodeUsage // empty when the cluster was there before
 }
@@ -42,6 +43,9 @@ func use(ctx context.Context, s *servers, l *load) (usage, error) {
 	u := usage{at: time.Now(), records: l.records()}
 	var err error
 	if u.load, err = ownCPU(); err != nil || !observable(s) {
+		return u, err
+	}
+	if u.machine, err = machineCPU(); err != nil {
 		return u, err
 	}
 	if u.manager, err = (process{s.cluster.Manager.Pid()}).cpu(); err != nil {
@@ -120,6 +124,7 @@ type cost struct {
 	seconds              float64
 	records              int64
 	load, manager, nodes time.Duration
+	machine              time.Duration
 	// loggedBytes and fsyncs are means of the nodes; the first is known only of
 	// stores that count what they write.
 	loggedBytes float64
@@ -132,6 +137,7 @@ func between(from, to usage) cost {
 	c := cost{
 		seconds: to.at.Sub(from.at).Seconds(), records: to.records - from.records,
 		load: to.load - from.load, manager: to.manager - from.manager,
+		machine:  to.machine - from.machine,
 		observed: len(to.nodes) > 0, logged: len(to.nodes) > 0,
 	}
 	share := 1 / float64(max(len(to.nodes), 1))
@@ -146,5 +152,8 @@ func between(from, to usage) cost {
 	return c
 }
 
-// cpu is that of all processes that could be observed.
+// cpu is that of all processes of the run that could be observed.
 func (c cost) cpu() time.Duration { return c.load + c.manager + c.nodes }
+
+// others is what processes took that have nothing to do with the run.
+func (c cost) others() time.Duration { return max(0, c.machine-c.cpu()) }
