@@ -19,11 +19,16 @@ type adminService struct {
 
 // CreateReplica implements wirepb.NodeServer.
 func (s *adminService) CreateReplica(ctx context.Context, q *wirepb.CreateReplicaRequest) (*wirepb.CreateReplicaResponse, error) {
-	voters := make([]pinetree.NodeID, len(q.Voters))
-	for i, id := range q.Voters {
-		voters[i] = pinetree.NodeID(id)
+	var err error
+	switch {
+	case q.Blank && len(q.Voters) > 0:
+		err = badRequest("a blank replica of group %d with voters %v; it learns them from a snapshot", q.Group, q.Voters)
+	case q.Blank:
+		err = s.node.host.CreateBlank(ctx, pinetree.GroupID(q.Group))
+	default:
+		err = s.node.host.Create(ctx, pinetree.GroupID(q.Group), nodeIDs(q.Voters))
 	}
-	if err := s.node.host.Create(ctx, pinetree.GroupID(q.Group), voters); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	// The manager appoints or moves only to replicas that it has heard of.
@@ -100,7 +105,9 @@ func (s *adminService) Status(ctx context.Context, q *wirepb.StatusRequest) (*wi
 		if err != nil {
 			return nil, err
 		}
-		answer.Replicas = append(answer.Replicas, replicaStatus(status))
+		replica := replicaStatus(status)
+		replica.Members = memberProgress(status.Members)
+		answer.Replicas = append(answer.Replicas, replica)
 	}
 	return answer, nil
 }

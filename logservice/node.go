@@ -45,6 +45,8 @@ type Config struct {
 	Options *host.Options
 	// Transport is how raft messages travel.
 	Transport transport.Mode
+	// Snapshots bounds what snapshots take of the node.
+	Snapshots transport.SnapshotLimits
 	// Dial adds to the options of connections to managers and peers.
 	Dial []grpc.DialOption
 	// Registry, when not nil, is given the node's metrics.
@@ -169,12 +171,19 @@ func (n *Node) open() error {
 				h.Unreachable(peer, groups)
 			}
 		},
-		Dial: n.cfg.Dial, Logger: n.log,
+		TakeSnapshot: func(ctx context.Context, from pinetree.NodeID, m wirepb.GroupMessage, next func() ([]byte, error)) error {
+			if h := opened.Load(); h != nil {
+				return h.TakeSnapshot(ctx, from, m, next)
+			}
+			return fmt.Errorf("%w: node %d opens its replicas", pinetree.ErrStopped, n.identity.Node)
+		},
+		Snapshots: n.cfg.Snapshots,
+		Dial:      n.cfg.Dial, Logger: n.log,
 	})
 	n.agent = &agent{node: n, log: n.log, changed: make(chan struct{}, 1)}
 	h, err := host.NewHost(host.Config{
 		Node: n.identity.Node, Log: timedLog{n.cfg.Log, n.metrics.fsync}, Engines: n.cfg.Engines,
-		Send: n.network.Send, Clock: lease.BootTime, Options: *n.cfg.Options, Logger: n.cfg.Logger, Changed: n.agent.poke,
+		Send: n.network.Send, SendSnapshot: n.network.SendSnapshot, Clock: lease.BootTime, Options: *n.cfg.Options, Logger: n.cfg.Logger, Changed: n.agent.poke,
 	})
 	if err != nil {
 		return errors.Join(err, n.network.Close())

@@ -28,12 +28,16 @@ func replicaStatus(s group.Status) *wirepb.ReplicaStatus {
 		LastTerm: uint64(s.LastTerm), LastIndex: uint64(s.LastIndex),
 		Committed: uint64(s.Committed), Applied: uint64(s.Applied.Index),
 		LeaderHint: uint64(s.LeaderHint), Released: uint64(s.Released),
+		MembersAt: uint64(s.MembersAt), Joint: s.Joint, Removed: s.Removed, Blank: s.Blank,
 	}
 	if s.Stopped != nil {
 		w.Stopped = s.Stopped.Error()
 	}
 	for _, id := range s.Voters {
 		w.Voters = append(w.Voters, uint64(id))
+	}
+	for _, id := range s.Learners {
+		w.Learners = append(w.Learners, uint64(id))
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Applied.Volumes)) {
 		at := s.Applied.Volumes[id]
@@ -113,5 +117,6 @@ func (r *reporter) aged(id pinetree.GroupID, now lease.Instant) *wirepb.ReplicaS
 		QuorumAgeMs: s.QuorumAgeMs + milliseconds(now.Sub(old.at)),
 		Committed:   s.Committed, Applied: s.Applied, LeaderHint: s.LeaderHint, Released: s.Released,
 		Stopped: s.Stopped, Voters: s.Voters, Volumes: s.Volumes,
+		Learners: s.Learners, MembersAt: s.MembersAt, Joint: s.Joint, Removed: s.Removed, Blank: s.Blank,
 	}
 }

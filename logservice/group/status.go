@@ -30,10 +30,11 @@ type Status struct {
 	LeaseUntil  lease.Instant     // zero when it holds none
 	Voters      []pinetree.NodeID // of both halves of a joint membership
 	Learners    []pinetree.NodeID
-	Joint       bool     // a joint change of members is half done
-	Removed     bool     // stopped because it is no member any more
-	Blank       bool     // has no state yet and waits for a snapshot
-	Members     []Member // leader: how far each member is
+	MembersAt   pinetree.RaftIndex // from which on the members are these, as far as is known
+	Joint       bool               // a joint change of members is half done
+	Removed     bool               // stopped because it is no member any more
+	Blank       bool               // has no state yet and waits for a snapshot
+	Members     []Member           // leader: how far each member is
 	Stopped     error
 	Acked       map[pinetree.VolumeID]pinetree.LSN // leader: acknowledged per volume
 }
@@ -49,7 +50,7 @@ func (r *Replica) Status() (Status, error) {
 		LeaderHint: pinetree.NodeID(r.basic.Lead), QuorumAge: r.QuorumAge(),
 		Committed: pinetree.RaftIndex(r.basic.HardState.GetCommit()), Applied: r.position,
 		LeaseUntil: r.holder.Expiry(r.lead.term), Voters: r.conf.members.AllVoters(), Stopped: r.stopped,
-		Learners: r.conf.members.Learners, Joint: r.conf.members.Joint(),
+		Learners: r.conf.members.Learners, MembersAt: r.conf.at, Joint: r.conf.members.Joint(),
 		Removed: Removed(r.stopped), Blank: r.blank(), Members: r.progress(),
 		Acked: map[pinetree.VolumeID]pinetree.LSN{},
 	}

@@ -264,6 +264,12 @@ type ReplicaStatus struct {
 	Stopped       string                 `protobuf:"bytes,14,opt,name=stopped,proto3" json:"stopped,omitempty"`                          // why the replica stopped, empty while it runs
 	Voters        []uint64               `protobuf:"varint,15,rep,packed,name=voters,proto3" json:"voters,omitempty"`
 	Volumes       []*VolumeStatus        `protobuf:"bytes,16,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	Learners      []uint64               `protobuf:"varint,17,rep,packed,name=learners,proto3" json:"learners,omitempty"`
+	Joint         bool                   `protobuf:"varint,18,opt,name=joint,proto3" json:"joint,omitempty"`                          // a joint change of members is half done; voters are those of both halves
+	Removed       bool                   `protobuf:"varint,19,opt,name=removed,proto3" json:"removed,omitempty"`                      // stopped because it is no member any more
+	Blank         bool                   `protobuf:"varint,20,opt,name=blank,proto3" json:"blank,omitempty"`                          // has no state yet and waits for a snapshot
+	MembersAt     uint64                 `protobuf:"varint,21,opt,name=members_at,json=membersAt,proto3" json:"members_at,omitempty"` // raft index from which on the members are these
+	Members       []*MemberProgress      `protobuf:"bytes,22,rep,name=members,proto3" json:"members,omitempty"`                       // leader: only in answers to Node.Status
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -410,6 +416,141 @@ func (x *ReplicaStatus) GetVolumes() []*VolumeStatus {
 	return nil
 }
 
+func (x *ReplicaStatus) GetLearners() []uint64 {
+	if x != nil {
+		return x.Learners
+	}
+	return nil
+}
+
+func (x *ReplicaStatus) GetJoint() bool {
+	if x != nil {
+		return x.Joint
+	}
+	return false
+}
+
+func (x *ReplicaStatus) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+func (x *ReplicaStatus) GetBlank() bool {
+	if x != nil {
+		return x.Blank
+	}
+	return false
+}
+
+func (x *ReplicaStatus) GetMembersAt() uint64 {
+	if x != nil {
+		return x.MembersAt
+	}
+	return 0
+}
+
+func (x *ReplicaStatus) GetMembers() []*MemberProgress {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// MemberProgress is what a leader knows of a member of its group.
+type MemberProgress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint64                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
+	Learner       bool                   `protobuf:"varint,2,opt,name=learner,proto3" json:"learner,omitempty"`
+	Match         uint64                 `protobuf:"varint,3,opt,name=match,proto3" json:"match,omitempty"`                       // its log equals the leader's up to here
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`                        // probe, replicate or snapshot
+	Active        bool                   `protobuf:"varint,5,opt,name=active,proto3" json:"active,omitempty"`                     // it answers the leader
+	SilentMs      uint32                 `protobuf:"varint,6,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"` // since it last did
+	Snapshot      uint64                 `protobuf:"varint,7,opt,name=snapshot,proto3" json:"snapshot,omitempty"`                 // index of the one on its way to it; zero when none is
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberProgress) Reset() {
+	*x = MemberProgress{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberProgress) ProtoMessage() {}
+
+func (x *MemberProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberProgress.ProtoReflect.Descriptor instead.
+func (*MemberProgress) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *MemberProgress) GetNode() uint64 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *MemberProgress) GetLearner() bool {
+	if x != nil {
+		return x.Learner
+	}
+	return false
+}
+
+func (x *MemberProgress) GetMatch() uint64 {
+	if x != nil {
+		return x.Match
+	}
+	return 0
+}
+
+func (x *MemberProgress) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *MemberProgress) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *MemberProgress) GetSilentMs() uint32 {
+	if x != nil {
+		return x.SilentMs
+	}
+	return 0
+}
+
+func (x *MemberProgress) GetSnapshot() uint64 {
+	if x != nil {
+		return x.Snapshot
+	}
+	return 0
+}
+
 type VolumeStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
@@ -422,7 +563,7 @@ type VolumeStatus struct {
 
 func (x *VolumeStatus) Reset() {
 	*x = VolumeStatus{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[4]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +575,7 @@ func (x *VolumeStatus) String() string {
 func (*VolumeStatus) ProtoMessage() {}
 
 func (x *VolumeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[4]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +588,7 @@ func (x *VolumeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeStatus.ProtoReflect.Descriptor instead.
 func (*VolumeStatus) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{4}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *VolumeStatus) GetVolume() uint64 {
@@ -492,7 +633,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[5]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +645,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[5]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +658,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{5}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HeartbeatResponse) GetSequence() uint64 {
@@ -553,7 +694,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[6]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +706,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[6]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +719,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{6}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Grant) GetGroup() uint64 {
@@ -624,7 +765,7 @@ type NodeInfo struct {
 
 func (x *NodeInfo) Reset() {
 	*x = NodeInfo{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[7]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +777,7 @@ func (x *NodeInfo) String() string {
 func (*NodeInfo) ProtoMessage() {}
 
 func (x *NodeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[7]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +790,7 @@ func (x *NodeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
 func (*NodeInfo) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{7}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NodeInfo) GetNode() uint64 {
@@ -709,7 +850,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[8]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +862,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[8]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +875,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{8}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 type ListNodesResponse struct {
@@ -746,7 +887,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[9]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +899,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[9]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +912,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{9}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListNodesResponse) GetNodes() []*NodeInfo {
@@ -791,7 +932,7 @@ type CreateGroupRequest struct {
 
 func (x *CreateGroupRequest) Reset() {
 	*x = CreateGroupRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[10]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +944,7 @@ func (x *CreateGroupRequest) String() string {
 func (*CreateGroupRequest) ProtoMessage() {}
 
 func (x *CreateGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[10]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +957,7 @@ func (x *CreateGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGroupRequest.ProtoReflect.Descriptor instead.
 func (*CreateGroupRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{10}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateGroupRequest) GetReplicas() uint32 {
@@ -845,13 +986,16 @@ type GroupInfo struct {
 	Volumes       uint32                 `protobuf:"varint,8,opt,name=volumes,proto3" json:"volumes,omitempty"`
 	Reason        string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"` // why there is no leader or lease, in words
 	Replicas      []*ReplicaInfo         `protobuf:"bytes,10,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	Learners      []uint64               `protobuf:"varint,11,rep,packed,name=learners,proto3" json:"learners,omitempty"`
+	Change        string                 `protobuf:"bytes,12,opt,name=change,proto3" json:"change,omitempty"`           // the change of replicas under way and how far it is, in words
+	Removed       []uint64               `protobuf:"varint,13,rep,packed,name=removed,proto3" json:"removed,omitempty"` // nodes that still have files of their former replica
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupInfo) Reset() {
 	*x = GroupInfo{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[11]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +1007,7 @@ func (x *GroupInfo) String() string {
 func (*GroupInfo) ProtoMessage() {}
 
 func (x *GroupInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[11]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +1020,7 @@ func (x *GroupInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupInfo.ProtoReflect.Descriptor instead.
 func (*GroupInfo) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{11}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GroupInfo) GetGroup() uint64 {
@@ -949,17 +1093,39 @@ func (x *GroupInfo) GetReplicas() []*ReplicaInfo {
 	return nil
 }
 
+func (x *GroupInfo) GetLearners() []uint64 {
+	if x != nil {
+		return x.Learners
+	}
+	return nil
+}
+
+func (x *GroupInfo) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *GroupInfo) GetRemoved() []uint64 {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
 type ReplicaInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          uint64                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
 	Status        *ReplicaStatus         `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	Progress      *MemberProgress        `protobuf:"bytes,3,opt,name=progress,proto3" json:"progress,omitempty"` // as the leader says, when one group is asked for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplicaInfo) Reset() {
 	*x = ReplicaInfo{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[12]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1137,7 @@ func (x *ReplicaInfo) String() string {
 func (*ReplicaInfo) ProtoMessage() {}
 
 func (x *ReplicaInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[12]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1150,7 @@ func (x *ReplicaInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaInfo.ProtoReflect.Descriptor instead.
 func (*ReplicaInfo) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{12}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReplicaInfo) GetNode() uint64 {
@@ -1001,6 +1167,73 @@ func (x *ReplicaInfo) GetStatus() *ReplicaStatus {
 	return nil
 }
 
+func (x *ReplicaInfo) GetProgress() *MemberProgress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+type ChangeReplicasRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Add           uint64                 `protobuf:"varint,2,opt,name=add,proto3" json:"add,omitempty"`       // node that gets a replica; zero for none
+	Remove        uint64                 `protobuf:"varint,3,opt,name=remove,proto3" json:"remove,omitempty"` // node that loses its replica; zero for none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeReplicasRequest) Reset() {
+	*x = ChangeReplicasRequest{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeReplicasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeReplicasRequest) ProtoMessage() {}
+
+func (x *ChangeReplicasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeReplicasRequest.ProtoReflect.Descriptor instead.
+func (*ChangeReplicasRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ChangeReplicasRequest) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *ChangeReplicasRequest) GetAdd() uint64 {
+	if x != nil {
+		return x.Add
+	}
+	return 0
+}
+
+func (x *ChangeReplicasRequest) GetRemove() uint64 {
+	if x != nil {
+		return x.Remove
+	}
+	return 0
+}
+
 type ListGroupsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -1010,7 +1243,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[13]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1255,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[13]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1268,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{13}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListGroupsRequest) GetGroup() uint64 {
@@ -1054,7 +1287,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[14]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1299,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[14]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1312,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{14}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*GroupInfo {
@@ -1101,7 +1334,7 @@ type CreateVolumeRequest struct {
 
 func (x *CreateVolumeRequest) Reset() {
 	*x = CreateVolumeRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[15]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1346,7 @@ func (x *CreateVolumeRequest) String() string {
 func (*CreateVolumeRequest) ProtoMessage() {}
 
 func (x *CreateVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[15]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1359,7 @@ func (x *CreateVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVolumeRequest.ProtoReflect.Descriptor instead.
 func (*CreateVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{15}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateVolumeRequest) GetName() string {
@@ -1172,7 +1405,7 @@ type VolumeInfo struct {
 
 func (x *VolumeInfo) Reset() {
 	*x = VolumeInfo{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[16]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1417,7 @@ func (x *VolumeInfo) String() string {
 func (*VolumeInfo) ProtoMessage() {}
 
 func (x *VolumeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[16]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1430,7 @@ func (x *VolumeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeInfo.ProtoReflect.Descriptor instead.
 func (*VolumeInfo) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{16}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *VolumeInfo) GetVolume() uint64 {
@@ -1258,7 +1491,7 @@ type ListVolumesRequest struct {
 
 func (x *ListVolumesRequest) Reset() {
 	*x = ListVolumesRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[17]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1503,7 @@ func (x *ListVolumesRequest) String() string {
 func (*ListVolumesRequest) ProtoMessage() {}
 
 func (x *ListVolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[17]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1516,7 @@ func (x *ListVolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVolumesRequest.ProtoReflect.Descriptor instead.
 func (*ListVolumesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{17}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListVolumesRequest) GetName() string {
@@ -1302,7 +1535,7 @@ type ListVolumesResponse struct {
 
 func (x *ListVolumesResponse) Reset() {
 	*x = ListVolumesResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[18]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1547,7 @@ func (x *ListVolumesResponse) String() string {
 func (*ListVolumesResponse) ProtoMessage() {}
 
 func (x *ListVolumesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[18]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1560,7 @@ func (x *ListVolumesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVolumesResponse.ProtoReflect.Descriptor instead.
 func (*ListVolumesResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{18}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListVolumesResponse) GetVolumes() []*VolumeInfo {
@@ -1349,7 +1582,7 @@ type MoveLeaderRequest struct {
 
 func (x *MoveLeaderRequest) Reset() {
 	*x = MoveLeaderRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[19]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1594,7 @@ func (x *MoveLeaderRequest) String() string {
 func (*MoveLeaderRequest) ProtoMessage() {}
 
 func (x *MoveLeaderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[19]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1607,7 @@ func (x *MoveLeaderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveLeaderRequest.ProtoReflect.Descriptor instead.
 func (*MoveLeaderRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{19}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MoveLeaderRequest) GetGroup() uint64 {
@@ -1420,7 +1653,7 @@ type MoveLeaderResponse struct {
 
 func (x *MoveLeaderResponse) Reset() {
 	*x = MoveLeaderResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[20]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1665,7 @@ func (x *MoveLeaderResponse) String() string {
 func (*MoveLeaderResponse) ProtoMessage() {}
 
 func (x *MoveLeaderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[20]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1678,7 @@ func (x *MoveLeaderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveLeaderResponse.ProtoReflect.Descriptor instead.
 func (*MoveLeaderResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{20}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MoveLeaderResponse) GetFrom() uint64 {
@@ -1505,7 +1738,7 @@ type ListLeasesRequest struct {
 
 func (x *ListLeasesRequest) Reset() {
 	*x = ListLeasesRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[21]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1750,7 @@ func (x *ListLeasesRequest) String() string {
 func (*ListLeasesRequest) ProtoMessage() {}
 
 func (x *ListLeasesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[21]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1763,7 @@ func (x *ListLeasesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLeasesRequest.ProtoReflect.Descriptor instead.
 func (*ListLeasesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{21}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 type LeaseInfo struct {
@@ -1548,7 +1781,7 @@ type LeaseInfo struct {
 
 func (x *LeaseInfo) Reset() {
 	*x = LeaseInfo{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[22]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1793,7 @@ func (x *LeaseInfo) String() string {
 func (*LeaseInfo) ProtoMessage() {}
 
 func (x *LeaseInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[22]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1806,7 @@ func (x *LeaseInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseInfo.ProtoReflect.Descriptor instead.
 func (*LeaseInfo) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{22}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LeaseInfo) GetGroup() uint64 {
@@ -1634,7 +1867,7 @@ type ListLeasesResponse struct {
 
 func (x *ListLeasesResponse) Reset() {
 	*x = ListLeasesResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[23]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1646,7 +1879,7 @@ func (x *ListLeasesResponse) String() string {
 func (*ListLeasesResponse) ProtoMessage() {}
 
 func (x *ListLeasesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[23]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1659,7 +1892,7 @@ func (x *ListLeasesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLeasesResponse.ProtoReflect.Descriptor instead.
 func (*ListLeasesResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{23}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListLeasesResponse) GetLeases() []*LeaseInfo {
@@ -1679,7 +1912,7 @@ type RouteRequest struct {
 
 func (x *RouteRequest) Reset() {
 	*x = RouteRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[24]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1924,7 @@ func (x *RouteRequest) String() string {
 func (*RouteRequest) ProtoMessage() {}
 
 func (x *RouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[24]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1937,7 @@ func (x *RouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteRequest.ProtoReflect.Descriptor instead.
 func (*RouteRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{24}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RouteRequest) GetVolumeName() string {
@@ -1732,7 +1965,7 @@ type RouteResponse struct {
 
 func (x *RouteResponse) Reset() {
 	*x = RouteResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[25]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1977,7 @@ func (x *RouteResponse) String() string {
 func (*RouteResponse) ProtoMessage() {}
 
 func (x *RouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[25]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1990,7 @@ func (x *RouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteResponse.ProtoReflect.Descriptor instead.
 func (*RouteResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{25}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RouteResponse) GetVolume() *VolumeInfo {
@@ -1797,7 +2030,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[26]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +2042,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[26]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +2055,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{26}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Event) GetId() uint64 {
@@ -1891,7 +2124,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[27]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +2136,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[27]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +2149,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{27}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListEventsRequest) GetAfter() uint64 {
@@ -1942,7 +2175,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[28]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2187,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[28]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2200,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{28}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -1981,13 +2214,14 @@ type CreateReplicaRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
 	Voters        []uint64               `protobuf:"varint,2,rep,packed,name=voters,proto3" json:"voters,omitempty"`
+	Blank         bool                   `protobuf:"varint,3,opt,name=blank,proto3" json:"blank,omitempty"` // without voters
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateReplicaRequest) Reset() {
 	*x = CreateReplicaRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[29]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2233,7 @@ func (x *CreateReplicaRequest) String() string {
 func (*CreateReplicaRequest) ProtoMessage() {}
 
 func (x *CreateReplicaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[29]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2246,7 @@ func (x *CreateReplicaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReplicaRequest.ProtoReflect.Descriptor instead.
 func (*CreateReplicaRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{29}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateReplicaRequest) GetGroup() uint64 {
@@ -2029,6 +2263,13 @@ func (x *CreateReplicaRequest) GetVoters() []uint64 {
 	return nil
 }
 
+func (x *CreateReplicaRequest) GetBlank() bool {
+	if x != nil {
+		return x.Blank
+	}
+	return false
+}
+
 type CreateReplicaResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2037,7 +2278,7 @@ type CreateReplicaResponse struct {
 
 func (x *CreateReplicaResponse) Reset() {
 	*x = CreateReplicaResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[30]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2290,7 @@ func (x *CreateReplicaResponse) String() string {
 func (*CreateReplicaResponse) ProtoMessage() {}
 
 func (x *CreateReplicaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[30]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2303,219 @@ func (x *CreateReplicaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReplicaResponse.ProtoReflect.Descriptor instead.
 func (*CreateReplicaResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{30}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{32}
+}
+
+type ChangeMembershipRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Group uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	// members_at of the leader's status that the change was decided on. The change
+	// is refused when the members have changed since.
+	MembersAt     uint64   `protobuf:"varint,2,opt,name=members_at,json=membersAt,proto3" json:"members_at,omitempty"`
+	Add           []uint64 `protobuf:"varint,3,rep,packed,name=add,proto3" json:"add,omitempty"`         // as learners
+	Promote       []uint64 `protobuf:"varint,4,rep,packed,name=promote,proto3" json:"promote,omitempty"` // learners to voters
+	Remove        []uint64 `protobuf:"varint,5,rep,packed,name=remove,proto3" json:"remove,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMembershipRequest) Reset() {
+	*x = ChangeMembershipRequest{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembershipRequest) ProtoMessage() {}
+
+func (x *ChangeMembershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembershipRequest.ProtoReflect.Descriptor instead.
+func (*ChangeMembershipRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ChangeMembershipRequest) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *ChangeMembershipRequest) GetMembersAt() uint64 {
+	if x != nil {
+		return x.MembersAt
+	}
+	return 0
+}
+
+func (x *ChangeMembershipRequest) GetAdd() []uint64 {
+	if x != nil {
+		return x.Add
+	}
+	return nil
+}
+
+func (x *ChangeMembershipRequest) GetPromote() []uint64 {
+	if x != nil {
+		return x.Promote
+	}
+	return nil
+}
+
+func (x *ChangeMembershipRequest) GetRemove() []uint64 {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+type ChangeMembershipResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        *ReplicaStatus         `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMembershipResponse) Reset() {
+	*x = ChangeMembershipResponse{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembershipResponse) ProtoMessage() {}
+
+func (x *ChangeMembershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembershipResponse.ProtoReflect.Descriptor instead.
+func (*ChangeMembershipResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ChangeMembershipResponse) GetStatus() *ReplicaStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+type RemoveReplicaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Group uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	// as_of is a raft index at which the node was no member. A replica that has
+	// replayed it and is a member was added again later, and stays.
+	AsOf          uint64 `protobuf:"varint,2,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveReplicaRequest) Reset() {
+	*x = RemoveReplicaRequest{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveReplicaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveReplicaRequest) ProtoMessage() {}
+
+func (x *RemoveReplicaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveReplicaRequest.ProtoReflect.Descriptor instead.
+func (*RemoveReplicaRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RemoveReplicaRequest) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *RemoveReplicaRequest) GetAsOf() uint64 {
+	if x != nil {
+		return x.AsOf
+	}
+	return 0
+}
+
+type RemoveReplicaResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveReplicaResponse) Reset() {
+	*x = RemoveReplicaResponse{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveReplicaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveReplicaResponse) ProtoMessage() {}
+
+func (x *RemoveReplicaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveReplicaResponse.ProtoReflect.Descriptor instead.
+func (*RemoveReplicaResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{36}
 }
 
 type NodeCreateVolumeRequest struct {
@@ -2076,7 +2529,7 @@ type NodeCreateVolumeRequest struct {
 
 func (x *NodeCreateVolumeRequest) Reset() {
 	*x = NodeCreateVolumeRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[31]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2541,7 @@ func (x *NodeCreateVolumeRequest) String() string {
 func (*NodeCreateVolumeRequest) ProtoMessage() {}
 
 func (x *NodeCreateVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[31]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2554,7 @@ func (x *NodeCreateVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCreateVolumeRequest.ProtoReflect.Descriptor instead.
 func (*NodeCreateVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{31}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *NodeCreateVolumeRequest) GetGroup() uint64 {
@@ -2133,7 +2586,7 @@ type NodeCreateVolumeResponse struct {
 
 func (x *NodeCreateVolumeResponse) Reset() {
 	*x = NodeCreateVolumeResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[32]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2598,7 @@ func (x *NodeCreateVolumeResponse) String() string {
 func (*NodeCreateVolumeResponse) ProtoMessage() {}
 
 func (x *NodeCreateVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[32]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2611,7 @@ func (x *NodeCreateVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCreateVolumeResponse.ProtoReflect.Descriptor instead.
 func (*NodeCreateVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{32}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{38}
 }
 
 type AppointRequest struct {
@@ -2173,7 +2626,7 @@ type AppointRequest struct {
 
 func (x *AppointRequest) Reset() {
 	*x = AppointRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[33]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2638,7 @@ func (x *AppointRequest) String() string {
 func (*AppointRequest) ProtoMessage() {}
 
 func (x *AppointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[33]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2651,7 @@ func (x *AppointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppointRequest.ProtoReflect.Descriptor instead.
 func (*AppointRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{33}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AppointRequest) GetGroup() uint64 {
@@ -2231,7 +2684,7 @@ type AppointResponse struct {
 
 func (x *AppointResponse) Reset() {
 	*x = AppointResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[34]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2696,7 @@ func (x *AppointResponse) String() string {
 func (*AppointResponse) ProtoMessage() {}
 
 func (x *AppointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[34]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2709,7 @@ func (x *AppointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppointResponse.ProtoReflect.Descriptor instead.
 func (*AppointResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{34}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AppointResponse) GetStatus() *ReplicaStatus {
@@ -2279,7 +2732,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[35]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2744,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[35]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2757,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{35}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TransferRequest) GetGroup() uint64 {
@@ -2354,7 +2807,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[36]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2819,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[36]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2832,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{36}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TransferResponse) GetReleased() bool {
@@ -2420,7 +2873,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[37]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2885,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[37]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2898,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{37}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReleaseRequest) GetGroup() uint64 {
@@ -2470,7 +2923,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[38]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2482,7 +2935,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[38]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2495,7 +2948,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{38}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{44}
 }
 
 type StatusRequest struct {
@@ -2507,7 +2960,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[39]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2972,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[39]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2985,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{39}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *StatusRequest) GetGroup() uint64 {
@@ -2553,7 +3006,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[40]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +3018,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[40]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +3031,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{40}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StatusResponse) GetNode() uint64 {
@@ -2624,7 +3077,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\ffsync_age_ms\x18\x04 \x01(\rR\n" +
 	"fsyncAgeMs\x12(\n" +
 	"\x10fsync_pending_ms\x18\x05 \x01(\rR\x0efsyncPendingMs\x12;\n" +
-	"\breplicas\x18\x06 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas\"\xf1\x03\n" +
+	"\breplicas\x18\x06 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas\"\xae\x05\n" +
 	"\rReplicaStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\bR\x06leader\x12\x14\n" +
@@ -2644,7 +3097,22 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\breleased\x18\r \x01(\x04R\breleased\x12\x18\n" +
 	"\astopped\x18\x0e \x01(\tR\astopped\x12\x16\n" +
 	"\x06voters\x18\x0f \x03(\x04R\x06voters\x128\n" +
-	"\avolumes\x18\x10 \x03(\v2\x1e.pinetree.wire.v1.VolumeStatusR\avolumes\"\x8f\x01\n" +
+	"\avolumes\x18\x10 \x03(\v2\x1e.pinetree.wire.v1.VolumeStatusR\avolumes\x12\x1a\n" +
+	"\blearners\x18\x11 \x03(\x04R\blearners\x12\x14\n" +
+	"\x05joint\x18\x12 \x01(\bR\x05joint\x12\x18\n" +
+	"\aremoved\x18\x13 \x01(\bR\aremoved\x12\x14\n" +
+	"\x05blank\x18\x14 \x01(\bR\x05blank\x12\x1d\n" +
+	"\n" +
+	"members_at\x18\x15 \x01(\x04R\tmembersAt\x12:\n" +
+	"\amembers\x18\x16 \x03(\v2 .pinetree.wire.v1.MemberProgressR\amembers\"\xbb\x01\n" +
+	"\x0eMemberProgress\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x18\n" +
+	"\alearner\x18\x02 \x01(\bR\alearner\x12\x14\n" +
+	"\x05match\x18\x03 \x01(\x04R\x05match\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x16\n" +
+	"\x06active\x18\x05 \x01(\bR\x06active\x12\x1b\n" +
+	"\tsilent_ms\x18\x06 \x01(\rR\bsilentMs\x12\x1a\n" +
+	"\bsnapshot\x18\a \x01(\x04R\bsnapshot\"\x8f\x01\n" +
 	"\fVolumeStatus\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12#\n" +
 	"\rcommitted_lsn\x18\x02 \x01(\x04R\fcommittedLsn\x12\x1f\n" +
@@ -2674,7 +3142,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x05nodes\x18\x01 \x03(\v2\x1a.pinetree.wire.v1.NodeInfoR\x05nodes\"M\n" +
 	"\x12CreateGroupRequest\x12\x1a\n" +
 	"\breplicas\x18\x01 \x01(\rR\breplicas\x12\x1b\n" +
-	"\thome_zone\x18\x02 \x01(\tR\bhomeZone\"\xb2\x02\n" +
+	"\thome_zone\x18\x02 \x01(\tR\bhomeZone\"\x80\x03\n" +
 	"\tGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06voters\x18\x02 \x03(\x04R\x06voters\x12\x1b\n" +
@@ -2686,10 +3154,18 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\avolumes\x18\b \x01(\rR\avolumes\x12\x16\n" +
 	"\x06reason\x18\t \x01(\tR\x06reason\x129\n" +
 	"\breplicas\x18\n" +
-	" \x03(\v2\x1d.pinetree.wire.v1.ReplicaInfoR\breplicas\"Z\n" +
+	" \x03(\v2\x1d.pinetree.wire.v1.ReplicaInfoR\breplicas\x12\x1a\n" +
+	"\blearners\x18\v \x03(\x04R\blearners\x12\x16\n" +
+	"\x06change\x18\f \x01(\tR\x06change\x12\x18\n" +
+	"\aremoved\x18\r \x03(\x04R\aremoved\"\x98\x01\n" +
 	"\vReplicaInfo\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x127\n" +
-	"\x06status\x18\x02 \x01(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\x06status\")\n" +
+	"\x06status\x18\x02 \x01(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\x06status\x12<\n" +
+	"\bprogress\x18\x03 \x01(\v2 .pinetree.wire.v1.MemberProgressR\bprogress\"W\n" +
+	"\x15ChangeReplicasRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x10\n" +
+	"\x03add\x18\x02 \x01(\x04R\x03add\x12\x16\n" +
+	"\x06remove\x18\x03 \x01(\x04R\x06remove\")\n" +
 	"\x11ListGroupsRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\"I\n" +
 	"\x12ListGroupsResponse\x123\n" +
@@ -2758,11 +3234,25 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"E\n" +
 	"\x12ListEventsResponse\x12/\n" +
-	"\x06events\x18\x01 \x03(\v2\x17.pinetree.wire.v1.EventR\x06events\"D\n" +
+	"\x06events\x18\x01 \x03(\v2\x17.pinetree.wire.v1.EventR\x06events\"Z\n" +
 	"\x14CreateReplicaRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
-	"\x06voters\x18\x02 \x03(\x04R\x06voters\"\x17\n" +
-	"\x15CreateReplicaResponse\"_\n" +
+	"\x06voters\x18\x02 \x03(\x04R\x06voters\x12\x14\n" +
+	"\x05blank\x18\x03 \x01(\bR\x05blank\"\x17\n" +
+	"\x15CreateReplicaResponse\"\x92\x01\n" +
+	"\x17ChangeMembershipRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x1d\n" +
+	"\n" +
+	"members_at\x18\x02 \x01(\x04R\tmembersAt\x12\x10\n" +
+	"\x03add\x18\x03 \x03(\x04R\x03add\x12\x18\n" +
+	"\apromote\x18\x04 \x03(\x04R\apromote\x12\x16\n" +
+	"\x06remove\x18\x05 \x03(\x04R\x06remove\"S\n" +
+	"\x18ChangeMembershipResponse\x127\n" +
+	"\x06status\x18\x01 \x01(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\x06status\"A\n" +
+	"\x14RemoveReplicaRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x13\n" +
+	"\x05as_of\x18\x02 \x01(\x04R\x04asOf\"\x17\n" +
+	"\x15RemoveReplicaResponse\"_\n" +
 	"\x17NodeCreateVolumeRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\x04R\x06volume\x12\x16\n" +
@@ -2795,14 +3285,15 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12;\n" +
-	"\breplicas\x18\x03 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas2\xbd\a\n" +
+	"\breplicas\x18\x03 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas2\x95\b\n" +
 	"\aManager\x12Q\n" +
 	"\bRegister\x12!.pinetree.wire.v1.RegisterRequest\x1a\".pinetree.wire.v1.RegisterResponse\x12X\n" +
 	"\tHeartbeat\x12\".pinetree.wire.v1.HeartbeatRequest\x1a#.pinetree.wire.v1.HeartbeatResponse(\x010\x01\x12T\n" +
 	"\tListNodes\x12\".pinetree.wire.v1.ListNodesRequest\x1a#.pinetree.wire.v1.ListNodesResponse\x12P\n" +
 	"\vCreateGroup\x12$.pinetree.wire.v1.CreateGroupRequest\x1a\x1b.pinetree.wire.v1.GroupInfo\x12W\n" +
 	"\n" +
-	"ListGroups\x12#.pinetree.wire.v1.ListGroupsRequest\x1a$.pinetree.wire.v1.ListGroupsResponse\x12S\n" +
+	"ListGroups\x12#.pinetree.wire.v1.ListGroupsRequest\x1a$.pinetree.wire.v1.ListGroupsResponse\x12V\n" +
+	"\x0eChangeReplicas\x12'.pinetree.wire.v1.ChangeReplicasRequest\x1a\x1b.pinetree.wire.v1.GroupInfo\x12S\n" +
 	"\fCreateVolume\x12%.pinetree.wire.v1.CreateVolumeRequest\x1a\x1c.pinetree.wire.v1.VolumeInfo\x12Z\n" +
 	"\vListVolumes\x12$.pinetree.wire.v1.ListVolumesRequest\x1a%.pinetree.wire.v1.ListVolumesResponse\x12W\n" +
 	"\n" +
@@ -2811,13 +3302,15 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"ListLeases\x12#.pinetree.wire.v1.ListLeasesRequest\x1a$.pinetree.wire.v1.ListLeasesResponse\x12H\n" +
 	"\x05Route\x12\x1e.pinetree.wire.v1.RouteRequest\x1a\x1f.pinetree.wire.v1.RouteResponse\x12W\n" +
 	"\n" +
-	"ListEvents\x12#.pinetree.wire.v1.ListEventsRequest\x1a$.pinetree.wire.v1.ListEventsResponse2\x8f\x04\n" +
+	"ListEvents\x12#.pinetree.wire.v1.ListEventsRequest\x1a$.pinetree.wire.v1.ListEventsResponse2\xdc\x05\n" +
 	"\x04Node\x12`\n" +
 	"\rCreateReplica\x12&.pinetree.wire.v1.CreateReplicaRequest\x1a'.pinetree.wire.v1.CreateReplicaResponse\x12e\n" +
 	"\fCreateVolume\x12).pinetree.wire.v1.NodeCreateVolumeRequest\x1a*.pinetree.wire.v1.NodeCreateVolumeResponse\x12N\n" +
 	"\aAppoint\x12 .pinetree.wire.v1.AppointRequest\x1a!.pinetree.wire.v1.AppointResponse\x12Q\n" +
 	"\bTransfer\x12!.pinetree.wire.v1.TransferRequest\x1a\".pinetree.wire.v1.TransferResponse\x12N\n" +
-	"\aRelease\x12 .pinetree.wire.v1.ReleaseRequest\x1a!.pinetree.wire.v1.ReleaseResponse\x12K\n" +
+	"\aRelease\x12 .pinetree.wire.v1.ReleaseRequest\x1a!.pinetree.wire.v1.ReleaseResponse\x12i\n" +
+	"\x10ChangeMembership\x12).pinetree.wire.v1.ChangeMembershipRequest\x1a*.pinetree.wire.v1.ChangeMembershipResponse\x12`\n" +
+	"\rRemoveReplica\x12&.pinetree.wire.v1.RemoveReplicaRequest\x1a'.pinetree.wire.v1.RemoveReplicaResponse\x12K\n" +
 	"\x06Status\x12\x1f.pinetree.wire.v1.StatusRequest\x1a .pinetree.wire.v1.StatusResponseB.Z,github.com/pinetree-db/pinetree/proto/wirepbb\x06proto3"
 
 var (
@@ -2832,105 +3325,120 @@ func file_proto_wirepb_cluster_proto_rawDescGZIP() []byte {
 	return file_proto_wirepb_cluster_proto_rawDescData
 }
 
-var file_proto_wirepb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_proto_wirepb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_proto_wirepb_cluster_proto_goTypes = []any{
 	(*RegisterRequest)(nil),          // 0: pinetree.wire.v1.RegisterRequest
 	(*RegisterResponse)(nil),         // 1: pinetree.wire.v1.RegisterResponse
 	(*HeartbeatRequest)(nil),         // 2: pinetree.wire.v1.HeartbeatRequest
 	(*ReplicaStatus)(nil),            // 3: pinetree.wire.v1.ReplicaStatus
-	(*VolumeStatus)(nil),             // 4: pinetree.wire.v1.VolumeStatus
-	(*HeartbeatResponse)(nil),        // 5: pinetree.wire.v1.HeartbeatResponse
-	(*Grant)(nil),                    // 6: pinetree.wire.v1.Grant
-	(*NodeInfo)(nil),                 // 7: pinetree.wire.v1.NodeInfo
-	(*ListNodesRequest)(nil),         // 8: pinetree.wire.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),        // 9: pinetree.wire.v1.ListNodesResponse
-	(*CreateGroupRequest)(nil),       // 10: pinetree.wire.v1.CreateGroupRequest
-	(*GroupInfo)(nil),                // 11: pinetree.wire.v1.GroupInfo
-	(*ReplicaInfo)(nil),              // 12: pinetree.wire.v1.ReplicaInfo
-	(*ListGroupsRequest)(nil),        // 13: pinetree.wire.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),       // 14: pinetree.wire.v1.ListGroupsResponse
-	(*CreateVolumeRequest)(nil),      // 15: pinetree.wire.v1.CreateVolumeRequest
-	(*VolumeInfo)(nil),               // 16: pinetree.wire.v1.VolumeInfo
-	(*ListVolumesRequest)(nil),       // 17: pinetree.wire.v1.ListVolumesRequest
-	(*ListVolumesResponse)(nil),      // 18: pinetree.wire.v1.ListVolumesResponse
-	(*MoveLeaderRequest)(nil),        // 19: pinetree.wire.v1.MoveLeaderRequest
-	(*MoveLeaderResponse)(nil),       // 20: pinetree.wire.v1.MoveLeaderResponse
-	(*ListLeasesRequest)(nil),        // 21: pinetree.wire.v1.ListLeasesRequest
-	(*LeaseInfo)(nil),                // 22: pinetree.wire.v1.LeaseInfo
-	(*ListLeasesResponse)(nil),       // 23: pinetree.wire.v1.ListLeasesResponse
-	(*RouteRequest)(nil),             // 24: pinetree.wire.v1.RouteRequest
-	(*RouteResponse)(nil),            // 25: pinetree.wire.v1.RouteResponse
-	(*Event)(nil),                    // 26: pinetree.wire.v1.Event
-	(*ListEventsRequest)(nil),        // 27: pinetree.wire.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),       // 28: pinetree.wire.v1.ListEventsResponse
-	(*CreateReplicaRequest)(nil),     // 29: pinetree.wire.v1.CreateReplicaRequest
-	(*CreateReplicaResponse)(nil),    // 30: pinetree.wire.v1.CreateReplicaResponse
-	(*NodeCreateVolumeRequest)(nil),  // 31: pinetree.wire.v1.NodeCreateVolumeRequest
-	(*NodeCreateVolumeResponse)(nil), // 32: pinetree.wire.v1.NodeCreateVolumeResponse
-	(*AppointRequest)(nil),           // 33: pinetree.wire.v1.AppointRequest
-	(*AppointResponse)(nil),          // 34: pinetree.wire.v1.AppointResponse
-	(*TransferRequest)(nil),          // 35: pinetree.wire.v1.TransferRequest
-	(*TransferResponse)(nil),         // 36: pinetree.wire.v1.TransferResponse
-	(*ReleaseRequest)(nil),           // 37: pinetree.wire.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),          // 38: pinetree.wire.v1.ReleaseResponse
-	(*StatusRequest)(nil),            // 39: pinetree.wire.v1.StatusRequest
-	(*StatusResponse)(nil),           // 40: pinetree.wire.v1.StatusResponse
+	(*MemberProgress)(nil),           // 4: pinetree.wire.v1.MemberProgress
+	(*VolumeStatus)(nil),             // 5: pinetree.wire.v1.VolumeStatus
+	(*HeartbeatResponse)(nil),        // 6: pinetree.wire.v1.HeartbeatResponse
+	(*Grant)(nil),                    // 7: pinetree.wire.v1.Grant
+	(*NodeInfo)(nil),                 // 8: pinetree.wire.v1.NodeInfo
+	(*ListNodesRequest)(nil),         // 9: pinetree.wire.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),        // 10: pinetree.wire.v1.ListNodesResponse
+	(*CreateGroupRequest)(nil),       // 11: pinetree.wire.v1.CreateGroupRequest
+	(*GroupInfo)(nil),                // 12: pinetree.wire.v1.GroupInfo
+	(*ReplicaInfo)(nil),              // 13: pinetree.wire.v1.ReplicaInfo
+	(*ChangeReplicasRequest)(nil),    // 14: pinetree.wire.v1.ChangeReplicasRequest
+	(*ListGroupsRequest)(nil),        // 15: pinetree.wire.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),       // 16: pinetree.wire.v1.ListGroupsResponse
+	(*CreateVolumeRequest)(nil),      // 17: pinetree.wire.v1.CreateVolumeRequest
+	(*VolumeInfo)(nil),               // 18: pinetree.wire.v1.VolumeInfo
+	(*ListVolumesRequest)(nil),       // 19: pinetree.wire.v1.ListVolumesRequest
+	(*ListVolumesResponse)(nil),      // 20: pinetree.wire.v1.ListVolumesResponse
+	(*MoveLeaderRequest)(nil),        // 21: pinetree.wire.v1.MoveLeaderRequest
+	(*MoveLeaderResponse)(nil),       // 22: pinetree.wire.v1.MoveLeaderResponse
+	(*ListLeasesRequest)(nil),        // 23: pinetree.wire.v1.ListLeasesRequest
+	(*LeaseInfo)(nil),                // 24: pinetree.wire.v1.LeaseInfo
+	(*ListLeasesResponse)(nil),       // 25: pinetree.wire.v1.ListLeasesResponse
+	(*RouteRequest)(nil),             // 26: pinetree.wire.v1.RouteRequest
+	(*RouteResponse)(nil),            // 27: pinetree.wire.v1.RouteResponse
+	(*Event)(nil),                    // 28: pinetree.wire.v1.Event
+	(*ListEventsRequest)(nil),        // 29: pinetree.wire.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),       // 30: pinetree.wire.v1.ListEventsResponse
+	(*CreateReplicaRequest)(nil),     // 31: pinetree.wire.v1.CreateReplicaRequest
+	(*CreateReplicaResponse)(nil),    // 32: pinetree.wire.v1.CreateReplicaResponse
+	(*ChangeMembershipRequest)(nil),  // 33: pinetree.wire.v1.ChangeMembershipRequest
+	(*ChangeMembershipResponse)(nil), // 34: pinetree.wire.v1.ChangeMembershipResponse
+	(*RemoveReplicaRequest)(nil),     // 35: pinetree.wire.v1.RemoveReplicaRequest
+	(*RemoveReplicaResponse)(nil),    // 36: pinetree.wire.v1.RemoveReplicaResponse
+	(*NodeCreateVolumeRequest)(nil),  // 37: pinetree.wire.v1.NodeCreateVolumeRequest
+	(*NodeCreateVolumeResponse)(nil), // 38: pinetree.wire.v1.NodeCreateVolumeResponse
+	(*AppointRequest)(nil),           // 39: pinetree.wire.v1.AppointRequest
+	(*AppointResponse)(nil),          // 40: pinetree.wire.v1.AppointResponse
+	(*TransferRequest)(nil),          // 41: pinetree.wire.v1.TransferRequest
+	(*TransferResponse)(nil),         // 42: pinetree.wire.v1.TransferResponse
+	(*ReleaseRequest)(nil),           // 43: pinetree.wire.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),          // 44: pinetree.wire.v1.ReleaseResponse
+	(*StatusRequest)(nil),            // 45: pinetree.wire.v1.StatusRequest
+	(*StatusResponse)(nil),           // 46: pinetree.wire.v1.StatusResponse
 }
 var file_proto_wirepb_cluster_proto_depIdxs = []int32{
 	3,  // 0: pinetree.wire.v1.HeartbeatRequest.replicas:type_name -> pinetree.wire.v1.ReplicaStatus
-	4,  // 1: pinetree.wire.v1.ReplicaStatus.volumes:type_name -> pinetree.wire.v1.VolumeStatus
-	6,  // 2: pinetree.wire.v1.HeartbeatResponse.grants:type_name -> pinetree.wire.v1.Grant
-	7,  // 3: pinetree.wire.v1.HeartbeatResponse.peers:type_name -> pinetree.wire.v1.NodeInfo
-	7,  // 4: pinetree.wire.v1.ListNodesResponse.nodes:type_name -> pinetree.wire.v1.NodeInfo
-	12, // 5: pinetree.wire.v1.GroupInfo.replicas:type_name -> pinetree.wire.v1.ReplicaInfo
-	3,  // 6: pinetree.wire.v1.ReplicaInfo.status:type_name -> pinetree.wire.v1.ReplicaStatus
-	11, // 7: pinetree.wire.v1.ListGroupsResponse.groups:type_name -> pinetree.wire.v1.GroupInfo
-	16, // 8: pinetree.wire.v1.ListVolumesResponse.volumes:type_name -> pinetree.wire.v1.VolumeInfo
-	22, // 9: pinetree.wire.v1.ListLeasesResponse.leases:type_name -> pinetree.wire.v1.LeaseInfo
-	16, // 10: pinetree.wire.v1.RouteResponse.volume:type_name -> pinetree.wire.v1.VolumeInfo
-	7,  // 11: pinetree.wire.v1.RouteResponse.replicas:type_name -> pinetree.wire.v1.NodeInfo
-	26, // 12: pinetree.wire.v1.ListEventsResponse.events:type_name -> pinetree.wire.v1.Event
-	3,  // 13: pinetree.wire.v1.AppointResponse.status:type_name -> pinetree.wire.v1.ReplicaStatus
-	3,  // 14: pinetree.wire.v1.StatusResponse.replicas:type_name -> pinetree.wire.v1.ReplicaStatus
-	0,  // 15: pinetree.wire.v1.Manager.Register:input_type -> pinetree.wire.v1.RegisterRequest
-	2,  // 16: pinetree.wire.v1.Manager.Heartbeat:input_type -> pinetree.wire.v1.HeartbeatRequest
-	8,  // 17: pinetree.wire.v1.Manager.ListNodes:input_type -> pinetree.wire.v1.ListNodesRequest
-	10, // 18: pinetree.wire.v1.Manager.CreateGroup:input_type -> pinetree.wire.v1.CreateGroupRequest
-	13, // 19: pinetree.wire.v1.Manager.ListGroups:input_type -> pinetree.wire.v1.ListGroupsRequest
-	15, // 20: pinetree.wire.v1.Manager.CreateVolume:input_type -> pinetree.wire.v1.CreateVolumeRequest
-	17, // 21: pinetree.wire.v1.Manager.ListVolumes:input_type -> pinetree.wire.v1.ListVolumesRequest
-	19, // 22: pinetree.wire.v1.Manager.MoveLeader:input_type -> pinetree.wire.v1.MoveLeaderRequest
-	21, // 23: pinetree.wire.v1.Manager.ListLeases:input_type -> pinetree.wire.v1.ListLeasesRequest
-	24, // 24: pinetree.wire.v1.Manager.Route:input_type -> pinetree.wire.v1.RouteRequest
-	27, // 25: pinetree.wire.v1.Manager.ListEvents:input_type -> pinetree.wire.v1.ListEventsRequest
-	29, // 26: pinetree.wire.v1.Node.CreateReplica:input_type -> pinetree.wire.v1.CreateReplicaRequest
-	31, // 27: pinetree.wire.v1.Node.CreateVolume:input_type -> pinetree.wire.v1.NodeCreateVolumeRequest
-	33, // 28: pinetree.wire.v1.Node.Appoint:input_type -> pinetree.wire.v1.AppointRequest
-	35, // 29: pinetree.wire.v1.Node.Transfer:input_type -> pinetree.wire.v1.TransferRequest
-	37, // 30: pinetree.wire.v1.Node.Release:input_type -> pinetree.wire.v1.ReleaseRequest
-	39, // 31: pinetree.wire.v1.Node.Status:input_type -> pinetree.wire.v1.StatusRequest
-	1,  // 32: pinetree.wire.v1.Manager.Register:output_type -> pinetree.wire.v1.RegisterResponse
-	5,  // 33: pinetree.wire.v1.Manager.Heartbeat:output_type -> pinetree.wire.v1.HeartbeatResponse
-	9,  // 34: pinetree.wire.v1.Manager.ListNodes:output_type -> pinetree.wire.v1.ListNodesResponse
-	11, // 35: pinetree.wire.v1.Manager.CreateGroup:output_type -> pinetree.wire.v1.GroupInfo
-	14, // 36: pinetree.wire.v1.Manager.ListGroups:output_type -> pinetree.wire.v1.ListGroupsResponse
-	16, // 37: pinetree.wire.v1.Manager.CreateVolume:output_type -> pinetree.wire.v1.VolumeInfo
-	18, // 38: pinetree.wire.v1.Manager.ListVolumes:output_type -> pinetree.wire.v1.ListVolumesResponse
-	20, // 39: pinetree.wire.v1.Manager.MoveLeader:output_type -> pinetree.wire.v1.MoveLeaderResponse
-	23, // 40: pinetree.wire.v1.Manager.ListLeases:output_type -> pinetree.wire.v1.ListLeasesResponse
-	25, // 41: pinetree.wire.v1.Manager.Route:output_type -> pinetree.wire.v1.RouteResponse
-	28, // 42: pinetree.wire.v1.Manager.ListEvents:output_type -> pinetree.wire.v1.ListEventsResponse
-	30, // 43: pinetree.wire.v1.Node.CreateReplica:output_type -> pinetree.wire.v1.CreateReplicaResponse
-	32, // 44: pinetree.wire.v1.Node.CreateVolume:output_type -> pinetree.wire.v1.NodeCreateVolumeResponse
-	34, // 45: pinetree.wire.v1.Node.Appoint:output_type -> pinetree.wire.v1.AppointResponse
-	36, // 46: pinetree.wire.v1.Node.Transfer:output_type -> pinetree.wire.v1.TransferResponse
-	38, // 47: pinetree.wire.v1.Node.Release:output_type -> pinetree.wire.v1.ReleaseResponse
-	40, // 48: pinetree.wire.v1.Node.Status:output_type -> pinetree.wire.v1.StatusResponse
-	32, // [32:49] is the sub-list for method output_type
-	15, // [15:32] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	5,  // 1: pinetree.wire.v1.ReplicaStatus.volumes:type_name -> pinetree.wire.v1.VolumeStatus
+	4,  // 2: pinetree.wire.v1.ReplicaStatus.members:type_name -> pinetree.wire.v1.MemberProgress
+	7,  // 3: pinetree.wire.v1.HeartbeatResponse.grants:type_name -> pinetree.wire.v1.Grant
+	8,  // 4: pinetree.wire.v1.HeartbeatResponse.peers:type_name -> pinetree.wire.v1.NodeInfo
+	8,  // 5: pinetree.wire.v1.ListNodesResponse.nodes:type_name -> pinetree.wire.v1.NodeInfo
+	13, // 6: pinetree.wire.v1.GroupInfo.replicas:type_name -> pinetree.wire.v1.ReplicaInfo
+	3,  // 7: pinetree.wire.v1.ReplicaInfo.status:type_name -> pinetree.wire.v1.ReplicaStatus
+	4,  // 8: pinetree.wire.v1.ReplicaInfo.progress:type_name -> pinetree.wire.v1.MemberProgress
+	12, // 9: pinetree.wire.v1.ListGroupsResponse.groups:type_name -> pinetree.wire.v1.GroupInfo
+	18, // 10: pinetree.wire.v1.ListVolumesResponse.volumes:type_name -> pinetree.wire.v1.VolumeInfo
+	24, // 11: pinetree.wire.v1.ListLeasesResponse.leases:type_name -> pinetree.wire.v1.LeaseInfo
+	18, // 12: pinetree.wire.v1.RouteResponse.volume:type_name -> pinetree.wire.v1.VolumeInfo
+	8,  // 13: pinetree.wire.v1.RouteResponse.replicas:type_name -> pinetree.wire.v1.NodeInfo
+	28, // 14: pinetree.wire.v1.ListEventsResponse.events:type_name -> pinetree.wire.v1.Event
+	3,  // 15: pinetree.wire.v1.ChangeMembershipResponse.status:type_name -> pinetree.wire.v1.ReplicaStatus
+	3,  // 16: pinetree.wire.v1.AppointResponse.status:type_name -> pinetree.wire.v1.ReplicaStatus
+	3,  // 17: pinetree.wire.v1.StatusResponse.replicas:type_name -> pinetree.wire.v1.ReplicaStatus
+	0,  // 18: pinetree.wire.v1.Manager.Register:input_type -> pinetree.wire.v1.RegisterRequest
+	2,  // 19: pinetree.wire.v1.Manager.Heartbeat:input_type -> pinetree.wire.v1.HeartbeatRequest
+	9,  // 20: pinetree.wire.v1.Manager.ListNodes:input_type -> pinetree.wire.v1.ListNodesRequest
+	11, // 21: pinetree.wire.v1.Manager.CreateGroup:input_type -> pinetree.wire.v1.CreateGroupRequest
+	15, // 22: pinetree.wire.v1.Manager.ListGroups:input_type -> pinetree.wire.v1.ListGroupsRequest
+	14, // 23: pinetree.wire.v1.Manager.ChangeReplicas:input_type -> pinetree.wire.v1.ChangeReplicasRequest
+	17, // 24: pinetree.wire.v1.Manager.CreateVolume:input_type -> pinetree.wire.v1.CreateVolumeRequest
+	19, // 25: pinetree.wire.v1.Manager.ListVolumes:input_type -> pinetree.wire.v1.ListVolumesRequest
+	21, // 26: pinetree.wire.v1.Manager.MoveLeader:input_type -> pinetree.wire.v1.MoveLeaderRequest
+	23, // 27: pinetree.wire.v1.Manager.ListLeases:input_type -> pinetree.wire.v1.ListLeasesRequest
+	26, // 28: pinetree.wire.v1.Manager.Route:input_type -> pinetree.wire.v1.RouteRequest
+	29, // 29: pinetree.wire.v1.Manager.ListEvents:input_type -> pinetree.wire.v1.ListEventsRequest
+	31, // 30: pinetree.wire.v1.Node.CreateReplica:input_type -> pinetree.wire.v1.CreateReplicaRequest
+	37, // 31: pinetree.wire.v1.Node.CreateVolume:input_type -> pinetree.wire.v1.NodeCreateVolumeRequest
+	39, // 32: pinetree.wire.v1.Node.Appoint:input_type -> pinetree.wire.v1.AppointRequest
+	41, // 33: pinetree.wire.v1.Node.Transfer:input_type -> pinetree.wire.v1.TransferRequest
+	43, // 34: pinetree.wire.v1.Node.Release:input_type -> pinetree.wire.v1.ReleaseRequest
+	33, // 35: pinetree.wire.v1.Node.ChangeMembership:input_type -> pinetree.wire.v1.ChangeMembershipRequest
+	35, // 36: pinetree.wire.v1.Node.RemoveReplica:input_type -> pinetree.wire.v1.RemoveReplicaRequest
+	45, // 37: pinetree.wire.v1.Node.Status:input_type -> pinetree.wire.v1.StatusRequest
+	1,  // 38: pinetree.wire.v1.Manager.Register:output_type -> pinetree.wire.v1.RegisterResponse
+	6,  // 39: pinetree.wire.v1.Manager.Heartbeat:output_type -> pinetree.wire.v1.HeartbeatResponse
+	10, // 40: pinetree.wire.v1.Manager.ListNodes:output_type -> pinetree.wire.v1.ListNodesResponse
+	12, // 41: pinetree.wire.v1.Manager.CreateGroup:output_type -> pinetree.wire.v1.GroupInfo
+	16, // 42: pinetree.wire.v1.Manager.ListGroups:output_type -> pinetree.wire.v1.ListGroupsResponse
+	12, // 43: pinetree.wire.v1.Manager.ChangeReplicas:output_type -> pinetree.wire.v1.GroupInfo
+	18, // 44: pinetree.wire.v1.Manager.CreateVolume:output_type -> pinetree.wire.v1.VolumeInfo
+	20, // 45: pinetree.wire.v1.Manager.ListVolumes:output_type -> pinetree.wire.v1.ListVolumesResponse
+	22, // 46: pinetree.wire.v1.Manager.MoveLeader:output_type -> pinetree.wire.v1.MoveLeaderResponse
+	25, // 47: pinetree.wire.v1.Manager.ListLeases:output_type -> pinetree.wire.v1.ListLeasesResponse
+	27, // 48: pinetree.wire.v1.Manager.Route:output_type -> pinetree.wire.v1.RouteResponse
+	30, // 49: pinetree.wire.v1.Manager.ListEvents:output_type -> pinetree.wire.v1.ListEventsResponse
+	32, // 50: pinetree.wire.v1.Node.CreateReplica:output_type -> pinetree.wire.v1.CreateReplicaResponse
+	38, // 51: pinetree.wire.v1.Node.CreateVolume:output_type -> pinetree.wire.v1.NodeCreateVolumeResponse
+	40, // 52: pinetree.wire.v1.Node.Appoint:output_type -> pinetree.wire.v1.AppointResponse
+	42, // 53: pinetree.wire.v1.Node.Transfer:output_type -> pinetree.wire.v1.TransferResponse
+	44, // 54: pinetree.wire.v1.Node.Release:output_type -> pinetree.wire.v1.ReleaseResponse
+	34, // 55: pinetree.wire.v1.Node.ChangeMembership:output_type -> pinetree.wire.v1.ChangeMembershipResponse
+	36, // 56: pinetree.wire.v1.Node.RemoveReplica:output_type -> pinetree.wire.v1.RemoveReplicaResponse
+	46, // 57: pinetree.wire.v1.Node.Status:output_type -> pinetree.wire.v1.StatusResponse
+	38, // [38:58] is the sub-list for method output_type
+	18, // [18:38] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_proto_wirepb_cluster_proto_init() }
@@ -2944,7 +3452,7 @@ func file_proto_wirepb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_wirepb_cluster_proto_rawDesc), len(file_proto_wirepb_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -21,17 +21,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Manager_Register_FullMethodName     = "/pinetree.wire.v1.Manager/Register"
-	Manager_Heartbeat_FullMethodName    = "/pinetree.wire.v1.Manager/Heartbeat"
-	Manager_ListNodes_FullMethodName    = "/pinetree.wire.v1.Manager/ListNodes"
-	Manager_CreateGroup_FullMethodName  = "/pinetree.wire.v1.Manager/CreateGroup"
-	Manager_ListGroups_FullMethodName   = "/pinetree.wire.v1.Manager/ListGroups"
-	Manager_CreateVolume_FullMethodName = "/pinetree.wire.v1.Manager/CreateVolume"
-	Manager_ListVolumes_FullMethodName  = "/pinetree.wire.v1.Manager/ListVolumes"
-	Manager_MoveLeader_FullMethodName   = "/pinetree.wire.v1.Manager/MoveLeader"
-	Manager_ListLeases_FullMethodName   = "/pinetree.wire.v1.Manager/ListLeases"
-	Manager_Route_FullMethodName        = "/pinetree.wire.v1.Manager/Route"
-	Manager_ListEvents_FullMethodName   = "/pinetree.wire.v1.Manager/ListEvents"
+	Manager_Register_FullMethodName       = "/pinetree.wire.v1.Manager/Register"
+	Manager_Heartbeat_FullMethodName      = "/pinetree.wire.v1.Manager/Heartbeat"
+	Manager_ListNodes_FullMethodName      = "/pinetree.wire.v1.Manager/ListNodes"
+	Manager_CreateGroup_FullMethodName    = "/pinetree.wire.v1.Manager/CreateGroup"
+	Manager_ListGroups_FullMethodName     = "/pinetree.wire.v1.Manager/ListGroups"
+	Manager_ChangeReplicas_FullMethodName = "/pinetree.wire.v1.Manager/ChangeReplicas"
+	Manager_CreateVolume_FullMethodName   = "/pinetree.wire.v1.Manager/CreateVolume"
+	Manager_ListVolumes_FullMethodName    = "/pinetree.wire.v1.Manager/ListVolumes"
+	Manager_MoveLeader_FullMethodName     = "/pinetree.wire.v1.Manager/MoveLeader"
+	Manager_ListLeases_FullMethodName     = "/pinetree.wire.v1.Manager/ListLeases"
+	Manager_Route_FullMethodName          = "/pinetree.wire.v1.Manager/Route"
+	Manager_ListEvents_FullMethodName     = "/pinetree.wire.v1.Manager/ListEvents"
 )
 
 // ManagerClient is the client API for Manager service.
@@ -49,6 +50,12 @@ type ManagerClient interface {
 	ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error)
 	CreateGroup(ctx context.Context, in *CreateGroupRequest, opts ...grpc.CallOption) (*GroupInfo, error)
 	ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
+	// ChangeReplicas adds a replica to a group, removes one, or puts one into the
+	// place of another. The change is recorded, and the active manager carries it
+	// out to its end whether the caller waits or not; the answer comes at the end.
+	// A group has one change at a time; the same one again waits for it. Removing
+	// the node that is being added gives the addition up.
+	ChangeReplicas(ctx context.Context, in *ChangeReplicasRequest, opts ...grpc.CallOption) (*GroupInfo, error)
 	CreateVolume(ctx context.Context, in *CreateVolumeRequest, opts ...grpc.CallOption) (*VolumeInfo, error)
 	ListVolumes(ctx context.Context, in *ListVolumesRequest, opts ...grpc.CallOption) (*ListVolumesResponse, error)
 	MoveLeader(ctx context.Context, in *MoveLeaderRequest, opts ...grpc.CallOption) (*MoveLeaderResponse, error)
@@ -113,6 +120,16 @@ func (c *managerClient) ListGroups(ctx context.Context, in *ListGroupsRequest, o
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListGroupsResponse)
 	err := c.cc.Invoke(ctx, Manager_ListGroups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *managerClient) ChangeReplicas(ctx context.Context, in *ChangeReplicasRequest, opts ...grpc.CallOption) (*GroupInfo, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GroupInfo)
+	err := c.cc.Invoke(ctx, Manager_ChangeReplicas_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -194,6 +211,12 @@ type ManagerServer interface {
 	ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error)
 	CreateGroup(context.Context, *CreateGroupRequest) (*GroupInfo, error)
 	ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
+	// ChangeReplicas adds a replica to a group, removes one, or puts one into the
+	// place of another. The change is recorded, and the active manager carries it
+	// out to its end whether the caller waits or not; the answer comes at the end.
+	// A group has one change at a time; the same one again waits for it. Removing
+	// the node that is being added gives the addition up.
+	ChangeReplicas(context.Context, *ChangeReplicasRequest) (*GroupInfo, error)
 	CreateVolume(context.Context, *CreateVolumeRequest) (*VolumeInfo, error)
 	ListVolumes(context.Context, *ListVolumesRequest) (*ListVolumesResponse, error)
 	MoveLeader(context.Context, *MoveLeaderRequest) (*MoveLeaderResponse, error)
@@ -225,6 +248,9 @@ func (UnimplementedManagerServer) CreateGroup(context.Context, *CreateGroupReque
 }
 func (UnimplementedManagerServer) ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListGroups not implemented")
+}
+func (UnimplementedManagerServer) ChangeReplicas(context.Context, *ChangeReplicasRequest) (*GroupInfo, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeReplicas not implemented")
 }
 func (UnimplementedManagerServer) CreateVolume(context.Context, *CreateVolumeRequest) (*VolumeInfo, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateVolume not implemented")
@@ -340,6 +366,24 @@ func _Manager_ListGroups_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ManagerServer).ListGroups(ctx, req.(*ListGroupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Manager_ChangeReplicas_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeReplicasRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagerServer).ChangeReplicas(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Manager_ChangeReplicas_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagerServer).ChangeReplicas(ctx, req.(*ChangeReplicasRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -476,6 +520,10 @@ var Manager_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Manager_ListGroups_Handler,
 		},
 		{
+			MethodName: "ChangeReplicas",
+			Handler:    _Manager_ChangeReplicas_Handler,
+		},
+		{
 			MethodName: "CreateVolume",
 			Handler:    _Manager_CreateVolume_Handler,
 		},
@@ -512,12 +560,14 @@ var Manager_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Node_CreateReplica_FullMethodName = "/pinetree.wire.v1.Node/CreateReplica"
-	Node_CreateVolume_FullMethodName  = "/pinetree.wire.v1.Node/CreateVolume"
-	Node_Appoint_FullMethodName       = "/pinetree.wire.v1.Node/Appoint"
-	Node_Transfer_FullMethodName      = "/pinetree.wire.v1.Node/Transfer"
-	Node_Release_FullMethodName       = "/pinetree.wire.v1.Node/Release"
-	Node_Status_FullMethodName        = "/pinetree.wire.v1.Node/Status"
+	Node_CreateReplica_FullMethodName    = "/pinetree.wire.v1.Node/CreateReplica"
+	Node_CreateVolume_FullMethodName     = "/pinetree.wire.v1.Node/CreateVolume"
+	Node_Appoint_FullMethodName          = "/pinetree.wire.v1.Node/Appoint"
+	Node_Transfer_FullMethodName         = "/pinetree.wire.v1.Node/Transfer"
+	Node_Release_FullMethodName          = "/pinetree.wire.v1.Node/Release"
+	Node_ChangeMembership_FullMethodName = "/pinetree.wire.v1.Node/ChangeMembership"
+	Node_RemoveReplica_FullMethodName    = "/pinetree.wire.v1.Node/RemoveReplica"
+	Node_Status_FullMethodName           = "/pinetree.wire.v1.Node/Status"
 )
 
 // NodeClient is the client API for Node service.
@@ -526,7 +576,8 @@ const (
 //
 // Node is how the manager orders a storage node about.
 type NodeClient interface {
-	// CreateReplica makes an empty replica of a new group; again is no error.
+	// CreateReplica makes an empty replica of a new group, or a blank one for a
+	// group that there is, which gets its state by a snapshot; again is no error.
 	CreateReplica(ctx context.Context, in *CreateReplicaRequest, opts ...grpc.CallOption) (*CreateReplicaResponse, error)
 	// CreateVolume adds a volume to a group, on its leader; again is no error.
 	CreateVolume(ctx context.Context, in *NodeCreateVolumeRequest, opts ...grpc.CallOption) (*NodeCreateVolumeResponse, error)
@@ -537,6 +588,12 @@ type NodeClient interface {
 	Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error)
 	// Release gives up the lease of an appointment for good.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
+	// ChangeMembership changes who is in the group, on its leader, in one step, and
+	// answers when that is through.
+	ChangeMembership(ctx context.Context, in *ChangeMembershipRequest, opts ...grpc.CallOption) (*ChangeMembershipResponse, error)
+	// RemoveReplica ends a replica that is no member any more and removes its
+	// files; again is no error.
+	RemoveReplica(ctx context.Context, in *RemoveReplicaRequest, opts ...grpc.CallOption) (*RemoveReplicaResponse, error)
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 }
 
@@ -598,6 +655,26 @@ func (c *nodeClient) Release(ctx context.Context, in *ReleaseRequest, opts ...gr
 	return out, nil
 }
 
+func (c *nodeClient) ChangeMembership(ctx context.Context, in *ChangeMembershipRequest, opts ...grpc.CallOption) (*ChangeMembershipResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeMembershipResponse)
+	err := c.cc.Invoke(ctx, Node_ChangeMembership_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeClient) RemoveReplica(ctx context.Context, in *RemoveReplicaRequest, opts ...grpc.CallOption) (*RemoveReplicaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveReplicaResponse)
+	err := c.cc.Invoke(ctx, Node_RemoveReplica_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nodeClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StatusResponse)
@@ -614,7 +691,8 @@ func (c *nodeClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc
 //
 // Node is how the manager orders a storage node about.
 type NodeServer interface {
-	// CreateReplica makes an empty replica of a new group; again is no error.
+	// CreateReplica makes an empty replica of a new group, or a blank one for a
+	// group that there is, which gets its state by a snapshot; again is no error.
 	CreateReplica(context.Context, *CreateReplicaRequest) (*CreateReplicaResponse, error)
 	// CreateVolume adds a volume to a group, on its leader; again is no error.
 	CreateVolume(context.Context, *NodeCreateVolumeRequest) (*NodeCreateVolumeResponse, error)
@@ -625,6 +703,12 @@ type NodeServer interface {
 	Transfer(context.Context, *TransferRequest) (*TransferResponse, error)
 	// Release gives up the lease of an appointment for good.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
+	// ChangeMembership changes who is in the group, on its leader, in one step, and
+	// answers when that is through.
+	ChangeMembership(context.Context, *ChangeMembershipRequest) (*ChangeMembershipResponse, error)
+	// RemoveReplica ends a replica that is no member any more and removes its
+	// files; again is no error.
+	RemoveReplica(context.Context, *RemoveReplicaRequest) (*RemoveReplicaResponse, error)
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	mustEmbedUnimplementedNodeServer()
 }
@@ -650,6 +734,12 @@ func (UnimplementedNodeServer) Transfer(context.Context, *TransferRequest) (*Tra
 }
 func (UnimplementedNodeServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
+}
+func (UnimplementedNodeServer) ChangeMembership(context.Context, *ChangeMembershipRequest) (*ChangeMembershipResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeMembership not implemented")
+}
+func (UnimplementedNodeServer) RemoveReplica(context.Context, *RemoveReplicaRequest) (*RemoveReplicaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveReplica not implemented")
 }
 func (UnimplementedNodeServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
@@ -765,6 +855,42 @@ func _Node_Release_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Node_ChangeMembership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeMembershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServer).ChangeMembership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Node_ChangeMembership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServer).ChangeMembership(ctx, req.(*ChangeMembershipRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Node_RemoveReplica_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveReplicaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServer).RemoveReplica(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Node_RemoveReplica_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServer).RemoveReplica(ctx, req.(*RemoveReplicaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Node_Status_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StatusRequest)
 	if err := dec(in); err != nil {
@@ -809,6 +935,14 @@ var Node_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Release",
 			Handler:    _Node_Release_Handler,
+		},
+		{
+			MethodName: "ChangeMembership",
+			Handler:    _Node_ChangeMembership_Handler,
+		},
+		{
+			MethodName: "RemoveReplica",
+			Handler:    _Node_RemoveReplica_Handler,
 		},
 		{
 			MethodName: "Status",
