@@ -10,7 +10,7 @@ import (
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 )
 
-// seat is a voter of a group as of now, for a task beside the owner.
+// seat is a replica of a group as of now, for a task beside the owner.
 type seat struct {
 	policy.Answer       // what it last reported; nil when its node is not alive
 	node          *node // only for the owner
@@ -21,7 +21,7 @@ type seat struct {
 func (r *reign) seats(g *group) []seat {
 	leading := r.leading()
 	var list []seat
-	for _, id := range g.Is.Voters {
+	for _, id := range g.Is.Members() {
 		s := seat{Answer: policy.Answer{Node: id, Leaders: leading[id]}, health: policy.Dead}
 		if n := r.nodes[id]; n != nil {
 			s.node, s.target, s.Zone, s.health = n, n.target(), n.Is.Zone, r.health(n)

@@ -53,6 +53,9 @@ type Config struct {
 	MoveLagEntries uint64
 	MoveLagBytes   uint64
 
+	// ChangePace is how often a change of replicas that waits is looked at; 200 ms.
+	ChangePace time.Duration
+
 	// Tick is how often groups are looked at without a cause; 50 ms.
 	Tick time.Duration
 	// MaxOperations bounds the operations on groups under way at once; 256.
@@ -98,6 +101,7 @@ func (c Config) withDefaults() (Config, error) {
 	defaultTo(&c.MovePause, 150*time.Millisecond)
 	defaultTo(&c.MoveLagEntries, 10_000)
 	defaultTo(&c.MoveLagBytes, 8<<20)
+	defaultTo(&c.ChangePace, 200*time.Millisecond)
 	defaultTo(&c.Tick, 50*time.Millisecond)
 	defaultTo(&c.MaxOperations, 256)
 	defaultTo(&c.MaxEvents, 1000)

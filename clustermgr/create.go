@@ -91,7 +91,7 @@ func (r *reign) newGroup(replicas uint32, home string) (ledger.Group, error) {
 	var sites []policy.Site
 	count := map[pinetree.NodeID]int{}
 	for _, g := range r.groups {
-		for _, id := range g.Is.Voters {
+		for _, id := range g.Is.Members() {
 			count[id]++
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +29,9 @@ type fakeRaft struct {
 // fakeReplica is one replica of a fake node.
 type fakeReplica struct {
 	voters  []uint64
+	learns  []uint64
+	changes uint64 // of the members, as far as this replica knows
+	gone    bool   // removed from the group
 	holder  lease.Holder
 	leads   pinetree.RaftTerm
 	index   uint64 // of the last entry
@@ -61,6 +65,8 @@ type fakeNode struct {
 	deaf     bool          // releases, transfers, and the target never leads
 	peers    int           // addresses learnt
 	orders   map[string]int
+	slow     bool   // its replica does not catch up
+	hold     string // an order that is taken, carried out and never answered
 }
 
 func (n *fakeNode) lock() func() { n.raft.mu.Lock(); return n.raft.mu.Unlock }
@@ -199,9 +205,14 @@ func (n *fakeNode) status(group uint64) *wirepb.ReplicaStatus {
 		Group: group, Leader: r.leads != 0, Ready: r.leads != 0, Activated: r.holder.Activated(r.leads),
 		RaftTerm: n.raft.terms[group], Appointment: uint64(r.holder.Appointment()), Released: uint64(r.holder.Released()),
 		LastTerm: 1, LastIndex: r.index, Committed: r.index, Applied: r.index, Voters: r.voters,
+		Learners: r.learns, MembersAt: 1 + r.changes, Blank: len(r.voters) == 0, Removed: r.gone,
+	}
+	if r.gone {
+		s.Stopped = "removed from its group"
 	}
 	if r.leads != 0 {
 		s.RaftTerm = uint64(r.leads)
+		s.Members = n.progress(r)
 	}
 	if n.cutOff {
 		s.QuorumAgeMs = 5000
@@ -247,6 +258,9 @@ func (f *fakeRaft) holders(group uint64) []pinetree.NodeID {
 // elect makes a node lead if a majority follows it. Called under the lock.
 func (n *fakeNode) elect(group uint64) error {
 	r := n.replicas[group]
+	if r.gone || !slices.Contains(r.voters, uint64(n.id)) {
+		return fmt.Errorf("node %d is no voter", n.id)
+	}
 	votes := 0
 	for _, id := range r.voters {
 		peer := n.raft.nodes[pinetree.NodeID(id)]

@@ -33,10 +33,14 @@ func (n *fakeNode) CreateReplica(ctx context.Context, q *wirepb.CreateReplicaReq
 		return nil, err
 	}
 	defer unlock()
+	if n.replicas[q.GetGroup()] == nil && q.GetBlank() {
+		n.replicas[q.GetGroup()] = &fakeReplica{holder: lease.NewHolder(0.01), volumes: map[uint64]uint32{}}
+		n.ping()
+	}
 	if n.replicas[q.GetGroup()] == nil {
 		n.replicas[q.GetGroup()] = &fakeReplica{voters: q.GetVoters(), holder: lease.NewHolder(0.01), index: 1, volumes: map[uint64]uint32{}}
 	}
-	return &wirepb.CreateReplicaResponse{}, nil
+	return &wirepb.CreateReplicaResponse{}, n.held(ctx, "create replica")
 }
 
 func (n *fakeNode) CreateVolume(ctx context.Context, q *wirepb.NodeCreateVolumeRequest) (*wirepb.NodeCreateVolumeResponse, error) {

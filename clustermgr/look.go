@@ -53,6 +53,7 @@ func (r *reign) lookAt(g *group, now lease.Instant) {
 	if g.waiting && g.granter.Free(g.Is.Lease.Node, now) {
 		r.claimAgain(g)
 	}
+	r.lookAtReplicas(g, now)
 	if g.busy != "" {
 		return
 	}
@@ -121,7 +122,7 @@ func (r *reign) operate(g *group, name string, task func() error) {
 // situation gathers what is known of a group.
 func (r *reign) situation(g *group, now lease.Instant) policy.Situation {
 	s := policy.Situation{Record: g.Is.Lease, Created: g.Is.Created, Placed: len(g.placed), Sick: r.cfg.SickAfter}
-	for _, id := range g.Is.Voters {
+	for _, id := range g.Is.Members() {
 		m := policy.Member{Node: id, Health: policy.Dead}
 		if n := r.nodes[id]; n != nil {
 			m.Health = n.vitals.Health(now, r.thresholds())
@@ -160,7 +161,7 @@ func (r *reign) heardOf(g *group, n *node, status *wirepb.ReplicaStatus) {
 // leader is the node that leads the group under its newest appointment.
 func (r *reign) leader(g *group) *node {
 	n := r.nodes[g.Is.Lease.Node]
-	if n == nil || r.health(n) == policy.Dead {
+	if n == nil || r.health(n) == policy.Dead || !slices.Contains(g.Is.Members(), n.Is.ID) {
 		return nil
 	}
 	status := n.replicas[g.id]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/pinetree-db/pinetree"
@@ -116,8 +117,12 @@ func (r *reign) groupInfo(g *group) *wirepb.GroupInfo {
 		Group: uint64(g.id), HomeZone: g.Is.HomeZone, Appointment: uint64(g.Is.Lease.Appointment),
 		RaftTerm: uint64(g.Is.Lease.Term), Reason: r.why(g),
 	}
-	for _, id := range g.Is.Voters {
-		info.Voters = append(info.Voters, uint64(id))
+	info.Voters = numbers(g.Is.Voters)
+	info.Removed = numbers(slices.Sorted(maps.Keys(g.Is.Removed)))
+	if c := g.Is.Change; c != nil {
+		info.Change = strings.TrimSuffix(fmt.Sprintf("%s: %s", policy.Change{Add: c.Add, Remove: c.Remove}, g.changeNote), ": ")
+	}
+	for _, id := range g.Is.Members() {
 		replica := &wirepb.ReplicaInfo{Node: uint64(id)}
 		if n := r.nodes[id]; n != nil {
 			replica.Status = n.replicas[g.id]
@@ -127,6 +132,7 @@ func (r *reign) groupInfo(g *group) *wirepb.GroupInfo {
 	if n := r.leader(g); n != nil {
 		info.Leader = uint64(n.Is.ID)
 		info.RaftTerm = n.replicas[g.id].GetRaftTerm()
+		info.Learners = n.replicas[g.id].GetLearners()
 		info.Leased = g.Is.Lease.Activated() && g.granter.Left(r.cfg.Clock()) > 0
 	}
 	for _, v := range r.volumes {

@@ -79,6 +79,10 @@ type group struct {
 	placed   map[pinetree.NodeID]bool
 	reason   string                     // why it has no leader, or why the last operation failed
 	pending  map[pinetree.VolumeID]bool // volumes that the group does not have yet
+
+	changing   bool          // a step of a change of replicas is under way
+	changeAt   lease.Instant // not before here is the next one begun
+	changeNote string        // what the change waits for
 }
 
 // do runs fn in the owner's goroutine and waits for it.

@@ -86,7 +86,7 @@ func (r *reign) nodeInfo(n *node) *wirepb.NodeInfo {
 		SilentMs: uint32(n.vitals.Silence(r.cfg.Clock()).Milliseconds()),
 	}
 	for _, g := range r.groups {
-		if slices.Contains(g.Is.Voters, n.Is.ID) {
+		if slices.Contains(g.Is.Members(), n.Is.ID) {
 			info.Replicas++
 		}
 		if r.leader(g) == n {
@@ -96,17 +96,21 @@ func (r *reign) nodeInfo(n *node) *wirepb.NodeInfo {
 	return info
 }
 
-// ListGroups implements wirepb.ManagerServer.
+// ChangeReplicas implements wirepb.ManagerServer.
+func (s *service) ChangeReplicas(ctx context.Context, q *wirepb.ChangeReplicasRequest) (*wirepb.GroupInfo, error) {
+	return inReign(ctx, s.manager, q, (*reign).changeReplicas)
+}
+
+// ListGroups implements wirepb.ManagerServer. When one group is asked for, its
+// leader is asked how far the replicas are.
 func (s *service) ListGroups(ctx context.Context, q *wirepb.ListGroupsRequest) (*wirepb.ListGroupsResponse, error) {
+	if q.GetGroup() != 0 {
+		return inReign(ctx, s.manager, q, (*reign).showGroup)
+	}
 	return list(ctx, s.manager, func(r *reign) (*wirepb.ListGroupsResponse, error) {
 		answer := &wirepb.ListGroupsResponse{}
 		for _, id := range slices.Sorted(maps.Keys(r.groups)) {
-			if q.GetGroup() == 0 || q.GetGroup() == uint64(id) {
-				answer.Groups = append(answer.Groups, r.groupInfo(r.groups[id]))
-			}
-		}
-		if q.GetGroup() != 0 && len(answer.Groups) == 0 {
-			return nil, refuse(pinetree.ErrUnknownGroup, "there is no group %d", q.GetGroup())
+			answer.Groups = append(answer.Groups, r.groupInfo(r.groups[id]))
 		}
 		return answer, nil
 	})

@@ -36,10 +36,11 @@ func Choose(answers []Answer, w Wish) (Answer, error) {
 	running := slices.DeleteFunc(slices.Clone(answers), func(a Answer) bool {
 		return a.Status == nil || a.Status.GetStopped() != ""
 	})
-	if quorum := w.Voters/2 + 1; len(running) < quorum {
-		return Answer{}, fmt.Errorf("%d of %d replicas answered and run, a quorum is %d", len(running), w.Voters, quorum)
+	electors, all := electorate(running, w)
+	if quorum := all/2 + 1; len(electors) < quorum {
+		return Answer{}, fmt.Errorf("%d of %d replicas answered and run, a quorum is %d", len(electors), all, quorum)
 	}
-	fit := slices.DeleteFunc(running, func(a Answer) bool { return a.Node == w.Not })
+	fit := slices.DeleteFunc(electors, func(a Answer) bool { return a.Node == w.Not || !a.electable() })
 	if len(fit) == 0 {
 		return Answer{}, fmt.Errorf("node %d is the only one, and it is sick", w.Not)
 	}
@@ -56,6 +57,30 @@ func Choose(answers []Answer, w Wish) (Answer, error) {
 			cmp.Compare(a.Node, b.Node),
 		)
 	}), nil
+}
+
+// electorate are the replicas that answered and count for an election, and how
+// many there are to be: as the one with the newest log knows the members, because
+// a change of them may have been made and not be recorded yet.
+func electorate(running []Answer, w Wish) ([]Answer, int) {
+	var newest *wirepb.ReplicaStatus
+	for _, a := range running {
+		if newest == nil || cmp.Or(cmp.Compare(a.Status.GetLastTerm(), newest.GetLastTerm()), cmp.Compare(a.Status.GetLastIndex(), newest.GetLastIndex())) > 0 {
+			newest = a.Status
+		}
+	}
+	voters := newest.GetVoters()
+	if len(voters) == 0 {
+		return running, w.Voters
+	}
+	return slices.DeleteFunc(slices.Clone(running), func(a Answer) bool { return !slices.Contains(voters, uint64(a.Node)) }), len(voters)
+}
+
+// electable tells whether raft lets a replica stand for election: one that knows
+// itself as a learner, or knows nothing yet, stands in silence.
+func (a Answer) electable() bool {
+	s := a.Status
+	return !s.GetBlank() && (len(s.GetVoters()) == 0 || slices.Contains(s.GetVoters(), uint64(a.Node)))
 }
 
 // leading finds the leader that a quorum answers, if there is one.
@@ -101,6 +126,8 @@ func unfit(from, to Answer, w Wish) string {
 		return "its node is not alive, or has not reported it yet"
 	case s.GetStopped() != "":
 		return "it stopped: " + s.GetStopped()
+	case !to.electable():
+		return "it is no voter"
 	case s.GetLastIndex()+w.Lag < from.Status.GetLastIndex():
 		return fmt.Sprintf("its log is %d entries behind", from.Status.GetLastIndex()-s.GetLastIndex())
 	case behind(s, w.Lag) > 0:

@@ -1,0 +1,150 @@
+package clustermgr
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/orders"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// changeReplicas records a change of a group's replicas and waits until it is
+// through. What is recorded is carried out even when the caller does not wait.
+func (r *reign) changeReplicas(ctx context.Context, q *wirepb.ChangeReplicasRequest) (*wirepb.GroupInfo, error) {
+	id := pinetree.GroupID(q.GetGroup())
+	c := policy.Change{Add: pinetree.NodeID(q.GetAdd()), Remove: pinetree.NodeID(q.GetRemove())}
+	var next ledger.Group
+	err := r.persist(ctx, func() ([]ledger.Change, error) {
+		g := r.groups[id]
+		if g == nil {
+			return nil, refuse(pinetree.ErrUnknownGroup, "there is no group %d", id)
+		}
+		next = g.Is
+		if same(g.Is.Change, c) {
+			return nil, nil
+		}
+		if err := r.checkChange(g, c); err != nil {
+			return nil, err
+		}
+		next.Changes++
+		next.Change = &ledger.ReplicaChange{Number: next.Changes, Add: c.Add, Remove: c.Remove}
+		return []ledger.Change{g.Put(next.Key(), next)}, nil
+	}, func(revision int64) {
+		g := r.groups[id]
+		g.Is, g.Revision = next, revision
+		g.changeAt, g.changeNote = 0, ""
+		r.event(ledger.Event{Kind: "change_recorded", Group: id, Node: max(c.Add, c.Remove), Cause: "an operator's order", Outcome: c.String()})
+		r.lookAtReplicas(g, r.cfg.Clock())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.untilChanged(ctx, next)
+}
+
+// untilChanged waits until a recorded change is through.
+func (r *reign) untilChanged(ctx context.Context, record ledger.Group) (*wirepb.GroupInfo, error) {
+	var info *wirepb.GroupInfo
+	var note string
+	number := record.Change.Number
+	err := r.await(ctx, func() (bool, error) {
+		g := r.groups[record.ID]
+		info, note = r.groupInfo(g), g.changeNote
+		switch now := g.Is.Change; {
+		case now == nil && g.Is.Changes == number:
+			return true, nil
+		case now == nil || now.Number != number:
+			return true, fmt.Errorf("group %d: the change was given up for another one", g.id)
+		}
+		return false, nil
+	})
+	if ctx.Err() != nil && err != nil {
+		return nil, fmt.Errorf("group %d: the change is recorded and goes on: %s: %w", record.ID, note, err)
+	}
+	return info, err
+}
+
+func same(recorded *ledger.ReplicaChange, c policy.Change) bool {
+	return recorded != nil && recorded.Add == c.Add && recorded.Remove == c.Remove
+}
+
+// checkChange refuses a change that makes no sense or that the group would not
+// survive. It runs in the owner's goroutine.
+func (r *reign) checkChange(g *group, c policy.Change) error {
+	voters := g.Is.Voters
+	if under := g.Is.Change; under != nil {
+		if c.Add != 0 || c.Remove != under.Add {
+			return refuse(pinetree.ErrQueueFull, "group %d has a change of its replicas under way: %s; wait for its end, or give it up by removing the replica that it adds",
+				g.id, policy.Change{Add: under.Add, Remove: under.Remove})
+		}
+		return nil // gives up what is being added
+	}
+	switch {
+	case c.Add == 0 && c.Remove == 0:
+		return refuse(pinetree.ErrBadBatch, "group %d: no node to add and none to remove were named", g.id)
+	case c.Add != 0 && r.nodes[c.Add] == nil:
+		return refuse(pinetree.ErrNotFound, "there is no node %d; a node registers when it starts", c.Add)
+	case c.Add != 0 && slices.Contains(voters, c.Add):
+		return refuse(pinetree.ErrExists, "group %d has a replica on node %d already; its voters are %v", g.id, c.Add, voters)
+	case c.Remove != 0 && !slices.Contains(voters, c.Remove):
+		return refuse(pinetree.ErrNotFound, "group %d has no replica on node %d; its voters are %v", g.id, c.Remove, voters)
+	case !g.Is.Created:
+		return notYet("group %d is still being made: %s", g.id, r.why(g))
+	}
+	if _, dirty := g.Is.Removed[c.Add]; dirty {
+		return notYet("node %d may still have files of its former replica of group %d; they are removed as soon as it is heard of", c.Add, g.id)
+	}
+	err := policy.CheckChange(c, voters, func(id pinetree.NodeID) policy.Health {
+		if n := r.nodes[id]; n != nil {
+			return r.health(n)
+		}
+		return policy.Dead
+	})
+	if err == nil && c.Add != 0 && r.health(r.nodes[c.Add]) != policy.Alive {
+		err = fmt.Errorf("node %d, which is to get a replica, is %s", c.Add, r.health(r.nodes[c.Add]))
+	}
+	if err != nil {
+		return notYet("group %d: cannot %s: %v", g.id, c, err)
+	}
+	return nil
+}
+
+// showGroup describes one group, with the progress of its replicas as far as its
+// leader answers.
+func (r *reign) showGroup(ctx context.Context, q *wirepb.ListGroupsRequest) (*wirepb.ListGroupsResponse, error) {
+	var info *wirepb.GroupInfo
+	var leader *node
+	var target orders.Target
+	id := pinetree.GroupID(q.GetGroup())
+	if err := r.do(ctx, func() {
+		if g := r.groups[id]; g != nil {
+			info = r.groupInfo(g)
+			if leader = r.leader(g); leader != nil {
+				target = leader.target()
+			}
+		}
+	}); err != nil {
+		return nil, err
+	}
+	if info == nil {
+		return nil, refuse(pinetree.ErrUnknownGroup, "there is no group %d", id)
+	}
+	if leader != nil {
+		addProgress(info, r.dial.Collect(ctx, id, []orders.Target{target})[0])
+	}
+	return &wirepb.ListGroupsResponse{Groups: []*wirepb.GroupInfo{info}}, nil
+}
+
+// addProgress takes in what the leader says of the members.
+func addProgress(info *wirepb.GroupInfo, leader *wirepb.ReplicaStatus) {
+	for _, m := range leader.GetMembers() {
+		at := slices.IndexFunc(info.Replicas, func(r *wirepb.ReplicaInfo) bool { return r.GetNode() == m.GetNode() })
+		if at >= 0 {
+			info.Replicas[at].Progress = m
+		}
+	}
+}
