@@ -1,18 +1,20 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
 func groupCommand() *cobra.Command {
-	return family("group", "Raft groups", groupCreate(), groupList(), groupShow())
+	return family("group", "Raft groups", groupCreate(), groupList(), groupShow(), groupAddReplica(), groupRemoveReplica(), groupReplaceReplica())
 }
 
 func groupCreate() *cobra.Command {
@@ -50,9 +52,18 @@ func groupsListing(groups []*wirepb.GroupInfo) cli.Listing {
 		Columns: []string{"group", "voters", "leader", "lease", "raft term", "appointment", "volumes", "note"},
 	}
 	for _, g := range groups {
-		l.Rows = append(l.Rows, []any{g.Group, joined(g.Voters), orDash(g.Leader), yesNo(g.Leased), g.RaftTerm, g.Appointment, g.Volumes, g.Reason})
+		l.Rows = append(l.Rows, []any{g.Group, joined(g.Voters), orDash(g.Leader), yesNo(g.Leased), g.RaftTerm, g.Appointment, g.Volumes, noteOf(g)})
 	}
 	return l
+}
+
+// noteOf is what an operator should know of a group besides its numbers.
+func noteOf(g *wirepb.GroupInfo) string {
+	notes := []string{g.Reason, g.Change}
+	if len(g.Removed) > 0 {
+		notes = append(notes, fmt.Sprintf("nodes %s may have files of a former replica", joined(g.Removed)))
+	}
+	return strings.Join(slices.DeleteFunc(notes, func(n string) bool { return n == "" }), "; ")
 }
 
 func groupShow() *cobra.Command {
@@ -65,16 +76,12 @@ func groupShow() *cobra.Command {
 			}
 			l := cli.Listing{
 				JSON:    groupsOf([]*wirepb.GroupInfo{g})[0],
-				Columns: []string{"node", "role", "raft term", "last entry", "committed", "applied", "quorum heard", "note"},
+				Columns: []string{"node", "role", "raft term", "last entry", "committed", "applied", "quorum heard", "progress", "note"},
 			}
 			for _, r := range g.Replicas {
 				l.Rows = append(l.Rows, replicaRow(g, r))
 			}
-			reason := g.Reason
-			if reason == "" {
-				reason = "all is well"
-			}
-			l.Rows = append(l.Rows, []any{"", "", "", "", "", "", "", reason})
+			l.Rows = append(l.Rows, []any{"", "", "", "", "", "", "", "", cmp.Or(noteOf(g), "all is well")})
 			return l, nil
 		},
 	}.command()
@@ -84,9 +91,9 @@ func groupShow() *cobra.Command {
 func replicaRow(g *wirepb.GroupInfo, r *wirepb.ReplicaInfo) []any {
 	s := r.Status
 	if s == nil {
-		return []any{r.Node, "unknown", "", "", "", "", "", "its node has not reported"}
+		return []any{r.Node, "unknown", "", "", "", "", "", progressOf(g, r.Progress), "its node has not reported"}
 	}
-	role, heard := "follower", ""
+	role, heard := roleOf(g, r), ""
 	if s.Leader {
 		role, heard = "leader", fmt.Sprintf("%d ms ago", s.QuorumAgeMs)
 		switch {
@@ -98,7 +105,20 @@ func replicaRow(g *wirepb.GroupInfo, r *wirepb.ReplicaInfo) []any {
 			role = "leader, not activated"
 		}
 	}
-	return []any{r.Node, role, s.RaftTerm, fmt.Sprintf("%d/%d", s.LastTerm, s.LastIndex), s.Committed, s.Applied, heard, s.Stopped}
+	return []any{r.Node, role, s.RaftTerm, fmt.Sprintf("%d/%d", s.LastTerm, s.LastIndex), s.Committed, s.Applied, heard, progressOf(g, r.Progress), s.Stopped}
+}
+
+// roleOf is what a replica that does not lead is.
+func roleOf(g *wirepb.GroupInfo, r *wirepb.ReplicaInfo) string {
+	switch {
+	case r.Status.Removed:
+		return "removed"
+	case slices.Contains(g.Learners, r.Node):
+		return "learner"
+	case r.Status.Blank:
+		return "blank"
+	}
+	return "follower"
 }
 
 func oneGroup(ctx context.Context, m wirepb.ManagerClient, text string) (*wirepb.GroupInfo, error) {
@@ -106,16 +126,7 @@ func oneGroup(ctx context.Context, m wirepb.ManagerClient, text string) (*wirepb
 	if err != nil {
 		return nil, err
 	}
-	r, err := m.ListGroups(ctx, &wirepb.ListGroupsRequest{Group: id})
-	if err != nil {
-		return nil, err
-	}
-	for _, g := range r.Groups {
-		if g.Group == id {
-			return g, nil
-		}
-	}
-	return nil, fmt.Errorf("%w %d; `clustermgr group ls` lists them", pinetree.ErrUnknownGroup, id)
+	return findGroup(ctx, m, id)
 }
 
 func leaderCommand() *cobra.Command { return family("leader", "Leaders", leaderShow(), leaderMove()) }

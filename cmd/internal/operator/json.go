@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pinetree-db/pinetree"
@@ -42,6 +43,19 @@ type replicaJSON struct {
 	Committed   uint64 `json:"committed"`
 	Applied     uint64 `json:"applied"`
 	Stopped     string `json:"stopped,omitempty"`
+	Learner     bool   `json:"learner"`
+	Blank       bool   `json:"blank"`
+	Removed     bool   `json:"removed"`
+	// As the group's leader says, in "group show" only.
+	Progress *progressJSON `json:"progress,omitempty"`
+}
+
+type progressJSON struct {
+	Match    uint64 `json:"match"`
+	State    string `json:"state"`
+	Active   bool   `json:"active"`
+	SilentMS uint32 `json:"silent_ms"`
+	Snapshot uint64 `json:"snapshot"`
 }
 
 type groupJSON struct {
@@ -55,24 +69,35 @@ type groupJSON struct {
 	Volumes     uint32        `json:"volumes"`
 	Reason      string        `json:"reason"`
 	Replicas    []replicaJSON `json:"replicas,omitempty"`
+	Learners    []uint64      `json:"learners"`
+	Change      string        `json:"change"`
+	Removed     []uint64      `json:"removed"`
 }
 
 func groupsOf(groups []*wirepb.GroupInfo) []groupJSON {
 	list := make([]groupJSON, 0, len(groups))
 	for _, g := range groups {
-		to := groupJSON{g.Group, g.Voters, g.HomeZone, g.Leader, g.RaftTerm, g.Appointment, g.Leased, g.Volumes, g.Reason, nil}
+		to := groupJSON{g.Group, g.Voters, g.HomeZone, g.Leader, g.RaftTerm, g.Appointment, g.Leased, g.Volumes, g.Reason, nil, listOf(g.Learners), g.Change, listOf(g.Removed)}
 		for _, r := range g.Replicas {
 			s := r.GetStatus()
+			var progress *progressJSON
+			if p := r.GetProgress(); p != nil {
+				progress = &progressJSON{p.Match, p.State, p.Active, p.SilentMs, p.Snapshot}
+			}
 			to.Replicas = append(to.Replicas, replicaJSON{
 				Node: r.Node, Reported: s != nil, Leader: s.GetLeader(), Ready: s.GetReady(), Activated: s.GetActivated(),
 				RaftTerm: s.GetRaftTerm(), Appointment: s.GetAppointment(), QuorumAgeMS: s.GetQuorumAgeMs(),
 				LastTerm: s.GetLastTerm(), LastIndex: s.GetLastIndex(), Committed: s.GetCommitted(), Applied: s.GetApplied(), Stopped: s.GetStopped(),
+				Learner: slices.Contains(g.Learners, r.Node), Blank: s.GetBlank(), Removed: s.GetRemoved(), Progress: progress,
 			})
 		}
 		list = append(list, to)
 	}
 	return list
 }
+
+// listOf is a list that is never null.
+func listOf(ids []uint64) []uint64 { return append([]uint64{}, ids...) }
 
 type volumeJSON struct {
 	Volume      uint64       `json:"volume"`
