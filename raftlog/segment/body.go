@@ -2,6 +2,7 @@ package segment
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -22,16 +23,30 @@ const (
 // segment's checkpoint.
 const lastCheckpoint = 1
 
-// slot is where an entry is, and what its bytes must be. A slot of segment
+// slot is where an entry's data is, and what must be there. A slot of segment
 // zero is missing: known to be in the log, its place not yet read.
 type slot struct {
 	term    uint64
 	segment uint32
 	offset  uint32
-	length  uint32
-	crc     uint32
+	size    uint32 // bytes of data, and above them the entry's type
+	crc     uint32 // CRC32C of the data
 }
 
+// sizeBits are those of a slot's size that hold bytes.
+const sizeBits = 30
+
+func packSize(bytes int, kind raftpb.EntryType) uint32 { return uint32(bytes) | uint32(kind)<<sizeBits }
+
+func (s slot) bytes() int { return int(s.size & (1<<sizeBits - 1)) }
+
+// held is what the entry counts for where space is counted: an entry without
+// data needs its place, too.
+func (s slot) held() int64 { return int64(s.bytes()) + leastSlot }
+
+func (s slot) kind() raftpb.EntryType { return raftpb.EntryType(s.size >> sizeBits) }
+
+// hardState is raft's, without its pointers.
 type hardState struct{ term, vote, commit uint64 }
 
 // change is what one frame does to the log of one group.
@@ -57,122 +72,6 @@ type state struct {
 	last  uint64
 }
 
-// batch collects the frames of one write and what they change. Its memory is
-// used again from write to write.
-type batch struct {
-	at      place // of buf in the file
-	synced  int64
-	buf     []byte
-	slots   []slot
-	changes []change
-}
-
-func (b *batch) reset(at place, synced int64) {
-	b.at, b.synced = at, synced
-	b.buf, b.slots = b.buf[:0], b.slots[:0]
-	clear(b.changes) // lets go of the entries
-	b.changes = b.changes[:0]
-	if cap(b.buf) > maxKeptBuffer {
-		b.buf, b.slots = nil, nil
-	}
-}
-
-// maxKeptBuffer bounds the memory that one large write leaves behind.
-const maxKeptBuffer = 8 << 20
-
-// open makes room for a frame's header and returns where the frame begins.
-func (b *batch) open() int {
-	start := len(b.buf)
-	b.buf = append(b.buf, zeroes[:frameHeaderBytes]...)
-	return start
-}
-
-// seal completes the frame that begins at start.
-func (b *batch) seal(start int, k kind, group pinetree.GroupID) {
-	at := place{b.at.segment, b.at.offset + int64(start)}
-	b.buf = sealFrame(b.buf, start, at, header{kind: k, group: group, synced: b.synced})
-}
-
-func (b *batch) addUpdate(u *raftlog.Update) {
-	c := change{kind: kindUpdate, group: u.Group}
-	start := b.open()
-	b.buf = append(b.buf, 0)
-	if u.Restart != nil {
-		c.flags |= hasRestart
-		c.start = *u.Restart
-		b.buf = appendPoint(b.buf, c.start)
-	}
-	if u.HardState != nil {
-		c.flags |= hasHardState
-		c.hard = hardState{u.HardState.GetTerm(), u.HardState.GetVote(), u.HardState.GetCommit()}
-		b.buf = appendHardState(b.buf, c.hard)
-	}
-	if len(u.Entries) > 0 {
-		c.flags |= hasEntries
-		c.first, c.entries = u.Entries[0].GetIndex(), u.Entries
-		c.slots = b.addEntries(u.Entries)
-	}
-	b.buf[start+frameHeaderBytes] = c.flags
-	b.seal(start, kindUpdate, u.Group)
-	b.changes = append(b.changes, c)
-}
-
-// addEntries appends a count and the entries to the open frame.
-func (b *batch) addEntries(entries []*raftpb.Entry) []slot {
-	b.buf = binary.AppendUvarint(b.buf, uint64(len(entries)))
-	from := len(b.slots)
-	for _, e := range entries {
-		start := len(b.buf)
-		b.buf = storepb.AppendEntry(b.buf, e)
-		b.slots = append(b.slots, b.slot(e.GetTerm(), start))
-	}
-	return b.slots[from:len(b.slots):len(b.slots)]
-}
-
-// slot is that of the encoded entry at the end of the buffer.
-func (b *batch) slot(term uint64, start int) slot {
-	encoded := b.buf[start:]
-	return slot{
-		term: term, segment: uint32(b.at.segment), offset: uint32(b.at.offset) + uint32(start),
-		length: uint32(len(encoded)), crc: crc32.Checksum(encoded, storepb.Castagnoli),
-	}
-}
-
-func (b *batch) addCompaction(group pinetree.GroupID, upTo raftlog.Point) {
-	start := b.open()
-	b.buf = appendPoint(b.buf, upTo)
-	b.seal(start, kindCompaction, group)
-}
-
-func (b *batch) addEmpty(k kind, group pinetree.GroupID) {
-	b.seal(b.open(), k, group)
-	if k == kindRemoval {
-		b.changes = append(b.changes, change{kind: k, group: group})
-	}
-}
-
-// checkpointBytes is about how large a checkpoint frame may grow.
-const checkpointBytes = 1 << 20
-
-// addCheckpoint appends the states as one or more checkpoint frames.
-func (b *batch) addCheckpoint(states []state) {
-	start := b.open()
-	b.buf = append(b.buf, 0)
-	for _, s := range states {
-		if len(b.buf)-start > checkpointBytes {
-			b.seal(start, kindCheckpoint, 0)
-			start = b.open()
-			b.buf = append(b.buf, 0)
-		}
-		b.buf = binary.AppendUvarint(b.buf, uint64(s.group))
-		b.buf = appendHardState(b.buf, s.hard)
-		b.buf = appendPoint(b.buf, s.start)
-		b.buf = binary.AppendUvarint(b.buf, s.last)
-	}
-	b.buf[start+frameHeaderBytes] = lastCheckpoint
-	b.seal(start, kindCheckpoint, 0)
-}
-
 func appendPoint(buf []byte, p raftlog.Point) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(buf, uint64(p.Index)), uint64(p.Term))
 }
@@ -183,11 +82,22 @@ func appendHardState(buf []byte, h hardState) []byte {
 	return binary.AppendUvarint(buf, h.commit)
 }
 
+// appendSlot appends an entry's line in the table of a frame.
+func appendSlot(buf []byte, s slot) []byte {
+	buf = binary.AppendUvarint(buf, s.term)
+	buf = append(buf, byte(s.kind()))
+	buf = binary.AppendUvarint(buf, uint64(s.bytes()))
+	return binary.LittleEndian.AppendUint32(buf, s.crc)
+}
+
+// leastSlot is the least that an entry takes in a table.
+const leastSlot = 7
+
 // maxLive bounds the entries of one group, and with them what recovery makes
 // room for.
 const maxLive = 1 << 32
 
-// reader takes a body apart. After the first thing that is wrong it reads only
+// reader takes a head apart. After the first thing that is wrong it reads only
 // zeroes.
 type reader struct {
 	rest  []byte
@@ -222,58 +132,73 @@ func (r *reader) hardState() hardState {
 // end checks that nothing is left.
 func (r *reader) end() {
 	if len(r.rest) > 0 {
-		r.fail("bytes after the body's end")
+		r.fail("bytes after the head's end")
 	}
 }
 
-// entries reads a count and that many entries, which must be consecutive. The
-// body began at that place.
-func (r *reader) entries(body []byte, at place) (first uint64, slots []slot) {
+// slot reads an entry's line of a table.
+func (r *reader) slot() slot {
+	s := slot{term: r.number("raft term of an entry")}
+	if len(r.rest) == 0 || raftpb.EntryType_name[int32(r.rest[0])] == "" {
+		r.fail("bad type of an entry")
+		return s
+	}
+	kind := raftpb.EntryType(r.rest[0])
+	r.rest = r.rest[1:]
+	bytes := r.number("length of an entry")
+	if bytes >= 1<<sizeBits || len(r.rest) < 4 {
+		r.fail("bad length or checksum of an entry")
+		return s
+	}
+	s.size, s.crc = packSize(int(bytes), kind), binary.LittleEndian.Uint32(r.rest)
+	r.rest = r.rest[4:]
+	return s
+}
+
+// table reads count, first index and the lines of entries whose data, of so
+// many bytes, begins at that place.
+func (r *reader) table(data int, at place) (first uint64, slots []slot) {
 	count := r.number("count of entries")
-	if count == 0 || count > uint64(len(r.rest)) {
-		r.fail("bad count of entries")
+	first = r.number("index of the first entry")
+	if count == 0 || count > uint64(len(r.rest)/leastSlot) || first == 0 || first+count < first {
+		r.fail("bad count or first index of entries")
 		return 0, nil
 	}
 	slots = make([]slot, 0, count)
-	for i := range count {
-		before := r.rest
-		e, rest, err := storepb.DecodeEntry(before)
-		if err != nil {
-			r.fail(err.Error())
+	for range count {
+		s := r.slot()
+		if s.bytes() > data {
+			r.fail("entries longer than the frame")
+		}
+		if r.wrong != "" {
 			return 0, nil
 		}
-		if i == 0 {
-			first = e.GetIndex()
-		}
-		if first == 0 || e.GetIndex() != first+i {
-			r.fail("entries are not consecutive")
-			return 0, nil
-		}
-		r.rest = rest
-		encoded := before[:len(before)-len(rest)]
-		slots = append(slots, slot{
-			term: e.GetTerm(), segment: uint32(at.segment), offset: uint32(at.offset) + uint32(len(body)-len(before)),
-			length: uint32(len(encoded)), crc: crc32.Checksum(encoded, storepb.Castagnoli),
-		})
+		s.segment, s.offset = uint32(at.segment), uint32(at.offset)
+		at.offset += int64(s.bytes())
+		data -= s.bytes()
+		slots = append(slots, s)
+	}
+	if data > 0 {
+		r.fail("bytes after the last entry")
 	}
 	return first, slots
 }
 
-// decodeChange reads the body of a frame of any kind but a checkpoint. The
-// frame is at that place. It returns what is wrong, or "".
-func decodeChange(h header, body []byte, at place) (change, string) {
-	c := change{kind: h.kind, group: h.group}
-	at.offset += frameHeaderBytes
-	r := &reader{rest: body}
-	if (h.group == 0) != (h.kind == kindProbe) {
-		r.fail("zero is no group, and a probe is of none")
+// decodeChange reads a frame of any kind but a checkpoint. It returns what is
+// wrong, or "". It does not look at the entries' data.
+func decodeChange(f frame) (change, string) {
+	c := change{kind: f.kind, group: f.group}
+	data := place{f.at.segment, f.at.offset + frameHeaderBytes + int64(len(f.head))}
+	r := &reader{rest: f.head}
+	if (f.group == 0) != (f.kind == kindProbe || f.kind == kindSynced || f.kind == kindEnd) {
+		r.fail("zero is no group, and only updates, compactions, moves and removals are of one")
 	}
-	switch h.kind {
+	switch f.kind {
 	case kindUpdate:
-		if len(body) == 0 {
-			return c, "empty body"
+		if len(f.head) == 0 {
+			return c, "empty head"
 		}
-		c.flags, r.rest = body[0], body[1:]
+		c.flags, r.rest = f.head[0], f.head[1:]
 		if c.flags >= hasEntries<<1 {
 			r.fail("unknown flags")
 		}
@@ -284,24 +209,41 @@ func decodeChange(h header, body []byte, at place) (change, string) {
 			c.hard = r.hardState()
 		}
 		if c.flags&hasEntries != 0 {
-			c.first, c.slots = r.entries(body, at)
+			c.first, c.slots = r.table(len(f.data), data)
 		}
 	case kindCompaction:
 		c.start = r.point()
 	case kindMoved:
-		c.first, c.slots = r.entries(body, at)
+		c.first, c.slots = r.table(len(f.data), data)
 	}
 	r.end()
+	if len(c.slots) == 0 && len(f.data) > 0 {
+		r.fail("data of no entry")
+	}
 	return c, r.wrong
 }
 
-// decodeCheckpoint reads the body of a checkpoint frame. It returns what is
+// badData tells what is wrong with the data of a frame's entries, or "".
+func badData(f frame, slots []slot) string {
+	rest := f.data
+	for _, s := range slots {
+		data := rest[:s.bytes()]
+		if got := crc32.Checksum(data, storepb.Castagnoli); got != s.crc {
+			return fmt.Sprintf("%s frame of %d bytes: CRC32C of the entry of %d bytes at offset %d is %08x, should be %08x",
+				kindNames[f.kind], f.size, len(data), s.offset, got, s.crc)
+		}
+		rest = rest[len(data):]
+	}
+	return ""
+}
+
+// decodeCheckpoint reads the head of a checkpoint frame. It returns what is
 // wrong, or "".
-func decodeCheckpoint(body []byte) (states []state, last bool, wrong string) {
-	if len(body) == 0 || body[0] > lastCheckpoint {
+func decodeCheckpoint(head []byte) (states []state, last bool, wrong string) {
+	if len(head) == 0 || head[0] > lastCheckpoint {
 		return nil, false, "bad flags"
 	}
-	r := &reader{rest: body[1:]}
+	r := &reader{rest: head[1:]}
 	for len(r.rest) > 0 {
 		s := state{group: pinetree.GroupID(r.number("group")), hard: r.hardState(), start: r.point(), last: r.number("last index")}
 		if s.group == 0 || s.last < uint64(s.start.Index) || s.last-uint64(s.start.Index) > maxLive {
@@ -311,5 +253,5 @@ func decodeCheckpoint(body []byte) (states []state, last bool, wrong string) {
 			states = append(states, s)
 		}
 	}
-	return states, body[0] == lastCheckpoint, r.wrong
+	return states, head[0] == lastCheckpoint, r.wrong
 }

@@ -21,7 +21,7 @@ func (d disk) Open() (raftlog.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := segment.OpenFS(fs, d.options)
+	s, err := segment.OpenFS(fs, segment.Inline(d.options))
 	if err != nil {
 		fs.Close()
 		return nil, err
@@ -44,7 +44,7 @@ func (d disk) Clone() raftlogtest.Disk { return disk{d.Disk.Clone(), d.options} 
 
 func TestCrash(t *testing.T) {
 	for name, options := range map[string]segment.Options{
-		"OneSegment":    {CacheBytes: 1, SegmentBytes: 1 << 20},
+		"OneSegment":    {CacheBytes: 1, SegmentBytes: 64 << 10},
 		"SmallSegments": {CacheBytes: 1, SegmentBytes: 1 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -17,7 +18,7 @@ type FrameInfo struct {
 	File   string
 	Offset int64
 	Bytes  int    // of the frame in the file
-	Kind   string // update, checkpoint, compaction, moved, removal, probe
+	Kind   string // update, checkpoint, compaction, moved, removal, probe, synced, end
 	Synced int64  // the file was durable up to here when the frame was written
 	Group  pinetree.GroupID
 	// First and Last are the indexes of the entries in the frame; of a
@@ -44,19 +45,25 @@ type HardState struct {
 // segment file, in the order of the log, until fn returns an error, which it
 // passes on. It takes no lock and changes nothing. Of a damaged file it tells
 // what comes before the damage, then goes on with the next file; the damages
-// are returned together at the end, each a *pinetree.CorruptError. In the log
-// of a running node, or after a crash, the newest file's torn end is one.
+// are returned together at the end, each a *pinetree.CorruptError. What a torn
+// write left at the end of the newest file is none.
 func Dump(path string, fn func(FrameInfo) error) error {
 	files, err := dumpFiles(path)
 	if err != nil {
 		return err
 	}
 	var damages []error
-	for _, file := range files {
+	for i, file := range files {
 		number, _ := segmentNumber(filepath.Base(file))
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return err
+		}
+		newest := i == len(files)-1
+		if !newest {
+			if end, ok := endBefore(files[i+1], number+1); ok && end <= int64(len(data)) {
+				data = data[:end]
+			}
 		}
 		end, wrong, err := walk(data, number, func(f frame) error {
 			infos, wrong := describe(f)
@@ -74,11 +81,26 @@ func Dump(path string, fn func(FrameInfo) error) error {
 		if err != nil {
 			return err
 		}
-		if wrong != "" {
+		if wrong != "" && !(newest && end > 0 && acknowledged(data, place{number, end}) == "") {
 			damages = append(damages, &pinetree.CorruptError{Where: fmt.Sprintf("%s offset %d", file, end), What: wrong})
 		}
 	}
 	return errors.Join(damages...)
+}
+
+// endBefore is where the segment before a file's ended, if the file can say.
+func endBefore(file string, number uint64) (int64, bool) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	head := make([]byte, fileHeaderBytes)
+	if _, err := io.ReadFull(f, head); err != nil {
+		return 0, false
+	}
+	end, wrong := readFileHeader(head, number)
+	return end, wrong == ""
 }
 
 // dumpFiles lists the segments at a path: a directory's, or the one.
@@ -107,11 +129,11 @@ func dumpFiles(path string) ([]string, error) {
 func describe(f frame) ([]FrameInfo, string) {
 	info := FrameInfo{Offset: f.at.offset, Bytes: f.size, Kind: kindNames[f.kind], Group: f.group, Synced: f.synced}
 	if f.kind == kindCheckpoint {
-		return describeCheckpoint(info, f.body)
+		return describeCheckpoint(info, f.head)
 	}
-	c, wrong := decodeChange(f.header, f.body, f.at)
-	if wrong != "" {
-		return []FrameInfo{info}, wrong
+	c := f.change
+	if f.senseless != "" {
+		return []FrameInfo{info}, f.senseless
 	}
 	if n := len(c.slots); n > 0 {
 		info.First, info.Last = pinetree.RaftIndex(c.first), pinetree.RaftIndex(c.first+uint64(n)-1)

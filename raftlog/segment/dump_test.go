@@ -77,7 +77,7 @@ func TestDumpTellsWhatIsInTheFiles(t *testing.T) {
 		t.Errorf("checkpoint: %+v", checkpoint)
 	}
 	one, err := dumped(update.File)
-	if err != nil || len(one) != 4 {
+	if err != nil || len(one) != 5 || one[4].Kind != "end" {
 		t.Errorf("dump of one file: %d frames, %v", len(one), err)
 	}
 }

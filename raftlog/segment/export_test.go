@@ -1,6 +1,9 @@
 package segment
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // CheckAccounts compares what the index keeps count of with what it holds.
 func (s *Store) CheckAccounts() error {
@@ -34,4 +37,24 @@ func (s *Store) CheckAccounts() error {
 		}
 	}
 	return nil
+}
+
+// Inline lets a store do at once, in its caller's goroutine, what it would
+// do in the background, so that what a test has seen happens again.
+func Inline(o Options) Options {
+	o.inline = true
+	return o
+}
+
+// Settle waits until nothing is left to do in the background.
+func (s *Store) Settle() {
+	for s.keeper.working() {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (k *keeper) working() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failed == nil && !k.closed && (k.busy || len(k.chores) > 0 || k.next != 0)
 }

@@ -12,12 +12,11 @@ import (
 
 const (
 	fileHeaderBytes  = 32
-	fileVersion      = 1
+	fileVersion      = 2
 	frameHeaderBytes = 32
 	// frameAlign keeps a frame's header within one sector.
 	frameAlign  = 32
 	sectorBytes = 512
-	endMark     = 0xED
 	// maxFrameBody bounds a body, and with it what recovery believes.
 	maxFrameBody = 1 << 30
 )
@@ -35,15 +34,19 @@ const (
 	kindMoved      kind = 'M'
 	kindRemoval    kind = 'R'
 	kindProbe      kind = 'P'
+	kindSynced     kind = 'K'
+	kindEnd        kind = 'E'
 )
 
-var kindNames = map[kind]string{
-	kindUpdate: "update", kindCheckpoint: "checkpoint", kindCompaction: "compaction",
-	kindMoved: "moved", kindRemoval: "removal", kindProbe: "probe",
+// kindNames has a name for every kind.
+var kindNames = [256]string{
+	kindUpdate: "update", kindCheckpoint: "checkpoint", kindCompaction: "compaction", kindMoved: "moved",
+	kindRemoval: "removal", kindProbe: "probe", kindSynced: "synced", kindEnd: "end",
 }
 
 // place is where a frame is. Its checksum binds the frame to it, so that bytes
-// that belong elsewhere are never taken for a frame.
+// that belong elsewhere, or to what the file was before it was used again, are
+// never taken for a frame.
 type place struct {
 	segment uint64
 	offset  int64
@@ -53,36 +56,31 @@ func (p place) String() string { return fmt.Sprintf("%s offset %d", fileName(p.s
 
 // header is a frame's header, decoded.
 type header struct {
-	kind   kind
-	group  pinetree.GroupID
-	length int
-	zeroes int
-	synced int64
-	body   uint32 // CRC32C of what follows the header
+	kind      kind
+	group     pinetree.GroupID
+	headBytes int
+	bodyBytes int // of the head and the entries' data
+	synced    int64
+	sum       uint32 // CRC32C of the head
 }
 
 // frameBytes is the size of a frame with a body of that many bytes.
 func frameBytes(body int) int {
-	return (frameHeaderBytes + body + 1 + frameAlign - 1) / frameAlign * frameAlign
+	return (frameHeaderBytes + body + frameAlign - 1) / frameAlign * frameAlign
 }
 
-// sealFrame completes the frame that begins at buf[start:] with room for its
-// header and ends with its body: it appends the padding and fills in the
-// header. Of h, length, zeroes and body are computed.
-func sealFrame(buf []byte, start int, at place, h header) []byte {
-	length := len(buf) - start - frameHeaderBytes
-	buf = append(buf, zeroes[:frameBytes(length)-frameHeaderBytes-length-1]...)
-	buf = append(buf, endMark)
-	frame := buf[start:]
+// putHeader fills in the header of the frame whose head follows it in frame.
+// Of h, sum is computed.
+func putHeader(frame []byte, at place, h header) {
 	le := binary.LittleEndian
-	le.PutUint32(frame[4:], crc32.Checksum(frame[frameHeaderBytes:], storepb.Castagnoli))
-	le.PutUint32(frame[8:], uint32(length))
+	head := frame[frameHeaderBytes:][:h.headBytes]
+	le.PutUint32(frame[4:], crc32.Checksum(head, storepb.Castagnoli))
+	le.PutUint32(frame[8:], uint32(h.bodyBytes))
+	le.PutUint32(frame[12:], uint32(h.headBytes))
 	le.PutUint64(frame[16:], uint64(h.group))
 	le.PutUint32(frame[24:], uint32(h.synced))
 	le.PutUint32(frame[28:], uint32(h.kind)<<24)
-	le.PutUint32(frame[12:], uint32(zeroPieces(frame, at.offset)))
 	le.PutUint32(frame, headerChecksum(frame, at))
-	return buf
 }
 
 func headerChecksum(frame []byte, at place) uint32 {
@@ -96,53 +94,41 @@ func headerChecksum(frame []byte, at place) uint32 {
 // readHeader decodes the header at the start of data, if it is one of that
 // place.
 func readHeader(data []byte, at place) (h header, ok bool) {
-	if len(data) < frameHeaderBytes || kindNames[kind(data[31])] == "" {
+	if len(data) < frameHeaderBytes || kindNames[data[31]] == "" {
 		return h, false
 	}
 	le := binary.LittleEndian
-	if le.Uint32(data) != headerChecksum(data, at) {
+	if le.Uint32(data[28:])<<8 != 0 || le.Uint32(data) != headerChecksum(data, at) {
 		return h, false
 	}
 	h = header{
-		kind: kind(data[31]), group: pinetree.GroupID(le.Uint64(data[16:])), length: int(le.Uint32(data[8:])),
-		zeroes: int(le.Uint32(data[12:])), synced: int64(le.Uint32(data[24:])), body: le.Uint32(data[4:]),
+		kind: kind(data[31]), group: pinetree.GroupID(le.Uint64(data[16:])), bodyBytes: int(le.Uint32(data[8:])),
+		headBytes: int(le.Uint32(data[12:])), synced: int64(le.Uint32(data[24:])), sum: le.Uint32(data[4:]),
 	}
-	return h, h.length <= maxFrameBody
+	return h, h.bodyBytes <= maxFrameBody && h.headBytes <= h.bodyBytes
 }
 
-// readFrame decodes the frame at the start of data. It returns its size in the
-// file, or what is wrong with it. The body shares data's memory.
-func readFrame(data []byte, at place) (h header, body []byte, size int, wrong string) {
+// readFrame decodes the frame at the start of data, but for the checksums of
+// its entries' data. It returns what is wrong with it, or "". Head and data of
+// the frame share data's memory.
+func readFrame(data []byte, at place) (f frame, wrong string) {
 	h, ok := readHeader(data, at)
 	if !ok {
-		return h, nil, 0, "frame header fails its checksum"
+		return f, "frame header fails its checksum"
 	}
-	size = frameBytes(h.length)
-	if size > len(data) {
-		return h, nil, 0, fmt.Sprintf("%s frame of %d bytes, %d are in the file", kindNames[h.kind], size, len(data))
+	f = frame{header: h, at: at, size: frameBytes(h.bodyBytes)}
+	if f.size > len(data) {
+		return f, fmt.Sprintf("%s frame of %d bytes, %d are in the file", kindNames[h.kind], f.size, len(data))
 	}
-	rest := data[frameHeaderBytes:size]
-	if got := crc32.Checksum(rest, storepb.Castagnoli); got != h.body {
-		return h, nil, 0, fmt.Sprintf("%s frame of %d bytes: CRC32C is %08x, should be %08x", kindNames[h.kind], size, got, h.body)
+	body := data[frameHeaderBytes:f.size]
+	f.head, f.data = body[:h.headBytes:h.headBytes], body[h.headBytes:h.bodyBytes:h.bodyBytes]
+	if got := crc32.Checksum(f.head, storepb.Castagnoli); got != h.sum {
+		return f, fmt.Sprintf("%s frame of %d bytes: CRC32C of its head is %08x, should be %08x", kindNames[h.kind], f.size, got, h.sum)
 	}
-	if rest[len(rest)-1] != endMark {
-		return h, nil, 0, fmt.Sprintf("%s frame of %d bytes has no end mark", kindNames[h.kind], size)
+	if !allZero(body[h.bodyBytes:]) {
+		return f, fmt.Sprintf("%s frame of %d bytes does not end in zeroes", kindNames[h.kind], f.size)
 	}
-	return h, rest[:h.length:h.length], size, ""
-}
-
-// zeroPieces counts the pieces of a frame, cut at multiples of a sector in its
-// file, that are all zero.
-func zeroPieces(frame []byte, offset int64) int {
-	count := 0
-	for len(frame) > 0 {
-		n := min(sectorBytes-int(offset%sectorBytes), len(frame))
-		if allZero(frame[:n]) {
-			count++
-		}
-		frame, offset = frame[n:], offset+int64(n)
-	}
-	return count
+	return f, ""
 }
 
 // zeroes is what files are filled with ahead of the frames.
@@ -158,33 +144,37 @@ func allZero(b []byte) bool {
 	return bytes.Equal(b, zeroes[:len(b)])
 }
 
-func fileHeader(segment uint64) []byte {
+// fileHeader is the header of a segment that goes on where the one before it
+// ended: at that offset, zero for the first.
+func fileHeader(segment uint64, before int64) []byte {
 	b := make([]byte, fileHeaderBytes)
 	copy(b, fileMagic[:])
 	le := binary.LittleEndian
 	le.PutUint32(b[8:], fileVersion)
 	le.PutUint64(b[16:], segment)
+	le.PutUint32(b[24:], uint32(before))
 	le.PutUint32(b[28:], crc32.Checksum(b[:28], storepb.Castagnoli))
 	return b
 }
 
-// checkFileHeader tells what is wrong with the header of a segment, or "".
-func checkFileHeader(data []byte, segment uint64) string {
+// readFileHeader tells where the segment before ended, or what is wrong with
+// the header of a segment.
+func readFileHeader(data []byte, segment uint64) (before int64, wrong string) {
 	if len(data) < fileHeaderBytes {
-		return fmt.Sprintf("%d bytes, less than a file header", len(data))
+		return 0, fmt.Sprintf("%d bytes, less than a file header", len(data))
 	}
 	le := binary.LittleEndian
 	if !bytes.Equal(data[:8], fileMagic[:]) {
-		return "not a raft log segment: the magic is wrong"
+		return 0, "not a raft log segment: the magic is wrong"
 	}
 	if le.Uint32(data[28:]) != crc32.Checksum(data[:28], storepb.Castagnoli) {
-		return "file header fails its checksum"
+		return 0, "file header fails its checksum"
 	}
 	if v := le.Uint32(data[8:]); v != fileVersion {
-		return fmt.Sprintf("version %d, this build reads %d", v, fileVersion)
+		return 0, fmt.Sprintf("version %d, this build reads %d; open it with the build that wrote it", v, fileVersion)
 	}
 	if got := le.Uint64(data[16:]); got != segment {
-		return fmt.Sprintf("its header says segment %d; was the file renamed?", got)
+		return 0, fmt.Sprintf("its header says segment %d; was the file renamed?", got)
 	}
-	return ""
+	return int64(le.Uint32(data[24:])), ""
 }

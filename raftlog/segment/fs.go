@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // FS is one directory of a file system, as far as the store needs it. Names
@@ -31,7 +33,9 @@ type FS interface {
 // File is an open file. ReadAt may be called by several goroutines.
 type File interface {
 	io.ReaderAt
-	io.WriterAt
+	// WriteParts writes the parts one after the other, from that offset on. It
+	// keeps and changes none of them but the outer slice.
+	WriteParts(parts [][]byte, offset int64) error
 	// Sync makes the file's contents and length durable.
 	Sync() error
 	// Size is the file's length in bytes.
@@ -107,20 +111,49 @@ func syncDirectory(path string) error {
 	return f.Sync()
 }
 
-type file struct{ *os.File }
+type file struct {
+	*os.File
+	fd int
+}
 
 func openFile(path string, flag int) (File, error) {
 	f, err := os.OpenFile(path, flag, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return file{f}, nil
+	return file{f, int(f.Fd())}, nil
+}
+
+// maxParts is how many parts Linux takes in one call.
+const maxParts = 1024
+
+// WriteParts writes with one call as long as there are no more than 1,024
+// parts and the file system takes all of them at once.
+func (f file) WriteParts(parts [][]byte, offset int64) error {
+	for len(parts) > 0 {
+		n, err := unix.Pwritev(f.fd, parts[:min(len(parts), maxParts)], offset)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return &os.PathError{Op: "pwritev", Path: f.Name(), Err: err}
+		}
+		offset += int64(max(n, 0))
+		for n > 0 && n >= len(parts[0]) {
+			n -= len(parts[0])
+			parts = parts[1:]
+		}
+		if n > 0 {
+			parts[0] = parts[0][n:]
+		}
+		for len(parts) > 0 && len(parts[0]) == 0 {
+			parts = parts[1:]
+		}
+	}
+	return nil
 }
 
 // Sync leaves out the times of the file, which no reader needs.
 func (f file) Sync() error {
 	for {
-		err := syscall.Fdatasync(int(f.Fd()))
+		err := syscall.Fdatasync(f.fd)
 		if !errors.Is(err, syscall.EINTR) {
 			if err != nil {
 				return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}

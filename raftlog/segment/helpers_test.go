@@ -42,7 +42,7 @@ func tryOpen(d *faultfs.Disk, o segment.Options) (*segment.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return segment.OpenFS(fs, o)
+	return segment.OpenFS(fs, segment.Inline(o))
 }
 
 func save(t testing.TB, s *segment.Store, updates ...raftlog.Update) {

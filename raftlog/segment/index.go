@@ -171,7 +171,7 @@ func (x *index) hold(group pinetree.GroupID, slots []slot, sign int64) {
 	for len(slots) > 0 {
 		segment, bytes, n := slots[0].segment, int64(0), 0
 		for n < len(slots) && slots[n].segment == segment {
-			bytes += int64(slots[n].length)
+			bytes += slots[n].held()
 			n++
 		}
 		slots = slots[n:]

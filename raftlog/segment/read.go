@@ -12,30 +12,32 @@ import (
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
-// read appends the encoded entries that are in slots of this segment to buf,
+// read appends the data of entries that are in slots of this segment to buf,
 // each with its checksum checked. Neighbours are read together. On an error
 // buf's contents are as they were.
 func (f *segmentFile) read(slots []slot, buf []byte) ([]byte, error) {
 	for len(slots) > 0 {
-		n, bytes := 1, slots[0].length
-		for n < len(slots) && slots[n].offset == slots[0].offset+bytes {
-			bytes += slots[n].length
+		n, bytes := 1, slots[0].bytes()
+		for n < len(slots) && int(slots[n].offset) == int(slots[0].offset)+bytes {
+			bytes += slots[n].bytes()
 			n++
 		}
 		start := len(buf)
-		buf = slices.Grow(buf, int(bytes))[:start+int(bytes)]
-		if _, err := f.file.ReadAt(buf[start:], int64(slots[0].offset)); err != nil {
-			return nil, fmt.Errorf("read %d bytes at %s: %w", bytes, place{f.number, int64(slots[0].offset)}, err)
+		buf = slices.Grow(buf, bytes)[:start+bytes]
+		if bytes > 0 {
+			if _, err := f.file.ReadAt(buf[start:], int64(slots[0].offset)); err != nil {
+				return nil, fmt.Errorf("read %d bytes at %s: %w", bytes, place{f.number, int64(slots[0].offset)}, err)
+			}
 		}
 		for _, s := range slots[:n] {
-			encoded := buf[start : start+int(s.length)]
-			if got := crc32.Checksum(encoded, storepb.Castagnoli); got != s.crc {
+			data := buf[start : start+s.bytes()]
+			if got := crc32.Checksum(data, storepb.Castagnoli); got != s.crc {
 				return nil, &pinetree.CorruptError{
 					Where: place{f.number, int64(s.offset)}.String(),
-					What:  fmt.Sprintf("entry of %d bytes: CRC32C is %08x, was %08x when it was written", s.length, got, s.crc),
+					What:  fmt.Sprintf("entry of %d bytes: CRC32C is %08x, was %08x when it was written", s.bytes(), got, s.crc),
 				}
 			}
-			start += int(s.length)
+			start += s.bytes()
 		}
 		slots = slots[n:]
 	}
@@ -97,7 +99,7 @@ func (v view) FirstIndex() (uint64, error) {
 	return uint64(v.log().start.Index) + 1, nil
 }
 
-// Entries counts an entry's bytes as storepb encodes it. What is no longer in
+// Entries counts an entry's data and a few bytes more. What is no longer in
 // memory is read from the disk, and a wrong checksum there is a
 // *pinetree.CorruptError.
 func (v view) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
@@ -142,7 +144,7 @@ func (v view) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
 func fitting(slots []slot, maxBytes uint64) []slot {
 	bytes := uint64(0)
 	for i, s := range slots {
-		bytes += uint64(s.length)
+		bytes += uint64(s.held())
 		if bytes > maxBytes && i > 0 {
 			return slots[:i]
 		}
@@ -196,25 +198,33 @@ func readAll(reads []segmentRead, lo uint64, entries []*raftpb.Entry) (err error
 	return err
 }
 
+// loaded is an entry with the numbers that it points to, so that many of them
+// are one allocation.
+type loaded struct {
+	entry       raftpb.Entry
+	index, term uint64
+	kind        raftpb.EntryType
+}
+
 // decode reads the run's entries, of index lo on, into entries.
 func (r segmentRead) decode(lo uint64, entries []*raftpb.Entry) error {
 	bytes := 0
 	for _, s := range r.slots {
-		bytes += int(s.length)
+		bytes += s.bytes()
 	}
 	buf, err := r.from.read(r.slots, make([]byte, 0, bytes))
 	if err != nil {
 		return err
 	}
+	all := make([]loaded, len(r.slots))
 	for i, s := range r.slots {
-		e, rest, err := storepb.DecodeEntry(buf)
-		if err != nil || e.GetIndex() != lo+uint64(i) || e.GetTerm() != s.term {
-			return &pinetree.CorruptError{
-				Where: place{r.from.number, int64(s.offset)}.String(),
-				What:  fmt.Sprintf("not entry %d of raft term %d", lo+uint64(i), s.term),
-			}
+		l := &all[i]
+		l.index, l.term, l.kind = lo+uint64(i), s.term, s.kind()
+		l.entry.Index, l.entry.Term, l.entry.Type = &l.index, &l.term, &l.kind
+		if n := s.bytes(); n > 0 {
+			l.entry.Data, buf = buf[:n:n], buf[n:]
 		}
-		entries[i], buf = e, rest
+		entries[i] = &l.entry
 	}
 	return nil
 }

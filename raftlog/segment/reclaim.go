@@ -1,41 +1,24 @@
 package segment
 
-import (
-	"encoding/binary"
-	"fmt"
+import "github.com/pinetree-db/pinetree"
 
-	"github.com/pinetree-db/pinetree"
-)
-
-// reclaim deletes the oldest segments as long as no live entry is in them. It
-// is called when everything that was applied to the index is durable: before
-// that, a crash might bring back a state that needs them. Each removal is
-// synced before the next, so that never a gap is left.
-func (s *Store) reclaim() error {
+// reclaim lets go of the oldest segments as long as no live entry is in them;
+// the keeper frees their files. It is called when everything that was applied
+// to the index is durable: before that, a crash might bring back a state that
+// needs them.
+func (s *Store) reclaim() {
 	for len(s.files) > 1 {
 		oldest := s.files[0]
 		if h := s.index.live[uint32(oldest.number)]; h != nil && len(h.groups) > 0 {
-			return nil
+			return
 		}
 		s.mu.Lock()
 		s.files = s.files[1:]
 		delete(s.index.live, uint32(oldest.number))
 		s.mu.Unlock()
 		s.moving = cursor{}
-		// Its readers have it open and go on.
-		closing := oldest.release()
-		if err := s.fs.Remove(fileName(oldest.number)); err != nil {
-			return s.fail(fmt.Errorf("remove %s: %w", fileName(oldest.number), err))
-		}
-		if err := s.fs.SyncDir(); err != nil {
-			return s.fail(fmt.Errorf("sync the directory after removing %s: %w", fileName(oldest.number), err))
-		}
-		if closing != nil {
-			return s.fail(fmt.Errorf("close %s: %w", fileName(oldest.number), closing))
-		}
-		s.log.Debug("raft log segment deleted", "segment", fileName(oldest.number))
+		s.keeper.put(chore{dropped: oldest})
 	}
-	return nil
 }
 
 // moveAllowance is how many bytes the next write may move out of the oldest
@@ -105,7 +88,7 @@ func (s *Store) addMoves(allowance int64) {
 			s.moving.left = 0
 			continue
 		}
-		moved, err := s.batch.addMoved(s.moving, oldest, slots)
+		moved, err := s.batch.addMoved(s.moving.group, s.moving.next, oldest, slots)
 		if err != nil {
 			s.log.Error("raft log segment cannot be freed: a live entry in it cannot be read", "segment", fileName(oldest.number), "error", err)
 			s.mu.Lock()
@@ -133,36 +116,9 @@ func (s *Store) nextToMove(oldest *segmentFile, allowance int64) []slot {
 	s.moving.next = i
 	end, bytes := i, int64(0)
 	for end <= g.last() && g.at(end).segment == uint32(oldest.number) && bytes < allowance {
-		bytes += int64(g.at(end).length)
+		bytes += g.at(end).held()
 		end++
 	}
 	first := i - uint64(g.start.Index) - 1
 	return g.slots[first : first+end-i]
-}
-
-// addMoved adds a frame with the entries that are in those slots, the first of
-// them where the cursor is, and tells their size. When they cannot be read it
-// adds nothing.
-func (b *batch) addMoved(c cursor, from *segmentFile, slots []slot) (moved int64, err error) {
-	start := b.open()
-	b.buf = binary.AppendUvarint(b.buf, uint64(len(slots)))
-	offset := len(b.buf)
-	read, err := from.read(slots, b.buf)
-	if err != nil {
-		b.buf = b.buf[:start]
-		return 0, err
-	}
-	b.buf = read
-	first := len(b.slots)
-	for _, s := range slots {
-		s.segment, s.offset = uint32(b.at.segment), uint32(b.at.offset)+uint32(offset)
-		offset += int(s.length)
-		moved += int64(s.length)
-		b.slots = append(b.slots, s)
-	}
-	b.seal(start, kindMoved, c.group)
-	b.changes = append(b.changes, change{
-		kind: kindMoved, group: c.group, first: c.next, slots: b.slots[first:len(b.slots):len(b.slots)],
-	})
-	return moved, nil
 }

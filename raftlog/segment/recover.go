@@ -15,34 +15,36 @@ type frame struct {
 	header
 	at   place
 	size int
-	body []byte
+	head []byte
+	data []byte
+	// change is what a frame of any kind but a checkpoint does; senseless is
+	// what is wrong with it although its checksums are right, or "".
+	change    change
+	senseless string
 }
 
 // walk calls visit with each good frame of a segment's contents, in order. It
-// returns where the frames end, and why what is there is not a frame: empty
-// when only zeroes follow. An error is visit's own.
+// returns where they end, and what is wrong with the frame that should be
+// there: empty when the contents end there, too. An error is visit's own.
 func walk(data []byte, segment uint64, visit func(frame) error) (end int64, wrong string, err error) {
-	if wrong := checkFileHeader(data, segment); wrong != "" {
+	if _, wrong := readFileHeader(data, segment); wrong != "" {
 		return 0, wrong, nil
 	}
 	end = fileHeaderBytes
 	for end < int64(len(data)) {
-		rest := data[end:]
-		if allZero(rest[:min(frameHeaderBytes, len(rest))]) {
-			if allZero(rest) {
-				return end, "", nil
+		f, wrong := readFrame(data[end:], place{segment, end})
+		if wrong == "" && f.kind != kindCheckpoint {
+			if f.change, f.senseless = decodeChange(f); f.senseless == "" {
+				wrong = badData(f, f.change.slots)
 			}
-			return end, "zeroes with other bytes after them", nil
 		}
-		at := place{segment, end}
-		h, body, size, wrong := readFrame(rest, at)
 		if wrong != "" {
 			return end, wrong, nil
 		}
-		if err := visit(frame{header: h, at: at, size: size, body: body}); err != nil {
+		if err := visit(f); err != nil {
 			return end, "", err
 		}
-		end += int64(size)
+		end += int64(f.size)
 	}
 	return end, "", nil
 }
@@ -60,22 +62,22 @@ type recovery struct {
 }
 
 // visit applies a frame. What it refuses is corruption, wherever it is: the
-// frame's checksum is good.
+// frame's checksums are good.
 func (r *recovery) visit(f frame) error {
-	wrong := ""
+	wrong := f.senseless
 	switch {
+	case wrong != "":
 	case f.synced > f.at.offset:
 		wrong = "it says that more was synced than there was"
 	case (f.kind == kindCheckpoint) == r.checkpointed:
 		wrong = "a segment begins with one checkpoint of all groups, and has no other"
 	case f.kind == kindCheckpoint:
 		wrong = r.checkpoint(f)
-	default:
-		var c change
-		if c, wrong = decodeChange(f.header, f.body, f.at); wrong == "" {
-			if wrong = r.index.check(c); wrong == "" && c.kind != kindProbe {
-				r.index.apply(c)
-			}
+	case f.kind == kindEnd:
+		wrong = fmt.Sprintf("%s, which follows here, is missing", fileName(f.at.segment+1))
+	case f.group != 0:
+		if wrong = r.index.check(f.change); wrong == "" {
+			r.index.apply(f.change)
 		}
 	}
 	if wrong != "" {
@@ -88,7 +90,10 @@ func (r *recovery) visit(f frame) error {
 // checkpoint takes over the states from the oldest segment, and compares them
 // with what the segments before say from any other.
 func (r *recovery) checkpoint(f frame) string {
-	states, last, wrong := decodeCheckpoint(f.body)
+	states, last, wrong := decodeCheckpoint(f.head)
+	if wrong == "" && len(f.data) > 0 {
+		wrong = "data after a checkpoint"
+	}
 	if wrong != "" {
 		return wrong
 	}
@@ -115,166 +120,190 @@ func (r *recovery) checkpoint(f frame) string {
 }
 
 // recover opens the segments, rebuilds the index and mends what a crash has
-// left. Nothing is changed before everything was found good.
-func (s *Store) recover() error {
-	names, err := s.fs.List()
+// left. Nothing is changed before everything was found good. It returns the
+// spare files, also when it fails.
+func (s *Store) recover() (spares []*spare, err error) {
+	list, err := s.fs.List()
 	if err != nil {
-		return fmt.Errorf("list the directory: %w", err)
+		return nil, fmt.Errorf("list the directory: %w", err)
 	}
-	numbers, leftovers, err := sortNames(names)
+	names, err := sortNames(list)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r := &recovery{index: s.index}
-	var data []byte
-	for i, number := range numbers {
-		if data, err = s.openSegment(number, data); err != nil {
-			return err
-		}
-		r.oldest = i == 0
-		if err := r.segment(s.active(), data, i == len(numbers)-1); err != nil {
-			return err
-		}
+	data, err := s.readSegments(names.segments)
+	if err != nil {
+		return nil, err
 	}
 	if wrong := s.index.missing(); wrong != "" {
-		return &pinetree.CorruptError{Where: fileName(numbers[0]) + " and all after it", What: wrong}
+		return nil, &pinetree.CorruptError{Where: fileName(names.segments[0]) + " and all after it", What: wrong}
 	}
-	for _, name := range leftovers {
+	for _, name := range names.leftovers {
 		if err := s.fs.Remove(name); err != nil {
-			return fmt.Errorf("remove the unfinished %s: %w", name, err)
+			return nil, fmt.Errorf("remove the unfinished %s: %w", name, err)
 		}
 	}
-	if len(numbers) == 0 {
-		f, err := createSegment(s.fs, 1, nil, s.fill)
+	if spares, err = s.openSpares(names.spares); err != nil {
+		return spares, err
+	}
+	if len(s.files) == 0 {
+		f, err := creation{number: 1, fill: s.fill}.create(s.fs, nil)
 		if err != nil {
-			return err
+			return spares, err
 		}
 		s.files = append(s.files, f)
-		return nil
+		return spares, nil
 	}
 	if err := mend(s.active(), data); err != nil {
-		return err
+		return spares, err
 	}
 	if err := s.fs.SyncDir(); err != nil {
-		return fmt.Errorf("sync the directory: %w", err)
+		return spares, fmt.Errorf("sync the directory: %w", err)
 	}
-	return nil
+	return spares, nil
 }
 
-// sortNames picks the segments, in order, and the unfinished ones.
-func sortNames(names []string) (numbers []uint64, leftovers []string, err error) {
+// listing is what is in a store's directory.
+type listing struct {
+	segments          []uint64 // in order, without a gap
+	spares, leftovers []string
+}
+
+// sortNames picks what the store has made.
+func sortNames(names []string) (l listing, err error) {
+	slices.Sort(names)
 	for _, name := range names {
 		if number, ok := segmentNumber(name); ok {
-			numbers = append(numbers, number)
+			l.segments = append(l.segments, number)
 		} else if strings.HasSuffix(name, fileSuffix+newSuffix) {
-			leftovers = append(leftovers, name)
+			l.leftovers = append(l.leftovers, name)
+		} else if strings.HasSuffix(name, fileSuffix+spareSuffix) {
+			l.spares = append(l.spares, name)
 		}
 	}
-	slices.Sort(numbers)
-	slices.Sort(leftovers)
-	for i := 1; i < len(numbers); i++ {
-		if numbers[i] != numbers[i-1]+1 {
-			return nil, nil, &pinetree.CorruptError{
-				Where: fileName(numbers[i-1] + 1), What: fmt.Sprintf("is missing, though %s is there", fileName(numbers[i])),
+	if len(l.spares) > maxSpares {
+		l.leftovers = append(l.leftovers, l.spares[maxSpares:]...)
+		l.spares = l.spares[:maxSpares]
+	}
+	for i := 1; i < len(l.segments); i++ {
+		if l.segments[i] != l.segments[i-1]+1 {
+			return l, &pinetree.CorruptError{
+				Where: fileName(l.segments[i-1] + 1), What: fmt.Sprintf("is missing, though %s is there", fileName(l.segments[i])),
 			}
 		}
 	}
-	return numbers, leftovers, nil
+	return l, nil
 }
 
-// openSegment opens a segment as the newest and reads all of it, into data's
-// memory if that is large enough.
-func (s *Store) openSegment(number uint64, data []byte) ([]byte, error) {
-	file, err := s.fs.Open(fileName(number))
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", fileName(number), err)
+// readSegments reads the segments into the index and returns the newest one's
+// contents.
+func (s *Store) readSegments(numbers []uint64) (data []byte, err error) {
+	var before int64
+	for i, number := range numbers {
+		file, err := s.fs.Open(fileName(number))
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", fileName(number), err)
+		}
+		s.files = append(s.files, newSegmentFile(number, file))
+		if i > 0 {
+			// Where the one before it ended only this one knows.
+			if before, err = s.readBefore(s.active()); err != nil {
+				return nil, err
+			}
+			if err := s.readSegment(i-1, data, before); err != nil {
+				return nil, err
+			}
+		}
+		if data, err = s.active().contents(data); err != nil {
+			return nil, err
+		}
 	}
-	s.files = append(s.files, newSegmentFile(number, file))
-	size, err := file.Size()
+	if len(numbers) == 0 {
+		return nil, nil
+	}
+	return data, s.readSegment(len(numbers)-1, data, 0)
+}
+
+// readBefore reads a file's header alone.
+func (s *Store) readBefore(f *segmentFile) (int64, error) {
+	head := make([]byte, fileHeaderBytes)
+	n, err := f.file.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, fmt.Errorf("read %s: %w", fileName(f.number), err)
+	}
+	before, wrong := readFileHeader(head[:n], f.number)
+	if wrong != "" {
+		return 0, refuse(place{f.number, 0}, wrong)
+	}
+	return before, nil
+}
+
+// contents reads all of the file, into data's memory if that is large enough.
+func (f *segmentFile) contents(data []byte) ([]byte, error) {
+	size, err := f.file.Size()
 	if err != nil {
-		return nil, fmt.Errorf("size of %s: %w", fileName(number), err)
+		return nil, fmt.Errorf("size of %s: %w", fileName(f.number), err)
 	}
 	data = slices.Grow(data[:0], int(size))[:size]
-	if _, err := file.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("read %s: %w", fileName(number), err)
+	if _, err := f.file.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read %s: %w", fileName(f.number), err)
 	}
 	return data, nil
 }
 
-// segment reads one segment into the index, and refuses what a crash cannot
-// have left.
-func (r *recovery) segment(f *segmentFile, data []byte, newest bool) error {
-	*r = recovery{index: r.index, oldest: r.oldest}
-	end, wrong, err := walk(data, f.number, r.visit)
+// readSegment reads one segment into the index, and refuses what a crash
+// cannot have left. The newest one's end is found, any other's is given.
+func (s *Store) readSegment(i int, data []byte, end int64) error {
+	f, newest := s.files[i], i == len(s.files)-1 && end == 0
+	r := recovery{index: s.index, oldest: i == 0}
+	whole := data
+	if !newest {
+		if end > int64(len(data)) {
+			return refuse(place{f.number, int64(len(data))}, fmt.Sprintf("the file ends here, the next segment says at offset %d", end))
+		}
+		data = data[:end]
+	}
+	got, wrong, err := walk(data, f.number, r.visit)
 	if err != nil {
 		return err
 	}
-	at := place{f.number, end}
-	if wrong == "" && !r.checkpointed {
-		wrong = "the checkpoint that a segment begins with is not there"
+	at := place{f.number, got}
+	if !r.checkpointed {
+		const missing = "the checkpoint that a segment begins with is not whole"
+		return refuse(at, strings.TrimSuffix(missing+": "+wrong, ": "))
 	}
 	if wrong != "" {
 		proof := "only the end of the newest segment may be torn"
-		if newest && r.checkpointed {
+		if newest {
 			proof = acknowledged(data, at)
 		}
-		if proof == "" {
-			wrong = ""
-		} else {
-			wrong += "; no crash leaves this: " + proof
+		if proof != "" {
+			return refuse(at, wrong+"; no crash leaves this: "+proof)
 		}
 	}
-	if wrong != "" {
-		return &pinetree.CorruptError{Where: at.String(), What: wrong + "; restore the file, or give this node's replicas up and add new ones"}
-	}
-	f.begin, f.end, f.filled = r.begin, end, int64(len(data))
+	f.begin, f.end, f.filled = r.begin, got, int64(len(whole))
 	f.synced = max(r.synced, r.begin)
 	return nil
 }
 
-// acknowledged tells by what the bytes at the end of the newest segment's good
-// frames show that they are not a torn write, or "" when they may be one. The
-// rules are in the package comment.
-func acknowledged(data []byte, end place) string {
-	for offset := end.offset + frameAlign; offset < int64(len(data)); offset += frameAlign {
-		if h, ok := readHeader(data[offset:], place{end.segment, offset}); ok && h.synced > end.offset {
-			return fmt.Sprintf("the frame at offset %d was written when everything up to %d was synced", offset, h.synced)
-		}
+func refuse(at place, wrong string) error {
+	return &pinetree.CorruptError{
+		Where: at.String(), What: wrong + "; restore the file, or give this node's replicas up and add new ones",
 	}
-	rest := data[end.offset:]
-	if len(rest) < frameHeaderBytes || rest[frameHeaderBytes-1] == 0 {
-		return ""
-	}
-	h, ok := readHeader(rest, end)
-	if !ok {
-		return "its header is whole, and wrong"
-	}
-	size := frameBytes(h.length)
-	if size > len(rest) || rest[size-1] == 0 || zeroPieces(rest[:size], end.offset) > h.zeroes {
-		return ""
-	}
-	return "all of it was written, and it is wrong"
 }
 
-// mend makes what recovery has read of the newest segment surely durable: it
-// writes again what no frame proves synced, since after a failed fsync only
-// the page cache may have it, and zeroes over a torn end. The torn frame's
-// kind goes first: without it, a crash while mending leaves a torn frame, too.
-func mend(f *segmentFile, data []byte) error {
-	dirty := int64(len(data))
-	for dirty > f.end && data[dirty-1] == 0 {
-		dirty--
-	}
-	clear(data[f.end:dirty])
-	split := min(f.end+frameHeaderBytes-1, dirty)
-	for _, part := range [][2]int64{{split, dirty}, {f.synced, split}} {
-		from, to := part[0], part[1]
-		if from == to {
-			continue
+// openSpares opens the files that may become segments.
+func (s *Store) openSpares(names []string) (spares []*spare, err error) {
+	for _, name := range names {
+		file, err := s.fs.Open(name)
+		if err != nil {
+			return spares, fmt.Errorf("open %s: %w", name, err)
 		}
-		if _, err := f.file.WriteAt(data[from:to], from); err != nil {
-			return fmt.Errorf("mend %s: %w", fileName(f.number), err)
+		sp := &spare{name: name, file: file}
+		spares = append(spares, sp)
+		if sp.filled, err = file.Size(); err != nil {
+			return spares, fmt.Errorf("size of %s: %w", name, err)
 		}
 	}
-	return f.sync()
+	return spares, nil
 }

@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	fileSuffix = ".raftlog"
-	newSuffix  = ".new"
+	fileSuffix  = ".raftlog"
+	newSuffix   = ".new"
+	spareSuffix = ".spare"
 )
 
 func fileName(segment uint64) string { return fmt.Sprintf("%016d%s", segment, fileSuffix) }
@@ -33,7 +34,7 @@ type segmentFile struct {
 	end    int64 // of the last frame
 	begin  int64 // of the first frame after the checkpoint
 	synced int64 // surely durable up to here
-	filled int64 // written, with frames or zeroes, up to here
+	filled int64 // the file has something, frames or not, up to here
 	// users are the store and the readers. The last one closes the file, which
 	// may have been deleted meanwhile.
 	users atomic.Int32
@@ -54,21 +55,29 @@ func (f *segmentFile) release() error {
 	return nil
 }
 
-// write appends the batch's frames with one write, and zeroes up to the next
-// multiple of fill when it comes beyond what is filled.
+// pageBytes is what the page cache keeps together. A write that covers pages
+// whole spares it reading what is there.
+const pageBytes = 4 << 10
+
+// write appends the batch's frames with one write, and zeroes up to the end of
+// their last page, or up to the next multiple of fill when they come beyond
+// what is filled.
 func (f *segmentFile) write(b *batch, fill int64) error {
-	end := f.end + int64(len(b.buf))
+	end := f.end + b.size()
 	filled := f.filled
+	upTo := min(roundUp(end, min(fill, pageBytes)), filled)
 	if end > filled {
-		filled = (end + fill - 1) / fill * fill
-		b.buf = append(b.buf, zeroes[:filled-end]...)
+		filled = roundUp(end, fill)
+		upTo = filled
 	}
-	if _, err := f.file.WriteAt(b.buf, f.end); err != nil {
+	if err := f.file.WriteParts(b.gather(upTo-end), f.end); err != nil {
 		return fmt.Errorf("write %s: %w", fileName(f.number), err)
 	}
 	f.end, f.filled = end, filled
 	return nil
 }
+
+func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
 
 // sync makes all that was written durable.
 func (f *segmentFile) sync() error {
@@ -79,40 +88,62 @@ func (f *segmentFile) sync() error {
 	return nil
 }
 
-// createSegment makes a segment with a checkpoint of the states, durably, name
-// and all.
-func createSegment(fs FS, number uint64, states []state, fill int64) (*segmentFile, error) {
-	name := fileName(number)
-	file, err := fs.Create(name + newSuffix)
-	if err != nil {
-		return nil, fmt.Errorf("create %s: %w", name, err)
+// note writes an empty frame behind the last one, where the next will be
+// written over it.
+func (f *segmentFile) note(k kind) error {
+	var frame [frameHeaderBytes]byte
+	putHeader(frame[:], place{f.number, f.end}, header{kind: k, synced: f.synced})
+	if err := f.file.WriteParts([][]byte{frame[:]}, f.end); err != nil {
+		return fmt.Errorf("write %s: %w", fileName(f.number), err)
 	}
-	f := newSegmentFile(number, file)
-	if err := fillSegment(fs, f, states, fill); err != nil {
-		file.Close()
+	return nil
+}
+
+// creation is how a segment begins.
+type creation struct {
+	number uint64
+	before int64 // where the segment before it ended
+	states []state
+	fill   int64
+}
+
+// create makes a segment with a checkpoint of the states, durably, name and
+// all, from the spare file if there is one.
+func (c creation) create(fs FS, from *spare) (*segmentFile, error) {
+	name := fileName(c.number)
+	if from == nil {
+		from = &spare{name: name + newSuffix}
+		var err error
+		if from.file, err = fs.Create(from.name); err != nil {
+			return nil, fmt.Errorf("create %s: %w", name, err)
+		}
+	}
+	f := newSegmentFile(c.number, from.file)
+	f.filled = from.filled
+	if err := c.begin(fs, f, from.name); err != nil {
+		f.file.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-func fillSegment(fs FS, f *segmentFile, states []state, fill int64) error {
-	name := fileName(f.number)
+func (c creation) begin(fs FS, f *segmentFile, unfinished string) error {
 	var b batch
 	b.reset(place{f.number, 0}, fileHeaderBytes)
-	b.buf = append(b.buf, fileHeader(f.number)...)
-	b.addCheckpoint(states)
-	if err := f.write(&b, fill); err != nil {
+	b.buf = append(b.buf, fileHeader(f.number, c.before)...)
+	b.addCheckpoint(c.states)
+	if err := f.write(&b, c.fill); err != nil {
 		return err
 	}
 	if err := f.sync(); err != nil {
 		return err
 	}
 	f.begin = f.end
-	if err := fs.Rename(name+newSuffix, name); err != nil {
-		return fmt.Errorf("rename %s: %w", name+newSuffix, err)
+	if err := fs.Rename(unfinished, fileName(f.number)); err != nil {
+		return fmt.Errorf("rename %s: %w", unfinished, err)
 	}
 	if err := fs.SyncDir(); err != nil {
-		return fmt.Errorf("sync the directory of %s: %w", name, err)
+		return fmt.Errorf("sync the directory of %s: %w", fileName(f.number), err)
 	}
 	return nil
 }

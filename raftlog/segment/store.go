@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -10,7 +11,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pinetree-db/pinetree"
-	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
@@ -36,6 +36,8 @@ type Options struct {
 	CacheBytes int64
 	// Logger gets what an operator may want to know. Nothing by default.
 	Logger *slog.Logger
+
+	inline bool // see keeper
 }
 
 // Store is a raftlog.Store in segment files. See the package comment.
@@ -52,6 +54,8 @@ type Store struct {
 	staged       map[pinetree.GroupID]bounds // what Save's updates lead to, while it checks them
 	unmarked     []pinetree.GroupID          // compacted; the log does not say so yet
 	moving       cursor
+	asked        uint64 // the segment at whose filling a spare was asked for
+	keeper       *keeper
 	failed       bool
 
 	mu     sync.RWMutex
@@ -97,12 +101,17 @@ func OpenFS(fs FS, o Options) (*Store, error) {
 		fill:   max(sectorBytes, min(int64(len(zeroes)), o.SegmentBytes/64)),
 		staged: map[pinetree.GroupID]bounds{},
 	}
-	if err := s.recover(); err != nil {
+	spares, err := s.recover()
+	if err != nil {
 		for _, f := range s.files {
 			f.release()
 		}
+		for _, s := range spares {
+			s.file.Close()
+		}
 		return nil, err
 	}
+	s.keeper = newKeeper(fs, o, spares)
 	return s, nil
 }
 
@@ -160,9 +169,9 @@ func (s *Store) check(updates []raftlog.Update) (bytes int64, err error) {
 			return 0, fmt.Errorf("raft log of group %d: %s", u.Group, wrong)
 		}
 		s.staged[u.Group] = b
-		bytes += int64(frameBytes(maxUpdateHead))
+		bytes += int64(frameBytes(maxUpdateHead) + maxSlot*len(u.Entries))
 		for _, e := range u.Entries {
-			bytes += int64(storepb.EntryBytes(e))
+			bytes += int64(len(e.Data))
 		}
 	}
 	if bytes > maxSaveBytes {
@@ -171,9 +180,12 @@ func (s *Store) check(updates []raftlog.Update) (bytes int64, err error) {
 	return bytes, nil
 }
 
-// maxUpdateHead is what an update takes before its entries, at most: flags and
-// six numbers.
-const maxUpdateHead = 64
+// What an update takes beside its entries' data, at most: flags and seven
+// numbers, and for each entry two numbers, its type and its checksum.
+const (
+	maxUpdateHead = 1 + 7*binary.MaxVarintLen64
+	maxSlot       = 2*binary.MaxVarintLen64 + 5
+)
 
 // disorder names the first entry that does not follow on the one before, or "".
 func disorder(entries []*raftpb.Entry) string {
@@ -245,12 +257,13 @@ func (s *Store) Groups() []pinetree.GroupID {
 // well. Closing twice does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	already := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if already {
 		return nil
 	}
-	s.closed = true
-	var first error
+	first := s.keeper.close()
 	for _, f := range s.files {
 		if err := f.release(); err != nil && first == nil {
 			first = err
@@ -268,6 +281,9 @@ func (s *Store) usable() error {
 		return fmt.Errorf("raft log store is closed: %w", pinetree.ErrStopped)
 	case s.failed:
 		return raftlog.ErrFailed
+	}
+	if err := s.keeper.err(); err != nil {
+		return s.fail(err)
 	}
 	return nil
 }

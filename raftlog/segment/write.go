@@ -47,7 +47,11 @@ func (s *Store) commit(sync bool) error {
 	}
 	s.mu.Unlock()
 	if sync {
-		return s.reclaim()
+		s.reclaim()
+	}
+	if f.end > s.segmentBytes/4 && f.number != s.asked {
+		s.asked = f.number
+		s.keeper.want(f.number + 1)
 	}
 	return nil
 }
@@ -76,13 +80,15 @@ func (s *Store) roll() error {
 	if err := f.sync(); err != nil {
 		return err
 	}
-	next, err := createSegment(s.fs, f.number+1, s.index.states(), s.fill)
+	c := creation{number: f.number + 1, before: f.end, states: s.index.states(), fill: s.fill}
+	next, err := c.create(s.fs, s.keeper.take())
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.files = append(s.files, next)
 	s.mu.Unlock()
+	s.keeper.put(chore{ended: f})
 	return nil
 }
 

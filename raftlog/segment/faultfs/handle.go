@@ -141,23 +141,22 @@ func (f *file) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt writes; what a fault interrupts is done up to some byte.
-func (f *file) WriteAt(p []byte, offset int64) (int, error) {
+// WriteParts writes; what a fault interrupts is done up to some byte.
+func (f *file) WriteParts(parts [][]byte, offset int64) error {
 	disk := f.handle.disk
 	disk.mu.Lock()
 	defer disk.mu.Unlock()
+	p := slices.Concat(parts...)
 	before := disk.operations
 	_, err := f.step()
 	if err == nil {
 		f.inode.write(p, offset)
-		return len(p), nil
+		return nil
 	}
-	if disk.operations == before {
-		return 0, err
+	if disk.operations != before {
+		f.inode.write(p[:disk.random().IntN(len(p)+1)], offset)
 	}
-	n := disk.random().IntN(len(p) + 1)
-	f.inode.write(p[:n], offset)
-	return n, err
+	return err
 }
 
 // Sync makes the contents durable. When it fails, what was written since the
