@@ -12,4 +12,6 @@ type Counter interface {
 // pages, or runs of them, for a few changed bytes.
 type Written struct {
 	Bytes uint64
+	// Syncs are the calls that made files or directories durable.
+	Syncs uint64
 }

@@ -18,7 +18,12 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			raftlogtest.Run(t, func(t *testing.T) raftlogtest.Open {
-				return disk{faultfs.New(), options}.Open
+				return disk{Disk: faultfs.New(), options: options}.Open
+			})
+		})
+		t.Run(name+"InBackground", func(t *testing.T) {
+			raftlogtest.Run(t, func(t *testing.T) raftlogtest.Open {
+				return disk{Disk: faultfs.New(), options: options, background: true}.Open
 			})
 		})
 	}

@@ -14,6 +14,9 @@ import (
 type disk struct {
 	*faultfs.Disk
 	options segment.Options
+	// background leaves to a goroutine what is done beside the calls, so that
+	// what happens when is chance.
+	background bool
 }
 
 func (d disk) Open() (raftlog.Store, error) {
@@ -21,7 +24,11 @@ func (d disk) Open() (raftlog.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := segment.OpenFS(fs, segment.Inline(d.options))
+	o := d.options
+	if !d.background {
+		o = segment.Inline(o)
+	}
+	s, err := segment.OpenFS(fs, o)
 	if err != nil {
 		fs.Close()
 		return nil, err
@@ -40,7 +47,7 @@ func (d disk) Crash(c raftlogtest.Crash) { d.Disk.Crash(faultfs.Crash(c)) }
 
 func (d disk) FlipBit(bit int) bool { return d.Disk.FlipBit(bit) != "" }
 
-func (d disk) Clone() raftlogtest.Disk { return disk{d.Disk.Clone(), d.options} }
+func (d disk) Clone() raftlogtest.Disk { return disk{d.Disk.Clone(), d.options, d.background} }
 
 func TestCrash(t *testing.T) {
 	for name, options := range map[string]segment.Options{
@@ -48,7 +55,7 @@ func TestCrash(t *testing.T) {
 		"SmallSegments": {CacheBytes: 1, SegmentBytes: 1 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			raftlogtest.RunCrash(t, func(*testing.T) raftlogtest.Disk { return disk{faultfs.New(), options} })
+			raftlogtest.RunCrash(t, func(*testing.T) raftlogtest.Disk { return disk{Disk: faultfs.New(), options: options} })
 		})
 	}
 }

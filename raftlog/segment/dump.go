@@ -9,6 +9,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/raftlog"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
 
 // FrameInfo is what Dump tells of a frame, or of one group's part of a
@@ -65,10 +66,10 @@ func Dump(path string, fn func(FrameInfo) error) error {
 				data = data[:end]
 			}
 		}
-		end, wrong, err := walk(data, number, func(f frame) error {
+		end, wrong, err := frame.Walk(data, number, func(f frame.Frame) error {
 			infos, wrong := describe(f)
 			if wrong != "" {
-				damages = append(damages, &pinetree.CorruptError{Where: fmt.Sprintf("%s offset %d", file, f.at.offset), What: wrong})
+				damages = append(damages, &pinetree.CorruptError{Where: fmt.Sprintf("%s offset %d", file, f.At.Offset), What: wrong})
 			}
 			for _, info := range infos {
 				info.File = file
@@ -81,7 +82,7 @@ func Dump(path string, fn func(FrameInfo) error) error {
 		if err != nil {
 			return err
 		}
-		if wrong != "" && !(newest && end > 0 && acknowledged(data, place{number, end}) == "") {
+		if wrong != "" && !(newest && end > 0 && frame.Damage(data, frame.Place{Segment: number, Offset: end}) == "") {
 			damages = append(damages, &pinetree.CorruptError{Where: fmt.Sprintf("%s offset %d", file, end), What: wrong})
 		}
 	}
@@ -95,11 +96,11 @@ func endBefore(file string, number uint64) (int64, bool) {
 		return 0, false
 	}
 	defer f.Close()
-	head := make([]byte, fileHeaderBytes)
+	head := make([]byte, frame.FileHeaderBytes)
 	if _, err := io.ReadFull(f, head); err != nil {
 		return 0, false
 	}
-	end, wrong := readFileHeader(head, number)
+	end, wrong := frame.ReadFileHeader(head, number)
 	return end, wrong == ""
 }
 
@@ -111,7 +112,7 @@ func dumpFiles(path string) ([]string, error) {
 	}
 	if !info.IsDir() {
 		if _, ok := segmentNumber(filepath.Base(path)); !ok {
-			return nil, fmt.Errorf("%s is not named like a raft log segment, such as %s", path, fileName(1))
+			return nil, fmt.Errorf("%s is not named like a raft log segment, such as %s", path, frame.FileName(1))
 		}
 		return []string{path}, nil
 	}
@@ -126,47 +127,47 @@ func dumpFiles(path string) ([]string, error) {
 }
 
 // describe tells what is in a frame, and what is wrong with it.
-func describe(f frame) ([]FrameInfo, string) {
-	info := FrameInfo{Offset: f.at.offset, Bytes: f.size, Kind: kindNames[f.kind], Group: f.group, Synced: f.synced}
-	if f.kind == kindCheckpoint {
-		return describeCheckpoint(info, f.head)
+func describe(f frame.Frame) ([]FrameInfo, string) {
+	info := FrameInfo{Offset: f.At.Offset, Bytes: f.Size, Kind: f.Kind.String(), Group: f.Group, Synced: f.Synced}
+	if f.Kind == frame.Checkpoint {
+		return describeCheckpoint(info, f)
 	}
-	c := f.change
-	if f.senseless != "" {
-		return []FrameInfo{info}, f.senseless
+	c := f.Change
+	if f.Senseless != "" {
+		return []FrameInfo{info}, f.Senseless
 	}
-	if n := len(c.slots); n > 0 {
-		info.First, info.Last = pinetree.RaftIndex(c.first), pinetree.RaftIndex(c.first+uint64(n)-1)
-		info.FirstTerm, info.LastTerm = pinetree.RaftTerm(c.slots[0].term), pinetree.RaftTerm(c.slots[n-1].term)
+	if n := len(c.Slots); n > 0 {
+		info.First, info.Last = pinetree.RaftIndex(c.First), pinetree.RaftIndex(c.First+uint64(n)-1)
+		info.FirstTerm, info.LastTerm = pinetree.RaftTerm(c.Slots[0].Term), pinetree.RaftTerm(c.Slots[n-1].Term)
 	}
-	if c.flags&hasHardState != 0 {
-		info.HardState = exportHardState(c.hard)
+	if c.Flags&frame.HasHardState != 0 {
+		info.HardState = exportHardState(c.Hard)
 	}
-	if c.flags&hasRestart != 0 || c.kind == kindCompaction {
-		info.Start = &c.start
+	if c.Flags&frame.HasRestart != 0 || c.Kind == frame.Compaction {
+		info.Start = &c.Start
 	}
 	return []FrameInfo{info}, ""
 }
 
 // describeCheckpoint is describe for one frame's groups; for a store without
 // any, it is the frame alone.
-func describeCheckpoint(info FrameInfo, body []byte) ([]FrameInfo, string) {
-	states, _, wrong := decodeCheckpoint(body)
-	if wrong != "" || len(states) == 0 {
-		return []FrameInfo{info}, wrong
+func describeCheckpoint(info FrameInfo, f frame.Frame) ([]FrameInfo, string) {
+	states := f.States
+	if f.Senseless != "" || len(states) == 0 {
+		return []FrameInfo{info}, f.Senseless
 	}
 	infos := make([]FrameInfo, 0, len(states))
 	for _, s := range states {
-		info.Group, info.HardState, info.Start = s.group, exportHardState(s.hard), &s.start
+		info.Group, info.HardState, info.Start = s.Group, exportHardState(s.Hard), &s.Start
 		info.First, info.Last = 0, 0
-		if s.last > uint64(s.start.Index) {
-			info.First, info.Last = s.start.Index+1, pinetree.RaftIndex(s.last)
+		if s.Last > uint64(s.Start.Index) {
+			info.First, info.Last = s.Start.Index+1, pinetree.RaftIndex(s.Last)
 		}
 		infos = append(infos, info)
 	}
 	return infos, ""
 }
 
-func exportHardState(h hardState) *HardState {
-	return &HardState{Term: pinetree.RaftTerm(h.term), Vote: pinetree.NodeID(h.vote), Commit: pinetree.RaftIndex(h.commit)}
+func exportHardState(h frame.HardState) *HardState {
+	return &HardState{Term: pinetree.RaftTerm(h.Term), Vote: pinetree.NodeID(h.Vote), Commit: pinetree.RaftIndex(h.Commit)}
 }

@@ -60,7 +60,7 @@ func TestDumpTellsWhatIsInTheFiles(t *testing.T) {
 			t.Errorf("frame %+v", info)
 		}
 	}
-	want := []string{"1 checkpoint", "1 update", "1 compaction", "1 probe", "2 checkpoint", "2 update", "2 removal"}
+	want := []string{"1 checkpoint", "1 update", "1 compaction", "1 probe", "2 checkpoint", "2 update", "2 removal", "2 synced"}
 	if !slices.Equal(kinds, want) {
 		t.Fatalf("frames are %q, want %q", kinds, want)
 	}

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"fmt"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 	"time"
 )
 
@@ -33,7 +34,7 @@ func (s *Store) CheckAccounts() error {
 			want = &holding{}
 		}
 		if got.bytes != want.bytes || fmt.Sprint(got.groups) != fmt.Sprint(want.groups) {
-			return fmt.Errorf("%s has live entries %v, counted were %v", fileName(f.number), want, got)
+			return fmt.Errorf("%s has live entries %v, counted were %v", frame.FileName(f.number), want, got)
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/raftlog"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
 
 // index is what the frames add up to: each group's state, and where its
@@ -29,9 +30,9 @@ type index struct {
 //	slots[i] is that of the entry start.Index + 1 + i
 //	cached are the last len(cached) entries, or fewer than are there
 type groupLog struct {
-	hard   hardState
+	hard   frame.HardState
 	start  raftlog.Point // the point before the first entry
-	slots  []slot
+	slots  []frame.Slot
 	cached []*raftpb.Entry
 }
 
@@ -50,7 +51,7 @@ func newIndex(cacheBytes int64) *index {
 func (g *groupLog) last() uint64 { return uint64(g.start.Index) + uint64(len(g.slots)) }
 
 // at is the slot of an entry that is there.
-func (g *groupLog) at(i uint64) *slot { return &g.slots[i-uint64(g.start.Index)-1] }
+func (g *groupLog) at(i uint64) *frame.Slot { return &g.slots[i-uint64(g.start.Index)-1] }
 
 func (g *groupLog) bounds() bounds { return bounds{start: uint64(g.start.Index), last: g.last()} }
 
@@ -71,35 +72,35 @@ func (b bounds) write(first uint64, count int) (bounds, string) {
 
 // check tells why a change read from a file cannot follow on what was read
 // before it, or "".
-func (x *index) check(c change) string {
+func (x *index) check(c frame.Change) string {
 	var b bounds
-	g := x.groups[c.group]
+	g := x.groups[c.Group]
 	if g != nil {
 		b = g.bounds()
 	}
-	switch c.kind {
-	case kindUpdate:
-		if c.flags&hasRestart != 0 {
-			b = bounds{start: uint64(c.start.Index), last: uint64(c.start.Index)}
+	switch c.Kind {
+	case frame.Update:
+		if c.Flags&frame.HasRestart != 0 {
+			b = bounds{start: uint64(c.Start.Index), last: uint64(c.Start.Index)}
 		}
-		if c.flags&hasEntries != 0 {
-			_, wrong := b.write(c.first, len(c.slots))
+		if c.Flags&frame.HasEntries != 0 {
+			_, wrong := b.write(c.First, len(c.Slots))
 			return wrong
 		}
-	case kindCompaction:
-		if uint64(c.start.Index) < b.start || uint64(c.start.Index) > b.last {
-			return fmt.Sprintf("compaction up to %d of a log that has (%d, %d]", c.start.Index, b.start, b.last)
+	case frame.Compaction:
+		if uint64(c.Start.Index) < b.start || uint64(c.Start.Index) > b.last {
+			return fmt.Sprintf("compaction up to %d of a log that has (%d, %d]", c.Start.Index, b.start, b.last)
 		}
-	case kindMoved:
-		if c.first <= b.start || c.first+uint64(len(c.slots))-1 > b.last {
-			return fmt.Sprintf("moved entries from %d on are not in the log, which has (%d, %d]", c.first, b.start, b.last)
+	case frame.Moved:
+		if c.First <= b.start || c.First+uint64(len(c.Slots))-1 > b.last {
+			return fmt.Sprintf("moved entries from %d on are not in the log, which has (%d, %d]", c.First, b.start, b.last)
 		}
-		for i, s := range c.slots {
-			if old := g.at(c.first + uint64(i)); old.segment != 0 && old.term != s.term {
-				return fmt.Sprintf("moved entry %d has raft term %d, should be %d", c.first+uint64(i), s.term, old.term)
+		for i, s := range c.Slots {
+			if old := g.at(c.First + uint64(i)); old.Segment != 0 && old.Term != s.Term {
+				return fmt.Sprintf("moved entry %d has raft term %d, should be %d", c.First+uint64(i), s.Term, old.Term)
 			}
 		}
-	case kindRemoval:
+	case frame.Removal:
 		if g == nil {
 			return "removal of a group that is not there"
 		}
@@ -108,37 +109,37 @@ func (x *index) check(c change) string {
 }
 
 // apply makes a change that check, or Save's own check, has agreed to.
-func (x *index) apply(c change) {
-	g := x.groups[c.group]
-	switch c.kind {
-	case kindUpdate:
+func (x *index) apply(c frame.Change) {
+	g := x.groups[c.Group]
+	switch c.Kind {
+	case frame.Update:
 		if g == nil {
 			g = &groupLog{}
-			x.groups[c.group] = g
+			x.groups[c.Group] = g
 		}
-		if c.flags&hasRestart != 0 {
-			x.truncate(c.group, uint64(g.start.Index)+1)
-			g.start, g.slots = c.start, nil
+		if c.Flags&frame.HasRestart != 0 {
+			x.truncate(c.Group, uint64(g.start.Index)+1)
+			g.start, g.slots = c.Start, nil
 		}
-		if c.flags&hasHardState != 0 {
-			g.hard = c.hard
+		if c.Flags&frame.HasHardState != 0 {
+			g.hard = c.Hard
 		}
-		if c.flags&hasEntries != 0 {
-			x.truncate(c.group, c.first)
-			g.slots = append(g.slots, c.slots...)
-			x.hold(c.group, c.slots, 1)
+		if c.Flags&frame.HasEntries != 0 {
+			x.truncate(c.Group, c.First)
+			g.slots = append(g.slots, c.Slots...)
+			x.hold(c.Group, c.Slots, 1)
 			x.remember(c)
 		}
-	case kindCompaction:
-		x.compact(c.group, c.start)
-	case kindMoved:
-		places := g.slots[c.first-uint64(g.start.Index)-1:][:len(c.slots)]
-		x.hold(c.group, places, -1)
-		copy(places, c.slots)
-		x.hold(c.group, places, 1)
-	case kindRemoval:
-		x.truncate(c.group, uint64(g.start.Index)+1)
-		delete(x.groups, c.group)
+	case frame.Compaction:
+		x.compact(c.Group, c.Start)
+	case frame.Moved:
+		places := g.slots[c.First-uint64(g.start.Index)-1:][:len(c.Slots)]
+		x.hold(c.Group, places, -1)
+		copy(places, c.Slots)
+		x.hold(c.Group, places, 1)
+	case frame.Removal:
+		x.truncate(c.Group, uint64(g.start.Index)+1)
+		delete(x.groups, c.Group)
 	}
 }
 
@@ -167,11 +168,11 @@ func (x *index) compact(group pinetree.GroupID, upTo raftlog.Point) {
 }
 
 // hold counts slots in (sign 1) or out (sign -1) of their segments.
-func (x *index) hold(group pinetree.GroupID, slots []slot, sign int64) {
+func (x *index) hold(group pinetree.GroupID, slots []frame.Slot, sign int64) {
 	for len(slots) > 0 {
-		segment, bytes, n := slots[0].segment, int64(0), 0
-		for n < len(slots) && slots[n].segment == segment {
-			bytes += slots[n].held()
+		segment, bytes, n := slots[0].Segment, int64(0), 0
+		for n < len(slots) && slots[n].Segment == segment {
+			bytes += slots[n].Held()
 			n++
 		}
 		slots = slots[n:]
@@ -192,19 +193,19 @@ func (x *index) hold(group pinetree.GroupID, slots []slot, sign int64) {
 }
 
 // states lists the state of every group, in rising order.
-func (x *index) states() []state {
-	states := make([]state, 0, len(x.groups))
+func (x *index) states() []frame.State {
+	states := make([]frame.State, 0, len(x.groups))
 	for _, group := range slices.Sorted(maps.Keys(x.groups)) {
 		g := x.groups[group]
-		states = append(states, state{group: group, hard: g.hard, start: g.start, last: g.last()})
+		states = append(states, frame.State{Group: group, Hard: g.hard, Start: g.start, Last: g.last()})
 	}
 	return states
 }
 
 // restore takes a group's state from the oldest segment's checkpoint: its
 // entries are missing until a later frame brings them or drops them.
-func (x *index) restore(s state) {
-	x.groups[s.group] = &groupLog{hard: s.hard, start: s.start, slots: make([]slot, s.last-uint64(s.start.Index))}
+func (x *index) restore(s frame.State) {
+	x.groups[s.Group] = &groupLog{hard: s.Hard, start: s.Start, slots: make([]frame.Slot, s.Last-uint64(s.Start.Index))}
 }
 
 // missing names an entry that no segment had, or "".
@@ -212,7 +213,7 @@ func (x *index) missing() string {
 	for _, group := range slices.Sorted(maps.Keys(x.groups)) {
 		g := x.groups[group]
 		for i, s := range g.slots {
-			if s.segment == 0 {
+			if s.Segment == 0 {
 				return fmt.Sprintf("entry %d of group %d is in no segment", uint64(g.start.Index)+1+uint64(i), group)
 			}
 		}

@@ -3,7 +3,9 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 	"log/slog"
+	"slices"
 	"sync"
 )
 
@@ -148,7 +150,8 @@ func (k *keeper) err() error {
 func (k *keeper) wanting() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return !k.closed && len(k.chores) == 0 && len(k.spares) == 0
+	dropped := slices.ContainsFunc(k.chores, func(c chore) bool { return c.dropped != nil })
+	return !k.closed && !dropped && len(k.spares) == 0
 }
 
 // step does one thing, if there is one to do.
@@ -186,11 +189,11 @@ func (k *keeper) step() bool {
 // noteEnd writes down, durably, that a segment follows on this one: should
 // the name of that one be lost, recovery will miss it.
 func noteEnd(f *segmentFile) error {
-	if err := f.note(kindEnd); err != nil {
+	if err := f.note(frame.End); err != nil {
 		return err
 	}
 	if err := f.file.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", fileName(f.number), err)
+		return fmt.Errorf("sync %s: %w", frame.FileName(f.number), err)
 	}
 	return nil
 }
@@ -199,7 +202,7 @@ func noteEnd(f *segmentFile) error {
 // nobody reads it and there is room. It must not be written to before its name
 // is surely gone.
 func (k *keeper) drop(f *segmentFile) error {
-	name := fileName(f.number)
+	name := frame.FileName(f.number)
 	s := &spare{name: name + spareSuffix, file: f.file, filled: f.filled}
 	if !k.room() || f.filled > 2*k.segmentBytes || !f.users.CompareAndSwap(1, 0) {
 		// Its readers have it open and go on.
@@ -237,7 +240,7 @@ func (k *keeper) room() bool {
 // space say: then the next segment is made without.
 func (k *keeper) prepare(segment uint64) {
 	// What a dropped segment is renamed to is never called so.
-	s := &spare{name: "fresh-" + fileName(segment) + spareSuffix}
+	s := &spare{name: "fresh-" + frame.FileName(segment) + spareSuffix}
 	err := k.fillSpare(s)
 	if err == nil && s.filled >= k.segmentBytes && k.add(s) {
 		return
@@ -258,7 +261,7 @@ func (k *keeper) fillSpare(s *spare) (err error) {
 	}
 	for s.filled < k.segmentBytes && k.wanting() {
 		n := min(fillBytes, k.segmentBytes-s.filled)
-		if err := s.file.WriteParts([][]byte{zeroes[:n]}, s.filled); err != nil {
+		if err := s.file.WriteParts([][]byte{frame.Zeroes[:n]}, s.filled); err != nil {
 			return err
 		}
 		if err := s.file.Sync(); err != nil {

@@ -10,34 +10,35 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/raftlog"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
 
 // read appends the data of entries that are in slots of this segment to buf,
 // each with its checksum checked. Neighbours are read together. On an error
 // buf's contents are as they were.
-func (f *segmentFile) read(slots []slot, buf []byte) ([]byte, error) {
+func (f *segmentFile) read(slots []frame.Slot, buf []byte) ([]byte, error) {
 	for len(slots) > 0 {
-		n, bytes := 1, slots[0].bytes()
-		for n < len(slots) && int(slots[n].offset) == int(slots[0].offset)+bytes {
-			bytes += slots[n].bytes()
+		n, bytes := 1, slots[0].Bytes()
+		for n < len(slots) && int(slots[n].Offset) == int(slots[0].Offset)+bytes {
+			bytes += slots[n].Bytes()
 			n++
 		}
 		start := len(buf)
 		buf = slices.Grow(buf, bytes)[:start+bytes]
 		if bytes > 0 {
-			if _, err := f.file.ReadAt(buf[start:], int64(slots[0].offset)); err != nil {
-				return nil, fmt.Errorf("read %d bytes at %s: %w", bytes, place{f.number, int64(slots[0].offset)}, err)
+			if _, err := f.file.ReadAt(buf[start:], int64(slots[0].Offset)); err != nil {
+				return nil, fmt.Errorf("read %d bytes at %s: %w", bytes, f.at(int64(slots[0].Offset)), err)
 			}
 		}
 		for _, s := range slots[:n] {
-			data := buf[start : start+s.bytes()]
-			if got := crc32.Checksum(data, storepb.Castagnoli); got != s.crc {
+			data := buf[start : start+s.Bytes()]
+			if got := crc32.Checksum(data, storepb.Castagnoli); got != s.Sum {
 				return nil, &pinetree.CorruptError{
-					Where: place{f.number, int64(s.offset)}.String(),
-					What:  fmt.Sprintf("entry of %d bytes: CRC32C is %08x, was %08x when it was written", s.bytes(), got, s.crc),
+					Where: f.at(int64(s.Offset)).String(),
+					What:  fmt.Sprintf("entry of %d bytes: CRC32C is %08x, was %08x when it was written", s.Bytes(), got, s.Sum),
 				}
 			}
-			start += s.bytes()
+			start += s.Bytes()
 		}
 		slots = slots[n:]
 	}
@@ -66,7 +67,7 @@ func (v view) HardState() (*raftpb.HardState, error) {
 	v.store.mu.RLock()
 	h := v.log().hard
 	v.store.mu.RUnlock()
-	return &raftpb.HardState{Term: &h.term, Vote: &h.vote, Commit: &h.commit}, nil
+	return &raftpb.HardState{Term: &h.Term, Vote: &h.Vote, Commit: &h.Commit}, nil
 }
 
 // Term of the entry at i, or of the point before the first.
@@ -82,7 +83,7 @@ func (v view) Term(i uint64) (uint64, error) {
 	case i > g.last():
 		return 0, raftlog.ErrUnavailable
 	}
-	return g.at(i).term, nil
+	return g.at(i).Term, nil
 }
 
 // LastIndex is that of the last entry, or of the point before the first.
@@ -141,10 +142,10 @@ func (v view) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
 
 // fitting is how many of the slots a reader gets: one at least, and no more
 // than maxBytes.
-func fitting(slots []slot, maxBytes uint64) []slot {
+func fitting(slots []frame.Slot, maxBytes uint64) []frame.Slot {
 	bytes := uint64(0)
 	for i, s := range slots {
-		bytes += uint64(s.held())
+		bytes += uint64(s.Held())
 		if bytes > maxBytes && i > 0 {
 			return slots[:i]
 		}
@@ -155,20 +156,20 @@ func fitting(slots []slot, maxBytes uint64) []slot {
 // segmentRead is a run of slots in one segment, to be read without the lock.
 type segmentRead struct {
 	from  *segmentFile
-	slots []slot
+	slots []frame.Slot
 }
 
 // plan takes hold of the segments that the slots are in. The store's lock must
 // be held.
-func (s *Store) plan(slots []slot) []segmentRead {
+func (s *Store) plan(slots []frame.Slot) []segmentRead {
 	slots = slices.Clone(slots)
 	var reads []segmentRead
 	for len(slots) > 0 {
 		n := 1
-		for n < len(slots) && slots[n].segment == slots[0].segment {
+		for n < len(slots) && slots[n].Segment == slots[0].Segment {
 			n++
 		}
-		from := s.files[uint64(slots[0].segment)-s.files[0].number]
+		from := s.files[uint64(slots[0].Segment)-s.files[0].number]
 		if !s.closed {
 			from.acquire()
 		} else {
@@ -210,7 +211,7 @@ type loaded struct {
 func (r segmentRead) decode(lo uint64, entries []*raftpb.Entry) error {
 	bytes := 0
 	for _, s := range r.slots {
-		bytes += s.bytes()
+		bytes += s.Bytes()
 	}
 	buf, err := r.from.read(r.slots, make([]byte, 0, bytes))
 	if err != nil {
@@ -219,9 +220,9 @@ func (r segmentRead) decode(lo uint64, entries []*raftpb.Entry) error {
 	all := make([]loaded, len(r.slots))
 	for i, s := range r.slots {
 		l := &all[i]
-		l.index, l.term, l.kind = lo+uint64(i), s.term, s.kind()
+		l.index, l.term, l.kind = lo+uint64(i), s.Term, s.Type()
 		l.entry.Index, l.entry.Term, l.entry.Type = &l.index, &l.term, &l.kind
-		if n := s.bytes(); n > 0 {
+		if n := s.Bytes(); n > 0 {
 			l.entry.Data, buf = buf[:n:n], buf[n:]
 		}
 		entries[i] = &l.entry

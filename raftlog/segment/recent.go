@@ -4,6 +4,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
 
 // recent bounds the entries that are kept in memory so that raft's reads,
@@ -32,16 +33,16 @@ const entryOverhead = 128
 func cachedBytes(e *raftpb.Entry) int64 { return int64(len(e.Data)) + entryOverhead }
 
 // remember caches the entries of a change that was just applied.
-func (x *index) remember(c change) {
-	if len(c.entries) == 0 {
+func (x *index) remember(c frame.Change) {
+	if len(c.Entries) == 0 {
 		return
 	}
-	g, r := x.groups[c.group], &x.recent
-	g.cached = append(g.cached, c.entries...)
-	for _, e := range c.entries {
+	g, r := x.groups[c.Group], &x.recent
+	g.cached = append(g.cached, c.Entries...)
+	for _, e := range c.Entries {
 		r.bytes += cachedBytes(e)
 	}
-	r.queue = append(r.queue, run{group: c.group, upTo: g.last()})
+	r.queue = append(r.queue, run{group: c.Group, upTo: g.last()})
 	for (r.bytes > r.limit || len(r.queue)-r.head > maxRuns) && r.head < len(r.queue) {
 		oldest := r.queue[r.head]
 		r.head++

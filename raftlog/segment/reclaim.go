@@ -1,6 +1,9 @@
 package segment
 
-import "github.com/pinetree-db/pinetree"
+import (
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
+)
 
 // reclaim lets go of the oldest segments as long as no live entry is in them;
 // the keeper frees their files. It is called when everything that was applied
@@ -88,9 +91,10 @@ func (s *Store) addMoves(allowance int64) {
 			s.moving.left = 0
 			continue
 		}
-		moved, err := s.batch.addMoved(s.moving.group, s.moving.next, oldest, slots)
+		c := frame.Change{Group: s.moving.group, First: s.moving.next, Slots: slots}
+		moved, err := s.batch.AddMoved(c, oldest.read)
 		if err != nil {
-			s.log.Error("raft log segment cannot be freed: a live entry in it cannot be read", "segment", fileName(oldest.number), "error", err)
+			s.log.Error("raft log segment cannot be freed: a live entry in it cannot be read", "segment", frame.FileName(oldest.number), "error", err)
 			s.mu.Lock()
 			s.stuck = err
 			s.mu.Unlock()
@@ -104,19 +108,19 @@ func (s *Store) addMoves(allowance int64) {
 
 // nextToMove finds the next run of the cursor's group in the oldest segment,
 // and puts the cursor on it.
-func (s *Store) nextToMove(oldest *segmentFile, allowance int64) []slot {
+func (s *Store) nextToMove(oldest *segmentFile, allowance int64) []frame.Slot {
 	g := s.index.groups[s.moving.group]
 	if g == nil {
 		return nil
 	}
 	i := max(s.moving.next, uint64(g.start.Index)+1)
-	for i <= g.last() && g.at(i).segment != uint32(oldest.number) {
+	for i <= g.last() && g.at(i).Segment != uint32(oldest.number) {
 		i++
 	}
 	s.moving.next = i
 	end, bytes := i, int64(0)
-	for end <= g.last() && g.at(end).segment == uint32(oldest.number) && bytes < allowance {
-		bytes += g.at(end).held()
+	for end <= g.last() && g.at(end).Segment == uint32(oldest.number) && bytes < allowance {
+		bytes += g.at(end).Held()
 		end++
 	}
 	first := i - uint64(g.start.Index) - 1

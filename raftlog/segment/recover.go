@@ -8,46 +8,8 @@ import (
 	"strings"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
-
-// frame is a good frame in a file.
-type frame struct {
-	header
-	at   place
-	size int
-	head []byte
-	data []byte
-	// change is what a frame of any kind but a checkpoint does; senseless is
-	// what is wrong with it although its checksums are right, or "".
-	change    change
-	senseless string
-}
-
-// walk calls visit with each good frame of a segment's contents, in order. It
-// returns where they end, and what is wrong with the frame that should be
-// there: empty when the contents end there, too. An error is visit's own.
-func walk(data []byte, segment uint64, visit func(frame) error) (end int64, wrong string, err error) {
-	if _, wrong := readFileHeader(data, segment); wrong != "" {
-		return 0, wrong, nil
-	}
-	end = fileHeaderBytes
-	for end < int64(len(data)) {
-		f, wrong := readFrame(data[end:], place{segment, end})
-		if wrong == "" && f.kind != kindCheckpoint {
-			if f.change, f.senseless = decodeChange(f); f.senseless == "" {
-				wrong = badData(f, f.change.slots)
-			}
-		}
-		if wrong != "" {
-			return end, wrong, nil
-		}
-		if err := visit(f); err != nil {
-			return end, "", err
-		}
-		end += int64(f.size)
-	}
-	return end, "", nil
-}
 
 // recovery rebuilds the index from the segments, oldest first.
 type recovery struct {
@@ -63,57 +25,50 @@ type recovery struct {
 
 // visit applies a frame. What it refuses is corruption, wherever it is: the
 // frame's checksums are good.
-func (r *recovery) visit(f frame) error {
-	wrong := f.senseless
+func (r *recovery) visit(f frame.Frame) error {
+	wrong := f.Senseless
 	switch {
 	case wrong != "":
-	case f.synced > f.at.offset:
+	case f.Synced > f.At.Offset:
 		wrong = "it says that more was synced than there was"
-	case (f.kind == kindCheckpoint) == r.checkpointed:
+	case (f.Kind == frame.Checkpoint) == r.checkpointed:
 		wrong = "a segment begins with one checkpoint of all groups, and has no other"
-	case f.kind == kindCheckpoint:
+	case f.Kind == frame.Checkpoint:
 		wrong = r.checkpoint(f)
-	case f.kind == kindEnd:
-		wrong = fmt.Sprintf("%s, which follows here, is missing", fileName(f.at.segment+1))
-	case f.group != 0:
-		if wrong = r.index.check(f.change); wrong == "" {
-			r.index.apply(f.change)
+	case f.Kind == frame.End:
+		wrong = fmt.Sprintf("%s, which follows here, is missing", frame.FileName(f.At.Segment+1))
+	case f.Group != 0:
+		if wrong = r.index.check(f.Change); wrong == "" {
+			r.index.apply(f.Change)
 		}
 	}
 	if wrong != "" {
-		return &pinetree.CorruptError{Where: f.at.String(), What: fmt.Sprintf("%s frame of group %d: %s", kindNames[f.kind], f.group, wrong)}
+		return &pinetree.CorruptError{Where: f.At.String(), What: fmt.Sprintf("%s frame of group %d: %s", f.Kind, f.Group, wrong)}
 	}
-	r.synced = max(r.synced, f.synced)
+	r.synced = max(r.synced, f.Synced)
 	return nil
 }
 
 // checkpoint takes over the states from the oldest segment, and compares them
 // with what the segments before say from any other.
-func (r *recovery) checkpoint(f frame) string {
-	states, last, wrong := decodeCheckpoint(f.head)
-	if wrong == "" && len(f.data) > 0 {
-		wrong = "data after a checkpoint"
-	}
-	if wrong != "" {
-		return wrong
-	}
-	for _, s := range states {
-		g := r.index.groups[s.group]
+func (r *recovery) checkpoint(f frame.Frame) string {
+	for _, s := range f.States {
+		g := r.index.groups[s.Group]
 		switch {
 		case r.oldest && g == nil:
 			r.index.restore(s)
 		case r.oldest:
-			return fmt.Sprintf("group %d is there twice", s.group)
+			return fmt.Sprintf("group %d is there twice", s.Group)
 		case g == nil:
-			return fmt.Sprintf("group %d is in no segment before", s.group)
-		case s != state{group: s.group, hard: g.hard, start: g.start, last: g.last()}:
+			return fmt.Sprintf("group %d is in no segment before", s.Group)
+		case s != frame.State{Group: s.Group, Hard: g.hard, Start: g.start, Last: g.last()}:
 			return fmt.Sprintf("group %d has hard state %v and entries (%d, %d], the segments before say %v and (%d, %d]",
-				s.group, s.hard, s.start.Index, s.last, g.hard, g.start.Index, g.last())
+				s.Group, s.Hard, s.Start.Index, s.Last, g.hard, g.start.Index, g.last())
 		}
 	}
-	r.groups += len(states)
-	r.checkpointed, r.begin = last, f.at.offset+int64(f.size)
-	if last && r.groups != len(r.index.groups) {
+	r.groups += len(f.States)
+	r.checkpointed, r.begin = f.Last, f.At.Offset+int64(f.Size)
+	if f.Last && r.groups != len(r.index.groups) {
 		return fmt.Sprintf("it has %d groups, the segments before have %d", r.groups, len(r.index.groups))
 	}
 	return ""
@@ -136,7 +91,7 @@ func (s *Store) recover() (spares []*spare, err error) {
 		return nil, err
 	}
 	if wrong := s.index.missing(); wrong != "" {
-		return nil, &pinetree.CorruptError{Where: fileName(names.segments[0]) + " and all after it", What: wrong}
+		return nil, &pinetree.CorruptError{Where: frame.FileName(names.segments[0]) + " and all after it", What: wrong}
 	}
 	for _, name := range names.leftovers {
 		if err := s.fs.Remove(name); err != nil {
@@ -175,9 +130,9 @@ func sortNames(names []string) (l listing, err error) {
 	for _, name := range names {
 		if number, ok := segmentNumber(name); ok {
 			l.segments = append(l.segments, number)
-		} else if strings.HasSuffix(name, fileSuffix+newSuffix) {
+		} else if strings.HasSuffix(name, frame.FileSuffix+newSuffix) {
 			l.leftovers = append(l.leftovers, name)
-		} else if strings.HasSuffix(name, fileSuffix+spareSuffix) {
+		} else if strings.HasSuffix(name, frame.FileSuffix+spareSuffix) {
 			l.spares = append(l.spares, name)
 		}
 	}
@@ -188,7 +143,7 @@ func sortNames(names []string) (l listing, err error) {
 	for i := 1; i < len(l.segments); i++ {
 		if l.segments[i] != l.segments[i-1]+1 {
 			return l, &pinetree.CorruptError{
-				Where: fileName(l.segments[i-1] + 1), What: fmt.Sprintf("is missing, though %s is there", fileName(l.segments[i])),
+				Where: frame.FileName(l.segments[i-1] + 1), What: fmt.Sprintf("is missing, though %s is there", frame.FileName(l.segments[i])),
 			}
 		}
 	}
@@ -200,9 +155,9 @@ func sortNames(names []string) (l listing, err error) {
 func (s *Store) readSegments(numbers []uint64) (data []byte, err error) {
 	var before int64
 	for i, number := range numbers {
-		file, err := s.fs.Open(fileName(number))
+		file, err := s.fs.Open(frame.FileName(number))
 		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", fileName(number), err)
+			return nil, fmt.Errorf("open %s: %w", frame.FileName(number), err)
 		}
 		s.files = append(s.files, newSegmentFile(number, file))
 		if i > 0 {
@@ -226,14 +181,14 @@ func (s *Store) readSegments(numbers []uint64) (data []byte, err error) {
 
 // readBefore reads a file's header alone.
 func (s *Store) readBefore(f *segmentFile) (int64, error) {
-	head := make([]byte, fileHeaderBytes)
+	head := make([]byte, frame.FileHeaderBytes)
 	n, err := f.file.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("read %s: %w", fileName(f.number), err)
+		return 0, fmt.Errorf("read %s: %w", frame.FileName(f.number), err)
 	}
-	before, wrong := readFileHeader(head[:n], f.number)
+	before, wrong := frame.ReadFileHeader(head[:n], f.number)
 	if wrong != "" {
-		return 0, refuse(place{f.number, 0}, wrong)
+		return 0, refuse(f.at(0), wrong)
 	}
 	return before, nil
 }
@@ -242,11 +197,11 @@ func (s *Store) readBefore(f *segmentFile) (int64, error) {
 func (f *segmentFile) contents(data []byte) ([]byte, error) {
 	size, err := f.file.Size()
 	if err != nil {
-		return nil, fmt.Errorf("size of %s: %w", fileName(f.number), err)
+		return nil, fmt.Errorf("size of %s: %w", frame.FileName(f.number), err)
 	}
 	data = slices.Grow(data[:0], int(size))[:size]
 	if _, err := f.file.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("read %s: %w", fileName(f.number), err)
+		return nil, fmt.Errorf("read %s: %w", frame.FileName(f.number), err)
 	}
 	return data, nil
 }
@@ -259,15 +214,15 @@ func (s *Store) readSegment(i int, data []byte, end int64) error {
 	whole := data
 	if !newest {
 		if end > int64(len(data)) {
-			return refuse(place{f.number, int64(len(data))}, fmt.Sprintf("the file ends here, the next segment says at offset %d", end))
+			return refuse(f.at(int64(len(data))), fmt.Sprintf("the file ends here, the next segment says at offset %d", end))
 		}
 		data = data[:end]
 	}
-	got, wrong, err := walk(data, f.number, r.visit)
+	got, wrong, err := frame.Walk(data, f.number, r.visit)
 	if err != nil {
 		return err
 	}
-	at := place{f.number, got}
+	at := f.at(got)
 	if !r.checkpointed {
 		const missing = "the checkpoint that a segment begins with is not whole"
 		return refuse(at, strings.TrimSuffix(missing+": "+wrong, ": "))
@@ -275,7 +230,7 @@ func (s *Store) readSegment(i int, data []byte, end int64) error {
 	if wrong != "" {
 		proof := "only the end of the newest segment may be torn"
 		if newest {
-			proof = acknowledged(data, at)
+			proof = frame.Damage(data, at)
 		}
 		if proof != "" {
 			return refuse(at, wrong+"; no crash leaves this: "+proof)
@@ -286,7 +241,7 @@ func (s *Store) readSegment(i int, data []byte, end int64) error {
 	return nil
 }
 
-func refuse(at place, wrong string) error {
+func refuse(at frame.Place, wrong string) error {
 	return &pinetree.CorruptError{
 		Where: at.String(), What: wrong + "; restore the file, or give this node's replicas up and add new ones",
 	}

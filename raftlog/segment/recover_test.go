@@ -124,25 +124,32 @@ func TestALostSectorOfAcknowledgedBytesIsRefused(t *testing.T) {
 		save(t, s, raftlog.Update{Group: 1, Entries: entries(10*i+1, 10, 300), MustSync: true})
 		ends = append(ends, s.Stats().Bytes)
 	}
+	killed := d.Clone()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	last := int(ends[len(ends)-2]) // all before it is known to be synced
-	for sector := range last / faultfs.SectorBytes {
-		copied := d.Clone()
-		rewrite(t, copied, name(1), func(b []byte) []byte { clear(b[sector*faultfs.SectorBytes:][:faultfs.SectorBytes]); return b })
-		_, err := tryOpen(copied, segment.Options{SegmentBytes: 64 << 10})
-		wantCorrupt(t, err, name(1)+" offset")
+	lose := func(d *faultfs.Disk, sector int) error {
+		rewrite(t, d, name(1), func(b []byte) []byte { clear(b[sector*faultfs.SectorBytes:][:faultfs.SectorBytes]); return b })
+		s, err := tryOpen(d, segment.Options{SegmentBytes: 64 << 10})
+		if err == nil {
+			wantEntries(t, s, 1, 1, 50)
+			if at, _ := s.View(1).LastIndex(); at != 50 {
+				t.Errorf("LastIndex is %d, want 50", at)
+			}
+		}
+		return err
 	}
-	// Of the last write it is taken for a crash, and the rest is there.
-	rewrite(t, d, name(1), func(b []byte) []byte {
-		clear(b[(last/faultfs.SectorBytes+2)*faultfs.SectorBytes:][:faultfs.SectorBytes])
-		return b
-	})
-	s = open(t, d, segment.Options{SegmentBytes: 64 << 10})
-	wantEntries(t, s, 1, 1, 50)
-	if at, _ := s.View(1).LastIndex(); at != 50 {
-		t.Errorf("LastIndex is %d, want 50", at)
+	last := int(ends[len(ends)-2]) / faultfs.SectorBytes // of all that is known to be synced when killed
+	for sector := range last {
+		wantCorrupt(t, lose(killed.Clone(), sector), name(1)+" offset")
+	}
+	// Of the last write it is taken for a crash, and the rest is there. When
+	// the store was closed it cannot be one.
+	for sector := last + 1; sector < int(ends[len(ends)-1])/faultfs.SectorBytes; sector++ {
+		if err := lose(killed.Clone(), sector); err != nil {
+			t.Errorf("sector %d of the last write was lost: %v", sector, err)
+		}
+		wantCorrupt(t, lose(d.Clone(), sector), name(1)+" offset")
 	}
 }
 

@@ -2,22 +2,20 @@ package segment
 
 import (
 	"fmt"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 	"strconv"
 	"strings"
 	"sync/atomic"
 )
 
 const (
-	fileSuffix  = ".raftlog"
 	newSuffix   = ".new"
 	spareSuffix = ".spare"
 )
 
-func fileName(segment uint64) string { return fmt.Sprintf("%016d%s", segment, fileSuffix) }
-
-// segmentNumber reads a name that fileName made.
+// segmentNumber reads a name that frame.FileName made.
 func segmentNumber(name string) (uint64, bool) {
-	digits, ok := strings.CutSuffix(name, fileSuffix)
+	digits, ok := strings.CutSuffix(name, frame.FileSuffix)
 	if !ok || len(digits) != 16 {
 		return 0, false
 	}
@@ -46,6 +44,10 @@ func newSegmentFile(number uint64, file File) *segmentFile {
 	return f
 }
 
+func (f *segmentFile) at(offset int64) frame.Place {
+	return frame.Place{Segment: f.number, Offset: offset}
+}
+
 func (f *segmentFile) acquire() { f.users.Add(1) }
 
 func (f *segmentFile) release() error {
@@ -62,27 +64,26 @@ const pageBytes = 4 << 10
 // write appends the batch's frames with one write, and zeroes up to the end of
 // their last page, or up to the next multiple of fill when they come beyond
 // what is filled.
-func (f *segmentFile) write(b *batch, fill int64) error {
-	end := f.end + b.size()
+func (f *segmentFile) write(b *frame.Batch, fill int64) error {
+	end := f.end + b.Size()
 	filled := f.filled
-	upTo := min(roundUp(end, min(fill, pageBytes)), filled)
+	page := min(fill, pageBytes) // small files are filled in smaller steps
+	upTo := min((end+page-1)/page*page, filled)
 	if end > filled {
-		filled = roundUp(end, fill)
+		filled = (end + fill - 1) / fill * fill
 		upTo = filled
 	}
-	if err := f.file.WriteParts(b.gather(upTo-end), f.end); err != nil {
-		return fmt.Errorf("write %s: %w", fileName(f.number), err)
+	if err := f.file.WriteParts(b.Gather(upTo-end), f.end); err != nil {
+		return fmt.Errorf("write %s: %w", frame.FileName(f.number), err)
 	}
 	f.end, f.filled = end, filled
 	return nil
 }
 
-func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
-
 // sync makes all that was written durable.
 func (f *segmentFile) sync() error {
 	if err := f.file.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", fileName(f.number), err)
+		return fmt.Errorf("sync %s: %w", frame.FileName(f.number), err)
 	}
 	f.synced = f.end
 	return nil
@@ -90,11 +91,10 @@ func (f *segmentFile) sync() error {
 
 // note writes an empty frame behind the last one, where the next will be
 // written over it.
-func (f *segmentFile) note(k kind) error {
-	var frame [frameHeaderBytes]byte
-	putHeader(frame[:], place{f.number, f.end}, header{kind: k, synced: f.synced})
-	if err := f.file.WriteParts([][]byte{frame[:]}, f.end); err != nil {
-		return fmt.Errorf("write %s: %w", fileName(f.number), err)
+func (f *segmentFile) note(k frame.Kind) error {
+	note := frame.Empty(k, f.at(f.end), f.synced)
+	if err := f.file.WriteParts([][]byte{note}, f.end); err != nil {
+		return fmt.Errorf("write %s: %w", frame.FileName(f.number), err)
 	}
 	return nil
 }
@@ -103,14 +103,14 @@ func (f *segmentFile) note(k kind) error {
 type creation struct {
 	number uint64
 	before int64 // where the segment before it ended
-	states []state
+	states []frame.State
 	fill   int64
 }
 
 // create makes a segment with a checkpoint of the states, durably, name and
 // all, from the spare file if there is one.
 func (c creation) create(fs FS, from *spare) (*segmentFile, error) {
-	name := fileName(c.number)
+	name := frame.FileName(c.number)
 	if from == nil {
 		from = &spare{name: name + newSuffix}
 		var err error
@@ -128,10 +128,10 @@ func (c creation) create(fs FS, from *spare) (*segmentFile, error) {
 }
 
 func (c creation) begin(fs FS, f *segmentFile, unfinished string) error {
-	var b batch
-	b.reset(place{f.number, 0}, fileHeaderBytes)
-	b.buf = append(b.buf, fileHeader(f.number, c.before)...)
-	b.addCheckpoint(c.states)
+	var b frame.Batch
+	b.Reset(frame.Place{Segment: f.number}, frame.FileHeaderBytes)
+	b.AddFileHeader(c.before)
+	b.AddCheckpoint(c.states)
 	if err := f.write(&b, c.fill); err != nil {
 		return err
 	}
@@ -139,11 +139,11 @@ func (c creation) begin(fs FS, f *segmentFile, unfinished string) error {
 		return err
 	}
 	f.begin = f.end
-	if err := fs.Rename(unfinished, fileName(f.number)); err != nil {
+	if err := fs.Rename(unfinished, frame.FileName(f.number)); err != nil {
 		return fmt.Errorf("rename %s: %w", unfinished, err)
 	}
 	if err := fs.SyncDir(); err != nil {
-		return fmt.Errorf("sync the directory of %s: %w", fileName(f.number), err)
+		return fmt.Errorf("sync the directory of %s: %w", frame.FileName(f.number), err)
 	}
 	return nil
 }

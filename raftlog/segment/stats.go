@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
 
 // Stats tells how much there is and why it is not less.
@@ -26,7 +27,7 @@ func (s *Store) Stats() Stats {
 	defer s.mu.RUnlock()
 	st := Stats{Groups: len(s.index.groups), Segments: len(s.files), CachedBytes: s.index.recent.bytes}
 	st.Bytes, st.LiveBytes = s.space()
-	st.Oldest, st.Held = fileName(s.files[0].number), s.held(s.files[0])
+	st.Oldest, st.Held = frame.FileName(s.files[0].number), s.held(s.files[0])
 	return st
 }
 
@@ -49,7 +50,7 @@ func (s *Store) held(oldest *segmentFile) string {
 	}
 	g := s.index.groups[most]
 	first := uint64(g.start.Index) + 1
-	for g.at(first).segment != uint32(oldest.number) {
+	for g.at(first).Segment != uint32(oldest.number) {
 		first++
 	}
 	return fmt.Sprintf("%d bytes of live entries of %d groups, most of group %d from index %d on",

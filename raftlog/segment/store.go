@@ -12,6 +12,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/raftlog"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
 
 const (
@@ -20,6 +21,9 @@ const (
 	// DefaultCacheBytes is how much of the newest entries is kept in memory.
 	DefaultCacheBytes = 64 << 20
 
+	// leastFill is the least that files are filled by: what a disk writes as a
+	// whole.
+	leastFill       = 512
 	minSegmentBytes = 1 << 10
 	maxSegmentBytes = 1 << 30
 	// maxSaveBytes keeps every offset within 32 bits.
@@ -47,10 +51,11 @@ type Options struct {
 // and Stats may read it with mu held; the writer itself reads without.
 type Store struct {
 	fs           FS
+	meter        *meter // is fs
 	segmentBytes int64
 	fill         int64 // files are zero-filled up to multiples of this
 	log          *slog.Logger
-	batch        batch
+	batch        frame.Batch
 	staged       map[pinetree.GroupID]bounds // what Save's updates lead to, while it checks them
 	unmarked     []pinetree.GroupID          // compacted; the log does not say so yet
 	moving       cursor
@@ -96,9 +101,10 @@ func OpenFS(fs FS, o Options) (*Store, error) {
 	if o.SegmentBytes < minSegmentBytes || o.SegmentBytes > maxSegmentBytes {
 		return nil, fmt.Errorf("segment size of %d bytes: choose one from %d to %d", o.SegmentBytes, minSegmentBytes, maxSegmentBytes)
 	}
+	m := &meter{FS: fs}
 	s := &Store{
-		fs: fs, segmentBytes: o.SegmentBytes, log: o.Logger, index: newIndex(o.CacheBytes),
-		fill:   max(sectorBytes, min(int64(len(zeroes)), o.SegmentBytes/64)),
+		fs: m, meter: m, segmentBytes: o.SegmentBytes, log: o.Logger, index: newIndex(o.CacheBytes),
+		fill:   max(leastFill, min(int64(len(frame.Zeroes)), o.SegmentBytes/64)),
 		staged: map[pinetree.GroupID]bounds{},
 	}
 	spares, err := s.recover()
@@ -111,7 +117,7 @@ func OpenFS(fs FS, o Options) (*Store, error) {
 		}
 		return nil, err
 	}
-	s.keeper = newKeeper(fs, o, spares)
+	s.keeper = newKeeper(m, o, spares)
 	return s, nil
 }
 
@@ -136,7 +142,7 @@ func (s *Store) Save(updates []raftlog.Update) error {
 	}
 	sync := false
 	for i := range updates {
-		s.batch.addUpdate(&updates[i])
+		s.batch.AddUpdate(&updates[i])
 		sync = sync || updates[i].MustSync
 	}
 	return s.commit(sync)
@@ -169,7 +175,7 @@ func (s *Store) check(updates []raftlog.Update) (bytes int64, err error) {
 			return 0, fmt.Errorf("raft log of group %d: %s", u.Group, wrong)
 		}
 		s.staged[u.Group] = b
-		bytes += int64(frameBytes(maxUpdateHead) + maxSlot*len(u.Entries))
+		bytes += int64(frame.Bytes(maxUpdateHead) + maxSlot*len(u.Entries))
 		for _, e := range u.Entries {
 			bytes += int64(len(e.Data))
 		}
@@ -208,7 +214,7 @@ func (s *Store) Compact(group pinetree.GroupID, index pinetree.RaftIndex) error 
 	if g == nil || index <= g.start.Index || uint64(index) > g.last() {
 		return nil
 	}
-	upTo := raftlog.Point{Index: index, Term: pinetree.RaftTerm(g.at(uint64(index)).term)}
+	upTo := raftlog.Point{Index: index, Term: pinetree.RaftTerm(g.at(uint64(index)).Term)}
 	s.mu.Lock()
 	s.index.compact(group, upTo)
 	s.mu.Unlock()
@@ -229,7 +235,7 @@ func (s *Store) Remove(group pinetree.GroupID) error {
 	if s.index.groups[group] == nil {
 		return nil
 	}
-	return s.commitEmpty(kindRemoval, group)
+	return s.commitEmpty(frame.Removal, group)
 }
 
 // Probe writes an empty frame and syncs it, and with it all that was saved
@@ -238,7 +244,7 @@ func (s *Store) Probe() error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	return s.commitEmpty(kindProbe, 0)
+	return s.commitEmpty(frame.Probe, 0)
 }
 
 // View is the log of one group, whatever becomes of it: it may be created,
@@ -253,8 +259,9 @@ func (s *Store) Groups() []pinetree.GroupID {
 	return slices.Sorted(maps.Keys(s.index.groups))
 }
 
-// Close releases the files, without a sync. A read that is under way ends
-// well. Closing twice does nothing.
+// Close releases the files, without a sync; it notes how far they were synced,
+// so that damage to the end of the log is told from a torn write. A read that
+// is under way ends well. Closing twice does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	already := s.closed
@@ -264,6 +271,9 @@ func (s *Store) Close() error {
 		return nil
 	}
 	first := s.keeper.close()
+	if first == nil && !s.failed {
+		first = s.active().note(frame.Synced)
+	}
 	for _, f := range s.files {
 		if err := f.release(); err != nil && first == nil {
 			first = err

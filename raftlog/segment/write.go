@@ -5,6 +5,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/raftlog"
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
 
 func (s *Store) active() *segmentFile { return s.files[len(s.files)-1] }
@@ -27,7 +28,7 @@ func (s *Store) begin(bytes int64) error {
 
 func (s *Store) resetBatch() {
 	f := s.active()
-	s.batch.reset(place{f.number, f.end}, f.synced)
+	s.batch.Reset(f.at(f.end), f.synced)
 }
 
 // commit ends the write that begin began.
@@ -42,7 +43,7 @@ func (s *Store) commit(sync bool) error {
 		}
 	}
 	s.mu.Lock()
-	for _, c := range s.batch.changes {
+	for _, c := range s.batch.Changes() {
 		s.index.apply(c)
 	}
 	s.mu.Unlock()
@@ -57,11 +58,11 @@ func (s *Store) commit(sync bool) error {
 }
 
 // commitEmpty writes and syncs a frame without a body.
-func (s *Store) commitEmpty(k kind, group pinetree.GroupID) error {
-	if err := s.begin(int64(frameBytes(0))); err != nil {
+func (s *Store) commitEmpty(k frame.Kind, group pinetree.GroupID) error {
+	if err := s.begin(int64(frame.Bytes(0))); err != nil {
 		return s.fail(err)
 	}
-	s.batch.addEmpty(k, group)
+	s.batch.AddEmpty(k, group)
 	return s.commit(true)
 }
 
@@ -93,7 +94,7 @@ func (s *Store) roll() error {
 }
 
 func (s *Store) marksBytes() int64 {
-	return int64(len(s.unmarked) * frameBytes(maxUpdateHead))
+	return int64(len(s.unmarked) * frame.Bytes(maxUpdateHead))
 }
 
 // addMarks writes down the compactions since the last write.
@@ -103,7 +104,7 @@ func (s *Store) addMarks() {
 		g := s.index.groups[group]
 		// The group may have been removed, and created again.
 		if g != nil && g.start != (raftlog.Point{}) {
-			s.batch.addCompaction(group, g.start)
+			s.batch.AddCompaction(group, g.start)
 		}
 	}
 	s.unmarked = s.unmarked[:0]

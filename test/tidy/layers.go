@@ -15,6 +15,7 @@ var layers = [][]string{
 	{"logservice", "clustermgr/etcdstore", "adapter/pgwal"},
 	{"logservice/host", "raftlog/segment/faultfs"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
+	{"raftlog/segment/frame"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy"},
 	{"logservice/manifest"},
 	{"adapter", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention"},
@@ -47,6 +48,7 @@ var importers = []struct {
 	of []string
 	by []string
 }{
+	{of: []string{"raftlog/segment/frame"}, by: []string{"raftlog/segment"}},
 	{of: suites, by: []string{"test/..."}},
 	{of: []string{"engine/*", "raftlog/*"}, by: append([]string{"cmd/...", "test/..."}, suites...)},
 	{of: []string{"adapter/pgwal/...", "adapter/ship", "clustermgr/etcdstore", "logservice"}, by: []string{"cmd/...", "test/..."}},

@@ -1,4 +1,4 @@
-package segment
+package frame
 
 import (
 	"encoding/binary"
@@ -14,23 +14,23 @@ import (
 
 // The flags of an update.
 const (
-	hasRestart = 1 << iota
-	hasHardState
-	hasEntries
+	HasRestart = 1 << iota
+	HasHardState
+	HasEntries
 )
 
 // lastCheckpoint is the first byte of the checkpoint frame that ends a
 // segment's checkpoint.
 const lastCheckpoint = 1
 
-// slot is where an entry's data is, and what must be there. A slot of segment
+// Slot is where an entry's data is, and what must be there. A slot of segment
 // zero is missing: known to be in the log, its place not yet read.
-type slot struct {
-	term    uint64
-	segment uint32
-	offset  uint32
+type Slot struct {
+	Term    uint64
+	Segment uint32
+	Offset  uint32
 	size    uint32 // bytes of data, and above them the entry's type
-	crc     uint32 // CRC32C of the data
+	Sum     uint32 // CRC32C of the data
 }
 
 // sizeBits are those of a slot's size that hold bytes.
@@ -38,56 +38,58 @@ const sizeBits = 30
 
 func packSize(bytes int, kind raftpb.EntryType) uint32 { return uint32(bytes) | uint32(kind)<<sizeBits }
 
-func (s slot) bytes() int { return int(s.size & (1<<sizeBits - 1)) }
+// Bytes is the size of the data.
+func (s Slot) Bytes() int { return int(s.size & (1<<sizeBits - 1)) }
 
-// held is what the entry counts for where space is counted: an entry without
+// Held is what the entry counts for where space is counted: an entry without
 // data needs its place, too.
-func (s slot) held() int64 { return int64(s.bytes()) + leastSlot }
+func (s Slot) Held() int64 { return int64(s.Bytes()) + leastSlot }
 
-func (s slot) kind() raftpb.EntryType { return raftpb.EntryType(s.size >> sizeBits) }
+// Type is raft's.
+func (s Slot) Type() raftpb.EntryType { return raftpb.EntryType(s.size >> sizeBits) }
 
-// hardState is raft's, without its pointers.
-type hardState struct{ term, vote, commit uint64 }
+// HardState is raft's, without its pointers.
+type HardState struct{ Term, Vote, Commit uint64 }
 
-// change is what one frame does to the log of one group.
-type change struct {
-	kind  kind
-	group pinetree.GroupID
-	flags byte // of an update
-	// start is the point of a restart or a compaction.
-	start raftlog.Point
-	hard  hardState
-	// first is the index of the first slot.
-	first uint64
-	slots []slot
-	// entries are those of the slots, when they are at hand.
-	entries []*raftpb.Entry
+// Change is what one frame does to the log of one group.
+type Change struct {
+	Kind  Kind
+	Group pinetree.GroupID
+	Flags byte // of an update
+	// Start is the point of a restart or a compaction.
+	Start raftlog.Point
+	Hard  HardState
+	// First is the index of the first slot.
+	First uint64
+	Slots []Slot
+	// Entries are those of the slots, when they are at hand.
+	Entries []*raftpb.Entry
 }
 
-// state is one group's part of a checkpoint.
-type state struct {
-	group pinetree.GroupID
-	hard  hardState
-	start raftlog.Point
-	last  uint64
+// State is one group's part of a checkpoint.
+type State struct {
+	Group pinetree.GroupID
+	Hard  HardState
+	Start raftlog.Point
+	Last  uint64
 }
 
 func appendPoint(buf []byte, p raftlog.Point) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(buf, uint64(p.Index)), uint64(p.Term))
 }
 
-func appendHardState(buf []byte, h hardState) []byte {
-	buf = binary.AppendUvarint(buf, h.term)
-	buf = binary.AppendUvarint(buf, h.vote)
-	return binary.AppendUvarint(buf, h.commit)
+func appendHardState(buf []byte, h HardState) []byte {
+	buf = binary.AppendUvarint(buf, h.Term)
+	buf = binary.AppendUvarint(buf, h.Vote)
+	return binary.AppendUvarint(buf, h.Commit)
 }
 
 // appendSlot appends an entry's line in the table of a frame.
-func appendSlot(buf []byte, s slot) []byte {
-	buf = binary.AppendUvarint(buf, s.term)
-	buf = append(buf, byte(s.kind()))
-	buf = binary.AppendUvarint(buf, uint64(s.bytes()))
-	return binary.LittleEndian.AppendUint32(buf, s.crc)
+func appendSlot(buf []byte, s Slot) []byte {
+	buf = binary.AppendUvarint(buf, s.Term)
+	buf = append(buf, byte(s.Type()))
+	buf = binary.AppendUvarint(buf, uint64(s.Bytes()))
+	return binary.LittleEndian.AppendUint32(buf, s.Sum)
 }
 
 // leastSlot is the least that an entry takes in a table.
@@ -98,7 +100,7 @@ const leastSlot = 7
 const maxLive = 1 << 32
 
 // reader takes a head apart. After the first thing that is wrong it reads only
-// zeroes.
+// Zeroes.
 type reader struct {
 	rest  []byte
 	wrong string
@@ -125,8 +127,8 @@ func (r *reader) point() raftlog.Point {
 	return raftlog.Point{Index: pinetree.RaftIndex(r.number("index")), Term: pinetree.RaftTerm(r.number("raft term"))}
 }
 
-func (r *reader) hardState() hardState {
-	return hardState{r.number("hard state's term"), r.number("hard state's vote"), r.number("hard state's commit")}
+func (r *reader) hardState() HardState {
+	return HardState{r.number("hard state's term"), r.number("hard state's vote"), r.number("hard state's commit")}
 }
 
 // end checks that nothing is left.
@@ -137,8 +139,8 @@ func (r *reader) end() {
 }
 
 // slot reads an entry's line of a table.
-func (r *reader) slot() slot {
-	s := slot{term: r.number("raft term of an entry")}
+func (r *reader) slot() Slot {
+	s := Slot{Term: r.number("raft term of an entry")}
 	if len(r.rest) == 0 || raftpb.EntryType_name[int32(r.rest[0])] == "" {
 		r.fail("bad type of an entry")
 		return s
@@ -150,32 +152,32 @@ func (r *reader) slot() slot {
 		r.fail("bad length or checksum of an entry")
 		return s
 	}
-	s.size, s.crc = packSize(int(bytes), kind), binary.LittleEndian.Uint32(r.rest)
+	s.size, s.Sum = packSize(int(bytes), kind), binary.LittleEndian.Uint32(r.rest)
 	r.rest = r.rest[4:]
 	return s
 }
 
 // table reads count, first index and the lines of entries whose data, of so
 // many bytes, begins at that place.
-func (r *reader) table(data int, at place) (first uint64, slots []slot) {
+func (r *reader) table(data int, at Place) (first uint64, slots []Slot) {
 	count := r.number("count of entries")
 	first = r.number("index of the first entry")
 	if count == 0 || count > uint64(len(r.rest)/leastSlot) || first == 0 || first+count < first {
 		r.fail("bad count or first index of entries")
 		return 0, nil
 	}
-	slots = make([]slot, 0, count)
+	slots = make([]Slot, 0, count)
 	for range count {
 		s := r.slot()
-		if s.bytes() > data {
+		if s.Bytes() > data {
 			r.fail("entries longer than the frame")
 		}
 		if r.wrong != "" {
 			return 0, nil
 		}
-		s.segment, s.offset = uint32(at.segment), uint32(at.offset)
-		at.offset += int64(s.bytes())
-		data -= s.bytes()
+		s.Segment, s.Offset = uint32(at.Segment), uint32(at.Offset)
+		at.Offset += int64(s.Bytes())
+		data -= s.Bytes()
 		slots = append(slots, s)
 	}
 	if data > 0 {
@@ -186,51 +188,51 @@ func (r *reader) table(data int, at place) (first uint64, slots []slot) {
 
 // decodeChange reads a frame of any kind but a checkpoint. It returns what is
 // wrong, or "". It does not look at the entries' data.
-func decodeChange(f frame) (change, string) {
-	c := change{kind: f.kind, group: f.group}
-	data := place{f.at.segment, f.at.offset + frameHeaderBytes + int64(len(f.head))}
+func decodeChange(f Frame) (Change, string) {
+	c := Change{Kind: f.Kind, Group: f.Group}
+	data := Place{f.At.Segment, f.At.Offset + HeaderBytes + int64(len(f.head))}
 	r := &reader{rest: f.head}
-	if (f.group == 0) != (f.kind == kindProbe || f.kind == kindSynced || f.kind == kindEnd) {
+	if (f.Group == 0) != (f.Kind == Probe || f.Kind == Synced || f.Kind == End) {
 		r.fail("zero is no group, and only updates, compactions, moves and removals are of one")
 	}
-	switch f.kind {
-	case kindUpdate:
+	switch f.Kind {
+	case Update:
 		if len(f.head) == 0 {
 			return c, "empty head"
 		}
-		c.flags, r.rest = f.head[0], f.head[1:]
-		if c.flags >= hasEntries<<1 {
+		c.Flags, r.rest = f.head[0], f.head[1:]
+		if c.Flags >= HasEntries<<1 {
 			r.fail("unknown flags")
 		}
-		if c.flags&hasRestart != 0 {
-			c.start = r.point()
+		if c.Flags&HasRestart != 0 {
+			c.Start = r.point()
 		}
-		if c.flags&hasHardState != 0 {
-			c.hard = r.hardState()
+		if c.Flags&HasHardState != 0 {
+			c.Hard = r.hardState()
 		}
-		if c.flags&hasEntries != 0 {
-			c.first, c.slots = r.table(len(f.data), data)
+		if c.Flags&HasEntries != 0 {
+			c.First, c.Slots = r.table(len(f.data), data)
 		}
-	case kindCompaction:
-		c.start = r.point()
-	case kindMoved:
-		c.first, c.slots = r.table(len(f.data), data)
+	case Compaction:
+		c.Start = r.point()
+	case Moved:
+		c.First, c.Slots = r.table(len(f.data), data)
 	}
 	r.end()
-	if len(c.slots) == 0 && len(f.data) > 0 {
+	if len(c.Slots) == 0 && len(f.data) > 0 {
 		r.fail("data of no entry")
 	}
 	return c, r.wrong
 }
 
 // badData tells what is wrong with the data of a frame's entries, or "".
-func badData(f frame, slots []slot) string {
+func badData(f Frame, slots []Slot) string {
 	rest := f.data
 	for _, s := range slots {
-		data := rest[:s.bytes()]
-		if got := crc32.Checksum(data, storepb.Castagnoli); got != s.crc {
+		data := rest[:s.Bytes()]
+		if got := crc32.Checksum(data, storepb.Castagnoli); got != s.Sum {
 			return fmt.Sprintf("%s frame of %d bytes: CRC32C of the entry of %d bytes at offset %d is %08x, should be %08x",
-				kindNames[f.kind], f.size, len(data), s.offset, got, s.crc)
+				f.Kind, f.Size, len(data), s.Offset, got, s.Sum)
 		}
 		rest = rest[len(data):]
 	}
@@ -239,14 +241,14 @@ func badData(f frame, slots []slot) string {
 
 // decodeCheckpoint reads the head of a checkpoint frame. It returns what is
 // wrong, or "".
-func decodeCheckpoint(head []byte) (states []state, last bool, wrong string) {
+func decodeCheckpoint(head []byte) (states []State, last bool, wrong string) {
 	if len(head) == 0 || head[0] > lastCheckpoint {
 		return nil, false, "bad flags"
 	}
 	r := &reader{rest: head[1:]}
 	for len(r.rest) > 0 {
-		s := state{group: pinetree.GroupID(r.number("group")), hard: r.hardState(), start: r.point(), last: r.number("last index")}
-		if s.group == 0 || s.last < uint64(s.start.Index) || s.last-uint64(s.start.Index) > maxLive {
+		s := State{Group: pinetree.GroupID(r.number("group")), Hard: r.hardState(), Start: r.point(), Last: r.number("last index")}
+		if s.Group == 0 || s.Last < uint64(s.Start.Index) || s.Last-uint64(s.Start.Index) > maxLive {
 			r.fail("bad bounds of a group's log")
 		}
 		if r.wrong == "" {
