@@ -21,8 +21,10 @@ type Client struct {
 	// writers counts the goroutines of the Writers that are open.
 	writers sync.WaitGroup
 
+	// conns are the client's own unless its Config names some.
+	conns *Connections
+
 	mu    sync.Mutex
-	conns map[string]*grpc.ClientConn // by address; nil after Close
 	route Route
 	// suspect: the route was of no use when it was last tried.
 	suspect  bool
@@ -38,7 +40,10 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, conns: map[string]*grpc.ClientConn{}}
+	c := &Client{cfg: cfg, conns: cfg.Connections}
+	if c.conns == nil {
+		c.conns = new(Connections)
+	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	if err := c.retry(ctx, "route of volume "+cfg.Volume, c.refresh); err != nil {
 		_ = c.Close()
@@ -52,16 +57,10 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 func (c *Client) Close() error {
 	c.cancel(fmt.Errorf("%w: the client of volume %s was closed", pinetree.ErrStopped, c.cfg.Volume))
 	c.writers.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var first error
-	for _, conn := range c.conns {
-		if err := conn.Close(); err != nil && first == nil {
-			first = err
-		}
+	if c.cfg.Connections != nil {
+		return nil
 	}
-	c.conns = nil
-	return first
+	return c.conns.Close()
 }
 
 // Volume is the volume's id.
@@ -76,20 +75,10 @@ func (c *Client) Route() Route {
 
 // conn gives the connection to an address, which is made when it is first used.
 func (c *Client) conn(addr string) (*grpc.ClientConn, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.conns == nil {
+	if c.ctx.Err() != nil {
 		return nil, context.Cause(c.ctx)
 	}
-	if conn, known := c.conns[addr]; known {
-		return conn, nil
-	}
-	conn, err := grpc.NewClient("passthrough:///"+addr, c.cfg.dialOptions()...)
-	if err != nil {
-		return nil, fmt.Errorf("%w: address %q: %w", pinetree.ErrBadBatch, addr, err)
-	}
-	c.conns[addr] = conn
-	return conn, nil
+	return c.conns.to(addr, c.cfg.dialOptions)
 }
 
 // within returns a context that also ends when the client is closed.

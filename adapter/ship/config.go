@@ -39,8 +39,11 @@ type Config struct {
 	RetryFor time.Duration
 
 	// Dial adds to the options of every connection, for credentials.
-	Dial   []grpc.DialOption
-	Logger *slog.Logger
+	Dial []grpc.DialOption
+	// Connections, when set, are used instead of connections of the Client's
+	// own, and stay open when it is closed.
+	Connections *Connections
+	Logger      *slog.Logger
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -27,6 +28,8 @@ type load struct {
 	cfg   Config
 	ring  [][]byte // payloads, which all lanes share
 	lanes []*lane
+	// conns are those of all lanes.
+	conns ship.Connections
 	phase phase
 }
 
@@ -171,5 +174,5 @@ func (l *load) close() error {
 			failed = err
 		}
 	}
-	return failed
+	return errors.Join(failed, l.conns.Close())
 }
