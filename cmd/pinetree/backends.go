@@ -12,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/badgerengine"
 	"github.com/pinetree-db/pinetree/engine/memengine"
+	"github.com/pinetree-db/pinetree/engine/walengine"
 	"github.com/pinetree-db/pinetree/logservice/transport"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/memlog"
@@ -31,6 +32,9 @@ var (
 	engines = map[string]func(dir string, log *slog.Logger) (engine.Store, error){
 		"badger": func(dir string, log *slog.Logger) (engine.Store, error) {
 			return badgerengine.Open(badgerengine.Options{Dir: dir, Logger: log})
+		},
+		"wal": func(dir string, log *slog.Logger) (engine.Store, error) {
+			return walengine.Open(dir, walengine.Options{Logger: log})
 		},
 		"memory": func(string, *slog.Logger) (engine.Store, error) {
 			return memengine.New(memengine.Options{FlushOnApply: true}), nil

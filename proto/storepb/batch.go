@@ -24,7 +24,8 @@ import (
 //
 // The writer makes it once; it travels unchanged to every disk and reader.
 const (
-	batchHeaderBytes = 48
+	// BatchHeaderBytes is the length of an encoded batch's header.
+	BatchHeaderBytes = 48
 	batchVersion     = 1
 
 	// MaxBatchBytes bounds an encoded batch, header included, and with it a
@@ -44,11 +45,11 @@ func EncodeBatch(volume pinetree.VolumeID, term pinetree.ComputeTerm, records []
 	if len(records) == 0 {
 		return pinetree.Batch{}, fmt.Errorf("%w: no records", pinetree.ErrBadBatch)
 	}
-	size := batchHeaderBytes
+	size := BatchHeaderBytes
 	for _, r := range records {
 		size += 2*binary.MaxVarintLen64 + len(r.Payload)
 	}
-	buf := make([]byte, batchHeaderBytes, size)
+	buf := make([]byte, BatchHeaderBytes, size)
 	prev := records[0].Prev
 	for _, r := range records {
 		if r.Prev != prev || r.LSN <= r.Prev {
@@ -69,7 +70,7 @@ func EncodeBatch(volume pinetree.VolumeID, term pinetree.ComputeTerm, records []
 	le.PutUint64(buf[24:], uint64(records[0].Prev))
 	le.PutUint64(buf[32:], uint64(prev))
 	le.PutUint32(buf[40:], uint32(len(records)))
-	le.PutUint32(buf[44:], uint32(len(buf)-batchHeaderBytes))
+	le.PutUint32(buf[44:], uint32(len(buf)-BatchHeaderBytes))
 	le.PutUint32(buf, crc32.Checksum(buf[4:], Castagnoli))
 	return pinetree.Batch{Volume: volume, Term: term, Prev: records[0].Prev, LSN: prev, Count: len(records), Encoded: buf}, nil
 }
@@ -91,12 +92,27 @@ func DecodeBatch(buf []byte) (b pinetree.Batch, rest []byte, err error) {
 // PeekBatch reads the header of the batch at the start of buf without checking
 // its checksum: for bytes that were checked when they came in.
 func PeekBatch(buf []byte) (b pinetree.Batch, rest []byte, err error) {
+	b, size, err := PeekHeader(buf)
+	if err != nil {
+		return b, nil, err
+	}
+	if size > len(buf) {
+		return b, nil, corruptBatch(b, fmt.Sprintf("length %d, %d bytes are there", size, len(buf)))
+	}
+	b.Encoded = buf[:size:size]
+	return b, buf[size:], nil
+}
+
+// PeekHeader reads the header of the batch at the start of buf, of which no
+// more than BatchHeaderBytes need to be there, and tells the batch's size in
+// bytes. The batch has no Encoded, and no checksum was checked.
+func PeekHeader(buf []byte) (b pinetree.Batch, size int, err error) {
 	le := binary.LittleEndian
-	if len(buf) < batchHeaderBytes {
-		return b, nil, corruptBatch(b, fmt.Sprintf("%d bytes, less than a header", len(buf)))
+	if len(buf) < BatchHeaderBytes {
+		return b, 0, corruptBatch(b, fmt.Sprintf("%d bytes, less than a header", len(buf)))
 	}
 	if buf[4] != batchVersion {
-		return b, nil, corruptBatch(b, fmt.Sprintf("version %d, this build reads %d", buf[4], batchVersion))
+		return b, 0, corruptBatch(b, fmt.Sprintf("version %d, this build reads %d", buf[4], batchVersion))
 	}
 	b = pinetree.Batch{
 		Volume: pinetree.VolumeID(le.Uint64(buf[8:])),
@@ -105,21 +121,20 @@ func PeekBatch(buf []byte) (b pinetree.Batch, rest []byte, err error) {
 		LSN:    pinetree.LSN(le.Uint64(buf[32:])),
 		Count:  int(le.Uint32(buf[40:])),
 	}
-	size := batchHeaderBytes + int(le.Uint32(buf[44:]))
-	if size > len(buf) || size > MaxBatchBytes {
-		return b, nil, corruptBatch(b, fmt.Sprintf("length %d, %d bytes are there, the limit is %d", size, len(buf), MaxBatchBytes))
+	size = BatchHeaderBytes + int(le.Uint32(buf[44:]))
+	if size > MaxBatchBytes {
+		return b, 0, corruptBatch(b, fmt.Sprintf("length %d, the limit is %d", size, MaxBatchBytes))
 	}
 	if b.Count == 0 || b.LSN <= b.Prev {
-		return b, nil, corruptBatch(b, "no records, or they do not rise")
+		return b, 0, corruptBatch(b, "no records, or they do not rise")
 	}
-	b.Encoded = buf[:size:size]
-	return b, buf[size:], nil
+	return b, size, nil
 }
 
 // PeekPrev reads the end of the record before the batch at the start of buf, of
 // which no more than the header needs to be there.
 func PeekPrev(buf []byte) (pinetree.LSN, error) {
-	if len(buf) < batchHeaderBytes || buf[4] != batchVersion {
+	if len(buf) < BatchHeaderBytes || buf[4] != batchVersion {
 		return 0, corruptBatch(pinetree.Batch{}, fmt.Sprintf("%d bytes that do not begin with a header of version %d", len(buf), batchVersion))
 	}
 	return pinetree.LSN(binary.LittleEndian.Uint64(buf[24:])), nil
@@ -128,7 +143,7 @@ func PeekPrev(buf []byte) (pinetree.LSN, error) {
 // Records calls fn for each record of a decoded batch, in order, until fn
 // returns an error, which it passes on. The payloads share the batch's memory.
 func Records(b pinetree.Batch, fn func(pinetree.Record) error) error {
-	body := b.Encoded[batchHeaderBytes:]
+	body := b.Encoded[BatchHeaderBytes:]
 	prev := b.Prev
 	for i := range b.Count {
 		step, n := binary.Uvarint(body)
