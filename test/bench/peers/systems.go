@@ -7,9 +7,11 @@ import (
 	"strings"
 
 	"github.com/pinetree-db/pinetree/test/bench/peers/dragon"
+	"github.com/pinetree-db/pinetree/test/bench/peers/etcdpeer"
 	"github.com/pinetree-db/pinetree/test/bench/peers/floor"
 	"github.com/pinetree-db/pinetree/test/bench/peers/front"
 	"github.com/pinetree-db/pinetree/test/bench/peers/hashi"
+	"github.com/pinetree-db/pinetree/test/bench/peers/jetstream"
 	"github.com/pinetree-db/pinetree/test/bench/peers/load"
 	"github.com/pinetree-db/pinetree/test/bench/peers/replica"
 )
@@ -40,15 +42,27 @@ var systems = map[string]system{
 	"dragonboat-grpc":        {front.GRPC, many, dragon.Start, dialFront},
 	"dragonboat-single-tcp":  {front.TCP, 1, dragon.Start, dialFront},
 	"dragonboat-single-grpc": {front.GRPC, 1, dragon.Start, dialFront},
+	"etcd":                   {"", many, etcdpeer.Start, dialEtcd},
+	"etcd-put":               {"", 1, etcdpeer.Start, dialEtcd},
+	"nats":                   {"", 1, jetstream.Start, dialNATS},
+	"nats-batch":             {"", many, jetstream.Start, dialNATS},
 }
 
 // defaultSystems are compared when nobody says otherwise.
 var defaultSystems = []string{
-	"pinetree", "hashicorp-grpc", "dragonboat-grpc", "hashicorp-tcp", "dragonboat-tcp", "floor-grpc", "floor-tcp",
+	"pinetree", "etcd", "nats", "nats-batch", "hashicorp-grpc", "dragonboat-grpc", "hashicorp-tcp", "dragonboat-tcp", "floor-grpc", "floor-tcp",
 }
 
 func dialFront(s system, t target, sink load.Sink) (load.Client, error) {
 	return front.Dial(s.front, t.ready, sink)
+}
+
+func dialEtcd(s system, t target, sink load.Sink) (load.Client, error) {
+	return etcdpeer.Dial(t.ready, etcdpeer.Batch(s.batch), sink)
+}
+
+func dialNATS(s system, t target, sink load.Sink) (load.Client, error) {
+	return jetstream.Dial(t.clients, jetstream.Batch(s.batch), sink)
 }
 
 func systemOf(name string) (system, error) {

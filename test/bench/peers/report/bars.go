@@ -38,10 +38,10 @@ func (j *judge) all() {
 	j.ratio(closed1Ki, ops, stateless, bar{0.6, 1})
 	j.ratio(single, p50, bare, bar{2.0, 1.5})
 	j.ratio(single, p50, peers, bar{1, 1})
-	j.compare("MB/s of "+stream1Ki+" to that of "+closed16Ki, stream1Ki, mbs, closed16Ki, bare, bar{0.45, 0.7})
+	j.compare("MB/s of "+stream1Ki+" to those of the floor under "+closed16Ki, stream1Ki, mbs, closed16Ki, bare, bar{0.45, 0.7})
 	j.plain("records/s of "+stream128, stream128, ops, bar{400_000, 1_000_000})
 	j.ratio(closed1Ki, cpu, behindGRPC, bar{1.0, 0.7})
-	j.compare("CPU s per 100,000 of "+stream1Ki+" to that of "+closed1Ki, stream1Ki, cpu, closed1Ki, behindGRPC, bar{0.4, 0.2})
+	j.compare("CPU s per 100,000 of "+stream1Ki+" to those of the best "+behindGRPC.name+" under "+closed1Ki, stream1Ki, cpu, closed1Ki, behindGRPC, bar{0.4, 0.2})
 	written := figure{"bytes", func(c *Cell) float64 { return c.Median.WrittenPerByte }, true}
 	j.plain("bytes written per byte of "+stream1Ki, stream1Ki, written, bar{1.15, 1.15})
 	itself := crowd{"with one group", func(s string) bool { return s == j.system }}
@@ -70,7 +70,7 @@ func (j *judge) compare(what, load string, f figure, otherLoad string, with crow
 		v.Figure = f.of(own) / value
 		v.Against = fmt.Sprintf("%s to %s of %s", short(f.of(own)), short(value), other)
 	}
-	j.verdicts = append(j.verdicts, v)
+	j.verdicts = append(j.verdicts, v.judged())
 }
 
 // plain holds one figure to a bar.
@@ -81,5 +81,5 @@ func (j *judge) plain(what, load string, f figure, b bar) {
 	} else {
 		v.Missing = j.system + " under " + load
 	}
-	j.verdicts = append(j.verdicts, v)
+	j.verdicts = append(j.verdicts, v.judged())
 }

@@ -70,20 +70,22 @@ type Verdict struct {
 	// Against is what the figure is a ratio to; empty when it is none.
 	Against string `json:"against,omitempty"`
 	// Missing is what was not measured; there is no figure then.
-	Missing string `json:"missing,omitempty"`
+	Missing     string `json:"missing,omitempty"`
+	Pass        bool   `json:"pass"`
+	GoalReached bool   `json:"goal_reached"`
 }
 
-// Pass says whether the bar was reached.
-func (v Verdict) Pass() bool { return v.Missing == "" && reaches(v.Figure, v.Bar, v.AtMost) }
-
-// ReachesGoal says whether even the goal was.
-func (v Verdict) ReachesGoal() bool { return v.Missing == "" && reaches(v.Figure, v.Goal, v.AtMost) }
-
-func reaches(figure, bar float64, atMost bool) bool {
-	if atMost {
-		return figure <= bar
+// judged fills in whether bar and goal were reached.
+func (v Verdict) judged() Verdict {
+	reaches := func(want float64) bool {
+		if v.AtMost {
+			return v.Figure <= want
+		}
+		return v.Figure >= want
 	}
-	return figure >= bar
+	v.Pass = v.Missing == "" && reaches(v.Bar)
+	v.GoalReached = v.Missing == "" && reaches(v.Goal)
+	return v
 }
 
 // String is one line, with PASS or MISS in front.
@@ -91,18 +93,17 @@ func (v Verdict) String() string {
 	if v.Missing != "" {
 		return fmt.Sprintf("----  %s: %s; not measured: %s", v.System, v.What, v.Missing)
 	}
-	word, sign := "MISS", "≥"
-	if v.Pass() {
+	word, sign, goal := "MISS", "≥", "the goal is "+short(v.Goal)
+	if v.Pass {
 		word = "PASS"
 	}
-	if v.ReachesGoal() {
-		word = "GOAL"
+	if v.GoalReached {
+		goal = "the goal of " + short(v.Goal) + " too"
 	}
 	if v.AtMost {
 		sign = "≤"
 	}
-	line := fmt.Sprintf("%s  %s: %s: %s, wanted %s %s, goal %s",
-		word, v.System, v.What, short(v.Figure), sign, short(v.Bar), short(v.Goal))
+	line := fmt.Sprintf("%s  %s: %s: %s, wanted %s %s, %s", word, v.System, v.What, short(v.Figure), sign, short(v.Bar), goal)
 	if v.Against != "" {
 		line += " (" + v.Against + ")"
 	}
@@ -117,7 +118,11 @@ func (c Cells) best(load string, who crowd, f figure) (system string, value floa
 			continue
 		}
 		v := f.of(cell)
-		if better := v > value != f.less; system == "" || better && v != value || v == value && name < system {
+		better := v > value
+		if f.less {
+			better = v < value
+		}
+		if system == "" || better || v == value && name < system {
 			system, value = name, v
 		}
 	}

@@ -84,22 +84,23 @@ func TestEachBarIsHeldAgainstTheBestOfItsCrowd(t *testing.T) {
 	for _, c := range []struct {
 		words  []string
 		figure float64
-		start  string
+		pass   string
+		goal   bool
 	}{
-		{[]string{"ops/s of " + closed1Ki, "own client"}, 1.2, "PASS"},
-		{[]string{"ops/s of " + closed1Ki, "raw TCP"}, 0.8, "MISS"},
-		{[]string{"ops/s of " + closed1Ki, "floor"}, 0.6, "PASS"},
-		{[]string{"ops/s of " + closed1Ki, "state machine"}, 1.2, "GOAL"},
-		{[]string{"p50 of " + single, "floor"}, 1.5, "GOAL"},
-		{[]string{"p50 of " + single, "best peer"}, 300.0 / 290, "MISS"},
-		{[]string{"MB/s of " + stream1Ki}, 0.45, "PASS"},
-		{[]string{"records/s of " + stream128}, 1_000_000, "GOAL"},
-		{[]string{"ops/s of " + closed128, "floor"}, 0, "----"},
-		{[]string{"64 groups to"}, 0, "----"},
+		{[]string{"ops/s of " + closed1Ki, "own client"}, 1.2, "PASS", false},
+		{[]string{"ops/s of " + closed1Ki, "raw TCP"}, 0.8, "MISS", false},
+		{[]string{"ops/s of " + closed1Ki, "floor"}, 0.6, "PASS", false},
+		{[]string{"ops/s of " + closed1Ki, "state machine"}, 1.2, "PASS", true},
+		{[]string{"p50 of " + single, "floor"}, 1.5, "PASS", true},
+		{[]string{"p50 of " + single, "best peer"}, 300.0 / 290, "MISS", false},
+		{[]string{"MB/s of " + stream1Ki}, 0.45, "PASS", false},
+		{[]string{"records/s of " + stream128}, 1_000_000, "PASS", true},
+		{[]string{"ops/s of " + closed128, "floor"}, 0, "----", false},
+		{[]string{"64 groups to"}, 0, "----", false},
 	} {
 		v := verdict(t, verdicts, c.words...)
-		if v.Figure != c.figure || !strings.HasPrefix(v.String(), c.start) {
-			t.Errorf("%q: want %v and %s, got %v", c.words, c.figure, c.start, v)
+		if v.Figure != c.figure || !strings.HasPrefix(v.String(), c.pass) || v.GoalReached != c.goal || v.Pass != (c.pass == "PASS") {
+			t.Errorf("%q: want %v and %s, got %v", c.words, c.figure, c.pass, v)
 		}
 	}
 }
