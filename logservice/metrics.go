@@ -36,15 +36,20 @@ func newMetrics() *metrics {
 	}
 }
 
-// logBytes counts what a store writes, if the store itself does.
-func logBytes(store raftlog.Store) []prometheus.Collector {
+// written tells what a store gives to its files, if the store itself counts.
+func written(store raftlog.Store) []prometheus.Collector {
 	counter, ok := store.(raftlog.Counter)
 	if !ok {
 		return nil
 	}
-	return []prometheus.Collector{prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Namespace: "pinetree", Name: "raftlog_written_bytes_total", Help: "Bytes that the raft log store has given to its files.",
-	}, func() float64 { return float64(counter.Written().Bytes) })}
+	counted := func(name, help string, count func(raftlog.Written) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "pinetree", Name: name, Help: help},
+			func() float64 { return float64(count(counter.Written())) })
+	}
+	return []prometheus.Collector{
+		counted("raftlog_written_bytes_total", "Bytes that the raft log store has given to its files.", func(w raftlog.Written) uint64 { return w.Bytes }),
+		counted("raftlog_syncs_total", "Calls by which the raft log store made files and directories durable.", func(w raftlog.Written) uint64 { return w.Syncs }),
+	}
 }
 
 // register adds the metrics, and gauges of the node's replicas, to a registry.
@@ -52,7 +57,7 @@ func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "pinetree", Name: name, Help: help}, value)
 	}
-	for _, c := range append(logBytes(n.cfg.Log),
+	for _, c := range append(written(n.cfg.Log),
 		m.batches, m.records, m.bytes, m.reads, m.grants, m.fsync,
 		gauge("replicas", "Replicas on this node.", func() float64 { return float64(len(n.host.Groups())) }),
 		gauge("raftlog_fsync_age_seconds", "Time since the last fsync of the raft log completed.", func() float64 { return n.host.Disk().FsyncAge.Seconds() }),

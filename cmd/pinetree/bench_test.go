@@ -56,7 +56,7 @@ func TestBenchShipMeasuresARealCluster(t *testing.T) {
 		t.Errorf("figures that cannot be: %+v", r)
 	}
 	if *r.CPUPer100k <= 0 || r.CPU.Load <= 0 || *r.CPU.Nodes <= 0 || *r.FsyncsPerCommit <= 0 || *r.FsyncsPerCommit > 3 ||
-		*r.RSSPeakMB < 10 || *r.LogDiskPeakMB < 0.1 {
+		r.WrittenPerByte == nil || *r.WrittenPerByte < 1 || *r.RSSPeakMB < 10 || *r.LogDiskPeakMB < 0.1 {
 		t.Errorf("costs that cannot be: %s", out)
 	}
 	if r.Config.Workers != 12 || r.Config.Groups != 2 || r.Config.Volumes != 3 || r.Config.Format != "redo" || r.Config.Engine != "memory" {

@@ -114,14 +114,14 @@ func TestFieldsOfProc(t *testing.T) {
 
 func TestMetricsWithoutLabels(t *testing.T) {
 	got := parseMetrics("# HELP a b\n# TYPE a counter\na 1\nb{c=\"d\"} 2\npinetree_raftlog_fsync_seconds_count 1.5e+03\n")
-	if len(got) != 2 || got["a"] != 1 || got[fsyncsMetric] != 1500 {
+	if len(got) != 2 || got["a"] != 1 || got[savesMetric] != 1500 {
 		t.Errorf("%v", got)
 	}
 }
 
 func TestCostIsWhatLiesBetween(t *testing.T) {
 	node := func(cpu time.Duration, fsyncs, logged float64) nodeUsage {
-		return nodeUsage{cpu, map[string]float64{fsyncsMetric: fsyncs, logBytesMetric: logged}}
+		return nodeUsage{cpu, map[string]float64{syncsMetric: fsyncs, savesMetric: fsyncs / 2, logBytesMetric: logged}}
 	}
 	began := time.Now()
 	from := usage{began, 1000, 1 * time.Second, 9 * time.Second, 2 * time.Second, []nodeUsage{node(1, 10, 1000), node(2, 20, 2000)}}
@@ -137,8 +137,8 @@ func TestCostIsWhatLiesBetween(t *testing.T) {
 		t.Errorf("means of the nodes: %+v", c)
 	}
 	delete(to.nodes[1].metrics, logBytesMetric)
-	if c := between(from, to); c.logged {
-		t.Errorf("one node does not count, and there is a figure: %+v", c)
+	if c := between(from, to); c.logged || c.fsyncs != 17.5 {
+		t.Errorf("one node does not count: %+v; want no bytes, and 30 syncs of one and 5 saves of the other", c)
 	}
 }
 

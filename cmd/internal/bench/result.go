@@ -31,7 +31,8 @@ type Result struct {
 	// does not count.
 	WrittenPerByte *float64 `json:"bytes_written_per_payload_byte"`
 	// FsyncsPerCommit is how often one node synced its raft log for each
-	// acknowledged record, the mean of the nodes.
+	// acknowledged record, the mean of the nodes; what the store syncs ahead
+	// and beside counts.
 	FsyncsPerCommit *float64 `json:"fsyncs_per_commit"`
 	// RSSPeakMB is the most memory that a node ever had; RSSGrowthMB is by how
 	// much a node grew within the interval, its first quarter left out;

@@ -13,10 +13,12 @@ import (
 	"github.com/pinetree-db/pinetree/cmd/internal/localcluster"
 )
 
-// Metrics of a node that count the work of its raft log.
+// Metrics of a node that count the work of its raft log: the store's own, and
+// the saves that waited for a sync, for a store that does not count.
 const (
-	fsyncsMetric   = "pinetree_raftlog_fsync_seconds_count"
 	logBytesMetric = "pinetree_raftlog_written_bytes_total"
+	syncsMetric    = "pinetree_raftlog_syncs_total"
+	savesMetric    = "pinetree_raftlog_fsync_seconds_count"
 )
 
 // scrapeTimeout bounds the asking of a node for its metrics.
@@ -144,10 +146,12 @@ func between(from, to usage) cost {
 	for i, n := range to.nodes {
 		before := from.nodes[i]
 		c.nodes += n.cpu - before.cpu
-		c.fsyncs += share * (n.metrics[fsyncsMetric] - before.metrics[fsyncsMetric])
+		syncs := syncsMetric
+		if _, counted := n.metrics[logBytesMetric]; !counted {
+			c.logged, syncs = false, savesMetric
+		}
+		c.fsyncs += share * (n.metrics[syncs] - before.metrics[syncs])
 		c.loggedBytes += share * (n.metrics[logBytesMetric] - before.metrics[logBytesMetric])
-		_, counted := n.metrics[logBytesMetric]
-		c.logged = c.logged && counted
 	}
 	return c
 }
