@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/transport"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
@@ -52,12 +53,28 @@ func written(store raftlog.Store) []prometheus.Collector {
 	}
 }
 
+// snapshotCounts are what the node has sent and taken of snapshots.
+func snapshotCounts(stats func() transport.SnapshotStats) []prometheus.Collector {
+	total := func(name, help string, value func(transport.SnapshotStats) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "pinetree", Name: name, Help: help},
+			func() float64 { return float64(value(stats())) })
+	}
+	return []prometheus.Collector{
+		total("snapshots_sent_total", "Snapshots that another node has taken.", func(s transport.SnapshotStats) uint64 { return s.Sent }),
+		total("snapshots_send_failures_total", "Snapshots that another node did not take.", func(s transport.SnapshotStats) uint64 { return s.SendFailed }),
+		total("snapshots_taken_total", "Snapshots taken from other nodes.", func(s transport.SnapshotStats) uint64 { return s.Taken }),
+		total("snapshots_take_failures_total", "Snapshots that began to arrive and were not taken.", func(s transport.SnapshotStats) uint64 { return s.TakeFailed }),
+		total("snapshots_sent_bytes_total", "Bytes of snapshots sent.", func(s transport.SnapshotStats) uint64 { return s.SentBytes }),
+		total("snapshots_received_bytes_total", "Bytes of snapshots received.", func(s transport.SnapshotStats) uint64 { return s.ReceivedBytes }),
+	}
+}
+
 // register adds the metrics, and gauges of the node's replicas, to a registry.
 func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "pinetree", Name: name, Help: help}, value)
 	}
-	for _, c := range append(written(n.cfg.Log),
+	for _, c := range append(append(written(n.cfg.Log), snapshotCounts(n.network.SnapshotStats)...),
 		m.batches, m.records, m.bytes, m.reads, m.grants, m.fsync,
 		gauge("replicas", "Replicas on this node.", func() float64 { return float64(len(n.host.Groups())) }),
 		gauge("raftlog_fsync_age_seconds", "Time since the last fsync of the raft log completed.", func() float64 { return n.host.Disk().FsyncAge.Seconds() }),

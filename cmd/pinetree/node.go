@@ -18,8 +18,11 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	"github.com/pinetree-db/pinetree/cmd/internal/bench"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 	"github.com/pinetree-db/pinetree/logservice"
+	"github.com/pinetree-db/pinetree/logservice/host"
+	"github.com/pinetree-db/pinetree/logservice/transport"
 )
 
 // nodeDir is a node's directory and what is where in it.
@@ -34,6 +37,7 @@ type nodeFlags struct {
 	callFrom                     string
 	managers                     cli.Managers
 	transport                    string
+	keepLog, snapshotRate        bench.Size
 	storage                      storage
 	metrics                      string
 	config                       string
@@ -41,7 +45,10 @@ type nodeFlags struct {
 }
 
 func nodeCommand() *cobra.Command {
-	var f nodeFlags
+	f := nodeFlags{
+		keepLog:      bench.Size(host.DefaultOptions().Replica.MaxLogBytes),
+		snapshotRate: bench.Size(transport.DefaultSnapshots.BytesPerSecond),
+	}
 	c := &cobra.Command{
 		Use: "node", Short: "Run a storage node",
 		Long: `Run a storage node until it is interrupted.
@@ -73,6 +80,8 @@ from the YAML file that --config names, whose keys are the flags' names:
 	flags.StringVar(&f.callFrom, "call-from", "", "IP address from which to call peers and managers; the system chooses when empty")
 	flags.StringVar(&f.zone, "zone", "", "where the node is; replicas are spread over zones")
 	flags.StringVar(&f.transport, "transport", "stream", "how raft messages travel: "+names(transports))
+	flags.Var(&f.keepLog, "keep-log", "how much raft log is kept for a replica of a group that does not answer; one that is away for longer gets a snapshot")
+	flags.Var(&f.snapshotRate, "snapshot-rate", "how much per second the snapshots that the node sends may take of disk and network")
 	flags.StringVar(&f.storage.raftLog, "raftlog", "segment", "raft log store: "+names(raftLogs))
 	flags.StringVar(&f.storage.engine, "engine", "badger", "storage engine: "+names(engines))
 	flags.StringVar(&f.metrics, "metrics", "", "address on which to serve /metrics and /debug/pprof; not served when empty")
@@ -112,11 +121,14 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 		return joined(err, listener.Close())
 	}
 	defer func() { err = joined(err, opened.close()) }()
+	options := host.DefaultOptions()
+	options.Replica.MaxLogBytes = int64(f.keepLog)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	node, err := logservice.New(ctx, logservice.Config{
 		Dir: f.dir, Listener: listener, Advertise: f.advertise, Managers: f.managers.Addresses, Zone: f.zone,
-		Log: opened.log, Engines: opened.engines, Transport: mode, Registry: registry, Logger: log, Dial: dial,
+		Log: opened.log, Engines: opened.engines, Transport: mode, Options: &options,
+		Snapshots: transport.SnapshotLimits{BytesPerSecond: int(f.snapshotRate)}, Registry: registry, Logger: log, Dial: dial,
 	})
 	if err != nil {
 		return err

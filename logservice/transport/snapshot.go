@@ -13,19 +13,21 @@ import (
 )
 
 // SnapshotLimits bound what snapshots may take of a node. Zero values stand for
-// the defaults.
+// those of DefaultSnapshots.
 type SnapshotLimits struct {
 	// BytesPerSecond is how much the snapshots that a node sends may take of
-	// disk and network, all together; default 64 MiB.
+	// disk and network, all together.
 	BytesPerSecond int
-	// Sending is how many a node sends at once, each to another node; default 2.
-	// It takes one at a time.
+	// Sending is how many a node sends at once, each to another node. It takes
+	// one at a time.
 	Sending int
 	// Stall is how long a snapshot may make no progress, at either end, before
-	// it is given up; default 15 s. The work of the receiver after the last
-	// chunk is one step.
+	// it is given up. The work of the receiver after the last chunk is one step.
 	Stall time.Duration
 }
+
+// DefaultSnapshots are the tested defaults.
+var DefaultSnapshots = SnapshotLimits{BytesPerSecond: 64 << 20, Sending: 2, Stall: 15 * time.Second}
 
 const (
 	// maxChunkBytes bounds a chunk, well above what engines make.
@@ -36,9 +38,9 @@ const (
 )
 
 func (l SnapshotLimits) withDefaults() SnapshotLimits {
-	l.BytesPerSecond = cmp.Or(l.BytesPerSecond, 64<<20)
-	l.Sending = cmp.Or(l.Sending, 2)
-	l.Stall = cmp.Or(l.Stall, 15*time.Second)
+	l.BytesPerSecond = cmp.Or(l.BytesPerSecond, DefaultSnapshots.BytesPerSecond)
+	l.Sending = cmp.Or(l.Sending, DefaultSnapshots.Sending)
+	l.Stall = cmp.Or(l.Stall, DefaultSnapshots.Stall)
 	return l
 }
 

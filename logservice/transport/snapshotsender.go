@@ -78,6 +78,7 @@ type snapshotSender struct {
 	chunks uint64
 	bytes  uint64
 	crc    uint32 // of the head's message and all chunks so far
+	failed error  // why a chunk was not sent
 }
 
 func (s *snapshotSender) run(ctx context.Context, to pinetree.NodeID, m wirepb.GroupMessage, chunks func(fn func([]byte) error) error) error {
@@ -104,7 +105,14 @@ func (s *snapshotSender) run(ctx context.Context, to pinetree.NodeID, m wirepb.G
 	if err := s.send(&wirepb.SnapshotFrame{Part: &wirepb.SnapshotFrame_Head{Head: head}}); err != nil {
 		return err
 	}
-	if err := chunks(s.sendChunk); err != nil {
+	err = chunks(func(data []byte) error {
+		s.failed = s.sendChunk(data)
+		return s.failed
+	})
+	if s.failed != nil {
+		return s.failed // whatever chunks made of it
+	}
+	if err != nil {
 		return s.reason(err)
 	}
 	end := &wirepb.SnapshotEnd{Chunks: s.chunks, Crc32C: s.crc}
