@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ type node struct {
 	host  string // its loopback address
 	addr  string // where it listens
 	proxy *proxy
+	dir   string
 	id    pinetree.NodeID
 }
 
@@ -36,33 +38,41 @@ type cluster struct {
 	managed string // the manager's address
 	network *network
 	nodes   []*node
+	flags   []string // of every node
 }
 
-func startCluster(t *testing.T, size int) *cluster {
+func startCluster(t *testing.T, size int, flags ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir(), managed: freeAddr(t, "127.0.0.1"), network: newNetwork()}
+	c := &cluster{t: t, dir: t.TempDir(), managed: freeAddr(t, "127.0.0.1"), network: newNetwork(), flags: flags}
 	t.Cleanup(c.stop)
 	c.manager = &process{
 		t: t, name: "manager", log: filepath.Join(c.dir, "manager.log"),
 		args: []string{"manager", "--listen", c.managed, "--embed-etcd", filepath.Join(c.dir, "etcd")},
 	}
 	c.manager.start()
-	for i := range size {
-		host := fmt.Sprintf("127.0.0.%d", i+2)
-		n := &node{host: host, addr: freeAddr(t, host)}
-		n.proxy = newProxy(t, c.network, host, n.addr)
-		n.process = process{
-			t: t, name: fmt.Sprintf("node %d", i+1), log: filepath.Join(c.dir, fmt.Sprintf("node%d.log", i+1)),
-			args: []string{"node", "--dir", filepath.Join(c.dir, fmt.Sprintf("node%d", i+1)), "--listen", n.addr,
-				"--advertise", n.proxy.addr(), "--call-from", host, "--manager", c.managed, "--zone", string(rune('a' + i))},
-		}
-		n.start()
-		c.nodes = append(c.nodes, n)
-		// One after the other, so that the n-th process has node id n.
-		within(t, 20*time.Second, n.name+" registers", func() error { return c.registered(i + 1) })
-		n.id = pinetree.NodeID(i + 1)
+	for range size {
+		c.addNode()
 	}
 	return c
+}
+
+// addNode starts one more node. They register one after the other, so that the
+// n-th process has node id n.
+func (c *cluster) addNode() *node {
+	c.t.Helper()
+	id := len(c.nodes) + 1
+	host := fmt.Sprintf("127.0.0.%d", id+1)
+	n := &node{host: host, addr: freeAddr(c.t, host), dir: filepath.Join(c.dir, fmt.Sprintf("node%d", id)), id: pinetree.NodeID(id)}
+	n.proxy = newProxy(c.t, c.network, host, n.addr)
+	n.process = process{
+		t: c.t, name: fmt.Sprintf("node %d", id), log: n.dir + ".log",
+		args: append([]string{"node", "--dir", n.dir, "--listen", n.addr, "--advertise", n.proxy.addr(),
+			"--call-from", host, "--manager", c.managed, "--zone", string(rune('a' + id - 1))}, c.flags...),
+	}
+	n.start()
+	c.nodes = append(c.nodes, n)
+	within(c.t, 20*time.Second, n.name+" registers", func() error { return c.registered(id) })
+	return n
 }
 
 func (c *cluster) stop() {
@@ -144,10 +154,19 @@ func (c *cluster) holder(group uint64) (n *node, leased bool, err error) {
 	}
 	for _, g := range list.Groups {
 		if g.Group == group && g.Leader != 0 {
-			return c.nodes[g.Leader-1], g.Leased, nil
+			return c.byID(g.Leader), g.Leased, nil
 		}
 	}
 	return nil, false, fmt.Errorf("group %d has no leader: %v", group, list.Groups)
+}
+
+func (c *cluster) byID(id uint64) *node {
+	c.t.Helper()
+	at := slices.IndexFunc(c.nodes, func(n *node) bool { return n.id == pinetree.NodeID(id) })
+	if at < 0 {
+		c.t.Fatalf("there is no node %d", id)
+	}
+	return c.nodes[at]
 }
 
 func (c *cluster) leader(group uint64) (*node, error) {

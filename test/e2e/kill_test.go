@@ -150,8 +150,13 @@ func (c *cluster) awaitServing(n *node) {
 // once, with its content, and nothing else; all digests are equal.
 func (c *cluster) verify(volume uint64, upTo pinetree.LSN) {
 	c.t.Helper()
+	c.verifyOn(c.nodes, volume, upTo)
+}
+
+func (c *cluster) verifyOn(nodes []*node, volume uint64, upTo pinetree.LSN) {
+	c.t.Helper()
 	digests := map[string]string{}
-	for _, n := range c.nodes {
+	for _, n := range nodes {
 		records, err := c.log(n, volume, upTo)
 		if err != nil {
 			c.t.Fatal(err)
@@ -170,9 +175,9 @@ func (c *cluster) verify(volume uint64, upTo pinetree.LSN) {
 		}
 	}
 	for name, d := range digests {
-		if d != digests[c.nodes[0].name] {
-			c.t.Errorf("%s differs: %s, %s", name, d, digests[c.nodes[0].name])
+		if d != digests[nodes[0].name] {
+			c.t.Errorf("%s differs: %s, %s", name, d, digests[nodes[0].name])
 		}
 	}
-	c.t.Logf("digest of all replicas: %s", digests[c.nodes[0].name])
+	c.t.Logf("digest of all replicas: %s", digests[nodes[0].name])
 }
