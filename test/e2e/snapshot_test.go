@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// TestAReplicaThatWasAwayIsCaughtUpBySnapshot keeps a follower away until the log
+// that it lacks is gone, and lets it come back while a writer goes on.
+func TestAReplicaThatWasAwayIsCaughtUpBySnapshot(t *testing.T) {
+	c := startCluster(t, 3, "--keep-log", "256KiB")
+	volume := c.createVolume("v", pinetree.FormatOpaque)
+	l := c.load("v")
+	l.more(1 << 18)
+	leader := c.mustLeader(volume.Group)
+	away := c.nodes[0]
+	if away == leader {
+		away = c.nodes[1]
+	}
+	away.kill()
+	within(t, 30*time.Second, "the follower is left behind", func() error { return leader.logSays("left behind") })
+	l.more(1 << 20)
+	time.Sleep(1500 * time.Millisecond) // in which the log is shortened
+	away.start()
+	c.awaitServing(away)
+	within(t, 20*time.Second, "a snapshot is taken", func() error { return away.logSays("has taken a snapshot") })
+	l.more(1 << 18)
+	c.votersAre(volume.Group, c.nodes...)
+	end := l.end()
+	c.verify(volume.Volume, end)
+	// What it took survives it.
+	away.kill()
+	away.start()
+	c.awaitServing(away)
+	c.verify(volume.Volume, end)
+}
+
+// TestASnapshotSurvivesTheEndOfEitherSide adds a replica by a snapshot that takes
+// seconds, and again and again kills whoever sends it, takes it or manages the
+// change, until it is left alone.
+func TestASnapshotSurvivesTheEndOfEitherSide(t *testing.T) {
+	rounds := 4
+	if full() {
+		rounds = 60
+	}
+	c := startCluster(t, 3, "--snapshot-rate", "1MiB")
+	volume := c.createVolume("v", pinetree.FormatOpaque)
+	l := c.load("v")
+	l.more(3 << 19)
+	fourth := c.addNode()
+	recorded := make(chan error, 1)
+	go func() {
+		_, err := c.manages().ChangeReplicas(c.within(3*time.Second), &wirepb.ChangeReplicasRequest{Group: volume.Group, Add: uint64(fourth.id)})
+		recorded <- err
+	}()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	killed := map[string]int{}
+	for round := range rounds {
+		if !c.underWay(volume.Group) {
+			t.Logf("the replica was there before round %d", round)
+			break
+		}
+		time.Sleep(time.Duration(random.IntN(700)) * time.Millisecond)
+		victim := []*process{&fourth.process, &c.mustLeader(volume.Group).process, c.manager}[round%3]
+		killed[victim.name]++
+		victim.kill()
+		time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond)
+		victim.start()
+		within(t, 20*time.Second, "the manager answers", func() error { return c.registered(4) })
+		l.more(1 << 14)
+	}
+	if err := <-recorded; err != nil {
+		t.Logf("who ordered it heard: %v", err)
+	}
+	within(t, 60*time.Second, "the change is through", func() error {
+		info, err := c.show(volume.Group)
+		if err == nil && (info.Change != "" || len(info.Voters) != 4) {
+			err = fmt.Errorf("%v %s", info.Voters, info.Change)
+		}
+		return err
+	})
+	t.Logf("killed in the middle: %v", killed)
+	if len(killed) < 3 {
+		t.Errorf("a snapshot was under way in too few rounds: %v", killed)
+	}
+	l.more(1 << 14)
+	c.votersAre(volume.Group, c.nodes...)
+	c.verify(volume.Volume, l.end())
+}
+
+// underWay waits until a snapshot is on its way, by the word of the leader; false
+// when the change has come to its end.
+func (c *cluster) underWay(group uint64) (sending bool) {
+	c.t.Helper()
+	within(c.t, 40*time.Second, "a snapshot is on its way", func() error {
+		info, err := c.show(group)
+		if err != nil {
+			return err
+		}
+		sending = strings.Contains(info.Change, "a snapshot as of index")
+		if !sending && (info.Change != "" || len(info.Voters) < 4) {
+			return fmt.Errorf("%s", info.Change)
+		}
+		return nil
+	})
+	return sending
+}
