@@ -60,7 +60,7 @@ func runCrashes(t *testing.T, b Backend, how crash, rounds int) {
 	first, second := newSurvivor(t, b, 1), newSurvivor(t, b, 2)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	for round := range rounds {
-		done := runAndCrash(t, how, random)
+		done := runAndCrash(t, how, random, round == 0)
 		store, err := b.Open(how.dir)
 		if err != nil {
 			t.Fatalf("round %d: open after the crash: %v", round, err)
@@ -121,8 +121,9 @@ func (s *survivor) check(store engine.Store, done pinetree.RaftIndex) error {
 // the last restore that it committed.
 type done struct{ flushed, copied pinetree.RaftIndex }
 
-// runAndCrash starts the child and ends it a while after its first flush.
-func runAndCrash(t *testing.T, how crash, random *rand.Rand) done {
+// runAndCrash starts the child and ends it a while after its first flush, or
+// its first restore.
+func runAndCrash(t *testing.T, how crash, random *rand.Rand, restored bool) done {
 	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
 	child.Env = append(os.Environ(), killedDir+"="+how.dir)
@@ -150,7 +151,7 @@ func runAndCrash(t *testing.T, how crash, random *rand.Rand) done {
 			other = append(other, lines.Text())
 			continue
 		}
-		if !killed {
+		if !killed && (said.copied > 0 || !restored) {
 			killed = true
 			time.AfterFunc(time.Duration(random.IntN(200))*time.Millisecond, func() {
 				defer close(ended)

@@ -29,5 +29,5 @@ func TestNothingFlushedIsLostToAKill(t *testing.T) {
 }
 
 func TestNothingFlushedIsLostToAKillWithSmallFiles(t *testing.T) {
-	enginetest.RunKilled(t, backend(walengine.Options{FileBytes: 64 << 10, MaxOpenFiles: 8}), 16)
+	enginetest.RunKilled(t, backend(walengine.Options{FileBytes: 1 << 20, MaxOpenFiles: 8}), 16)
 }

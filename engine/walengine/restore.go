@@ -10,6 +10,10 @@ import (
 	"github.com/pinetree-db/pinetree/engine/walengine/frames"
 )
 
+// restoreSyncBytes is about how much a restore writes before it syncs, so that
+// little is left for Commit.
+const restoreSyncBytes = 32 << 20
+
 // restore writes the files of a generation that is not there before Commit
 // writes its .group file: until then they are leftovers.
 type restore struct {
@@ -119,8 +123,10 @@ func (r *restore) frame(data []byte) (size int64, err error) {
 		} else if !samePlace(l.position, next) {
 			return 0, r.corrupt(fmt.Sprintf("a checkpoint says raft index %d, the frames before lead to %d", next.Index, l.position.Index))
 		}
-		if err := l.sync(); err != nil { // little is left for Commit to sync
-			return 0, err
+		if l.end-l.synced >= restoreSyncBytes {
+			if err := l.sync(); err != nil {
+				return 0, err
+			}
 		}
 	}
 	return h.Size(), l.take(data[:h.Size()], f, next, batches)
