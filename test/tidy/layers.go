@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"logservice/host", "raftlog/segment/faultfs"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
 	{"raftlog/segment/frame"},
-	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "engine/walengine/frames"},
+	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "engine/walengine/frames", "engine/badgerengine/database"},
 	{"engine/walengine/files"},
 	{"logservice/manifest"},
 	{"adapter", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention"},
@@ -51,6 +51,7 @@ var importers = []struct {
 }{
 	{of: []string{"raftlog/segment/frame"}, by: []string{"raftlog/segment"}},
 	{of: suites, by: []string{"test/..."}},
+	{of: []string{"engine/badgerengine/*"}, by: []string{"engine/badgerengine"}},
 	{of: []string{"engine/walengine/*"}, by: []string{"engine/walengine/...", "test/..."}},
 	{of: []string{"engine/*", "raftlog/*"}, by: append([]string{"cmd/...", "test/..."}, suites...)},
 	{of: []string{"adapter/pgwal/...", "adapter/ship", "clustermgr/etcdstore", "logservice"}, by: []string{"cmd/...", "test/..."}},
