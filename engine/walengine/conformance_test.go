@@ -25,9 +25,9 @@ func TestConformance(t *testing.T) {
 }
 
 func TestNothingFlushedIsLostToAKill(t *testing.T) {
-	enginetest.RunKilled(t, backend(walengine.Options{}), 16)
+	enginetest.RunKilled(t, backend(walengine.Options{}), 6)
 }
 
 func TestNothingFlushedIsLostToAKillWithSmallFiles(t *testing.T) {
-	enginetest.RunKilled(t, backend(walengine.Options{FileBytes: 1 << 20, MaxOpenFiles: 8}), 16)
+	enginetest.RunKilled(t, backend(walengine.Options{FileBytes: 1 << 20, MaxOpenFiles: 8}), 6)
 }

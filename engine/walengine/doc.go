@@ -1,7 +1,7 @@
 // Package walengine is the engine of volumes whose payload is opaque: the log
 // alone, in files that are only appended to, read back by range and dropped
 // from the front. It knows frames, files and what a crash may leave of them; it
-// replays no redo, and reaches the disk only through files.FS.
+// replays no redo, and reaches the disk only through disk.FS.
 //
 // # Files
 //

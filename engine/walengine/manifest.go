@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/disk"
 	"github.com/pinetree-db/pinetree/engine/walengine/files"
 	"github.com/pinetree-db/pinetree/engine/walengine/frames"
 	"github.com/pinetree-db/pinetree/proto/storepb"
@@ -78,7 +79,7 @@ func decodeOrigin(l life, b []byte) (o origin, err error) {
 }
 
 // writeOrigin makes a generation be there, durably.
-func writeOrigin(fs files.FS, l life, o origin) error {
+func writeOrigin(fs disk.FS, l life, o origin) error {
 	b, err := encodeOrigin(l, o)
 	if err != nil {
 		return err
@@ -97,7 +98,7 @@ func writeOrigin(fs files.FS, l life, o origin) error {
 }
 
 // writeFile makes a file, synced.
-func writeFile(fs files.FS, name string, b []byte) error {
+func writeFile(fs disk.FS, name string, b []byte) error {
 	f, err := fs.Create(name)
 	if err != nil {
 		return fmt.Errorf("create %s: %w", name, err)
@@ -114,7 +115,7 @@ func writeFile(fs files.FS, name string, b []byte) error {
 	return nil
 }
 
-func readOrigin(fs files.FS, l life) (origin, error) {
+func readOrigin(fs disk.FS, l life) (origin, error) {
 	name := l.groupName()
 	f, err := fs.Open(name)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/disk"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/walengine/files"
 	"github.com/pinetree-db/pinetree/engine/walengine/frames"
@@ -39,7 +40,7 @@ type Options struct {
 // Store is an engine.Store in log files. See the package comment. Everything
 // may be called by any goroutine.
 type Store struct {
-	fs      files.FS
+	fs      disk.FS
 	options Options
 	set     *files.Set
 
@@ -65,7 +66,7 @@ type foundGroup struct {
 // Open opens the store in a directory, or makes an empty one there. Groups are
 // read when they are opened.
 func Open(dir string, o Options) (*Store, error) {
-	fs, err := files.OpenDirectory(dir)
+	fs, err := disk.OpenDirectory(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func Open(dir string, o Options) (*Store, error) {
 
 // OpenFS is Open on any file system. The store closes fs when it is closed, not
 // when OpenFS fails.
-func OpenFS(fs files.FS, o Options) (*Store, error) {
+func OpenFS(fs disk.FS, o Options) (*Store, error) {
 	if o.FileBytes == 0 {
 		o.FileBytes = DefaultFileBytes
 	}

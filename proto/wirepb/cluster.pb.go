@@ -247,32 +247,29 @@ func (x *HeartbeatRequest) GetReplicas() []*ReplicaStatus {
 
 // ReplicaStatus is one replica as its node sees it.
 type ReplicaStatus struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Group       uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
-	Leader      bool                   `protobuf:"varint,2,opt,name=leader,proto3" json:"leader,omitempty"`
-	Ready       bool                   `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`         // leads and has applied an entry of its own raft term
-	Activated   bool                   `protobuf:"varint,4,opt,name=activated,proto3" json:"activated,omitempty"` // for its raft term, by a grant
-	RaftTerm    uint64                 `protobuf:"varint,5,opt,name=raft_term,json=raftTerm,proto3" json:"raft_term,omitempty"`
-	Appointment uint64                 `protobuf:"varint,6,opt,name=appointment,proto3" json:"appointment,omitempty"`                      // the one it leads under, or tries to
-	QuorumAgeMs uint32                 `protobuf:"varint,7,opt,name=quorum_age_ms,json=quorumAgeMs,proto3" json:"quorum_age_ms,omitempty"` // leader: since a quorum last answered in raft_term
-	LastTerm    uint64                 `protobuf:"varint,8,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`            // of the last entry of its log
-	LastIndex   uint64                 `protobuf:"varint,9,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
-	Committed   uint64                 `protobuf:"varint,10,opt,name=committed,proto3" json:"committed,omitempty"`
-	Applied     uint64                 `protobuf:"varint,11,opt,name=applied,proto3" json:"applied,omitempty"`
-	LeaderHint  uint64                 `protobuf:"varint,12,opt,name=leader_hint,json=leaderHint,proto3" json:"leader_hint,omitempty"` // node believed to lead; zero when unknown
-	Released    uint64                 `protobuf:"varint,13,opt,name=released,proto3" json:"released,omitempty"`                       // highest appointment whose lease was released
-	Stopped     string                 `protobuf:"bytes,14,opt,name=stopped,proto3" json:"stopped,omitempty"`                          // why the replica stopped, empty while it runs
-	Voters      []uint64               `protobuf:"varint,15,rep,packed,name=voters,proto3" json:"voters,omitempty"`
-	Volumes     []*VolumeStatus        `protobuf:"bytes,16,rep,name=volumes,proto3" json:"volumes,omitempty"`
-	Learners    []uint64               `protobuf:"varint,17,rep,packed,name=learners,proto3" json:"learners,omitempty"`
-	Joint       bool                   `protobuf:"varint,18,opt,name=joint,proto3" json:"joint,omitempty"`                          // a joint change of members is half done; voters are those of both halves
-	Removed     bool                   `protobuf:"varint,19,opt,name=removed,proto3" json:"removed,omitempty"`                      // stopped because it is no member any more
-	Blank       bool                   `protobuf:"varint,20,opt,name=blank,proto3" json:"blank,omitempty"`                          // has no state yet and waits for a snapshot
-	MembersAt   uint64                 `protobuf:"varint,21,opt,name=members_at,json=membersAt,proto3" json:"members_at,omitempty"` // raft index from which on the members are these
-	Members     []*MemberProgress      `protobuf:"bytes,22,rep,name=members,proto3" json:"members,omitempty"`                       // leader: only in answers to Node.Status
-	// While the change is half done, a majority of each list is needed.
-	Incoming      []uint64 `protobuf:"varint,23,rep,packed,name=incoming,proto3" json:"incoming,omitempty"`
-	Outgoing      []uint64 `protobuf:"varint,24,rep,packed,name=outgoing,proto3" json:"outgoing,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Leader        bool                   `protobuf:"varint,2,opt,name=leader,proto3" json:"leader,omitempty"`
+	Ready         bool                   `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`         // leads and has applied an entry of its own raft term
+	Activated     bool                   `protobuf:"varint,4,opt,name=activated,proto3" json:"activated,omitempty"` // for its raft term, by a grant
+	RaftTerm      uint64                 `protobuf:"varint,5,opt,name=raft_term,json=raftTerm,proto3" json:"raft_term,omitempty"`
+	Appointment   uint64                 `protobuf:"varint,6,opt,name=appointment,proto3" json:"appointment,omitempty"`                      // the one it leads under, or tries to
+	QuorumAgeMs   uint32                 `protobuf:"varint,7,opt,name=quorum_age_ms,json=quorumAgeMs,proto3" json:"quorum_age_ms,omitempty"` // leader: since a quorum last answered in raft_term
+	LastTerm      uint64                 `protobuf:"varint,8,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`            // of the last entry of its log
+	LastIndex     uint64                 `protobuf:"varint,9,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
+	Committed     uint64                 `protobuf:"varint,10,opt,name=committed,proto3" json:"committed,omitempty"`
+	Applied       uint64                 `protobuf:"varint,11,opt,name=applied,proto3" json:"applied,omitempty"`
+	LeaderHint    uint64                 `protobuf:"varint,12,opt,name=leader_hint,json=leaderHint,proto3" json:"leader_hint,omitempty"` // node believed to lead; zero when unknown
+	Released      uint64                 `protobuf:"varint,13,opt,name=released,proto3" json:"released,omitempty"`                       // highest appointment whose lease was released
+	Stopped       string                 `protobuf:"bytes,14,opt,name=stopped,proto3" json:"stopped,omitempty"`                          // why the replica stopped, empty while it runs
+	Voters        []uint64               `protobuf:"varint,15,rep,packed,name=voters,proto3" json:"voters,omitempty"`
+	Volumes       []*VolumeStatus        `protobuf:"bytes,16,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	Learners      []uint64               `protobuf:"varint,17,rep,packed,name=learners,proto3" json:"learners,omitempty"`
+	Joint         bool                   `protobuf:"varint,18,opt,name=joint,proto3" json:"joint,omitempty"`                          // a joint change of members is half done; voters are those of both halves
+	Removed       bool                   `protobuf:"varint,19,opt,name=removed,proto3" json:"removed,omitempty"`                      // stopped because it is no member any more
+	Blank         bool                   `protobuf:"varint,20,opt,name=blank,proto3" json:"blank,omitempty"`                          // has no state yet and waits for a snapshot
+	MembersAt     uint64                 `protobuf:"varint,21,opt,name=members_at,json=membersAt,proto3" json:"members_at,omitempty"` // raft index from which on the members are these
+	Members       []*MemberProgress      `protobuf:"bytes,22,rep,name=members,proto3" json:"members,omitempty"`                       // leader: only in answers to Node.Status
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -457,20 +454,6 @@ func (x *ReplicaStatus) GetMembersAt() uint64 {
 func (x *ReplicaStatus) GetMembers() []*MemberProgress {
 	if x != nil {
 		return x.Members
-	}
-	return nil
-}
-
-func (x *ReplicaStatus) GetIncoming() []uint64 {
-	if x != nil {
-		return x.Incoming
-	}
-	return nil
-}
-
-func (x *ReplicaStatus) GetOutgoing() []uint64 {
-	if x != nil {
-		return x.Outgoing
 	}
 	return nil
 }
@@ -3094,7 +3077,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\ffsync_age_ms\x18\x04 \x01(\rR\n" +
 	"fsyncAgeMs\x12(\n" +
 	"\x10fsync_pending_ms\x18\x05 \x01(\rR\x0efsyncPendingMs\x12;\n" +
-	"\breplicas\x18\x06 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas\"\xe6\x05\n" +
+	"\breplicas\x18\x06 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas\"\xae\x05\n" +
 	"\rReplicaStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\bR\x06leader\x12\x14\n" +
@@ -3121,9 +3104,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x05blank\x18\x14 \x01(\bR\x05blank\x12\x1d\n" +
 	"\n" +
 	"members_at\x18\x15 \x01(\x04R\tmembersAt\x12:\n" +
-	"\amembers\x18\x16 \x03(\v2 .pinetree.wire.v1.MemberProgressR\amembers\x12\x1a\n" +
-	"\bincoming\x18\x17 \x03(\x04R\bincoming\x12\x1a\n" +
-	"\boutgoing\x18\x18 \x03(\x04R\boutgoing\"\xbb\x01\n" +
+	"\amembers\x18\x16 \x03(\v2 .pinetree.wire.v1.MemberProgressR\amembers\"\xbb\x01\n" +
 	"\x0eMemberProgress\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x18\n" +
 	"\alearner\x18\x02 \x01(\bR\alearner\x12\x14\n" +

@@ -4,10 +4,10 @@ import (
 	"testing"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/disk/faultfs"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/raftlogtest"
 	"github.com/pinetree-db/pinetree/raftlog/segment"
-	"github.com/pinetree-db/pinetree/raftlog/segment/faultfs"
 )
 
 func TestConformance(t *testing.T) {

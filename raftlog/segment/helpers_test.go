@@ -11,9 +11,9 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/disk/faultfs"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/segment"
-	"github.com/pinetree-db/pinetree/raftlog/segment/faultfs"
 )
 
 // entries makes count entries of raft term 1 with data of that many bytes.

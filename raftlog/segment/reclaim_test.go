@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/disk/faultfs"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/segment"
-	"github.com/pinetree-db/pinetree/raftlog/segment/faultfs"
 )
 
 const smallSegment = 16 << 10

@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/disk/faultfs"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/segment"
-	"github.com/pinetree-db/pinetree/raftlog/segment/faultfs"
 )
 
 // rewrite changes a file of a disk below the store, durably.

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/disk"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
@@ -74,7 +75,7 @@ type Store struct {
 // everything that its Views show is durable. A log that is damaged other than
 // by a crash is refused with a *pinetree.CorruptError, and left as it is.
 func Open(dir string, o Options) (*Store, error) {
-	fs, err := OpenDirectory(dir)
+	fs, err := disk.OpenDirectory(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/disk/faultfs"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/segment"
-	"github.com/pinetree-db/pinetree/raftlog/segment/faultfs"
 )
 
 func TestASaveIsOneWriteAndOneSync(t *testing.T) {

@@ -2,5 +2,5 @@
 // once and reads them often: it bounds how many of them are open, syncs what was
 // written before its handle is closed, and removes a file when nobody reads it
 // any more. It knows nothing of what is in the files, and reaches the disk only
-// through FS.
+// through disk.FS.
 package files

@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"fmt"
 	"sync"
+
+	"github.com/pinetree-db/pinetree/disk"
 )
 
 // File is one file of a Set. It is open while it is in use and for some time
@@ -15,7 +17,7 @@ type File struct {
 
 	syncing sync.Mutex // held during a sync; comes before mu
 	mu      sync.Mutex // comes before the set's lock
-	handle  Handle     // nil when it is not open
+	handle  disk.File  // nil when it is not open
 	users   int        // of the handle
 	dirty   bool       // written to since the last sync began
 	failed  error      // of a sync; final
@@ -27,7 +29,7 @@ type File struct {
 func (f *File) Name() string { return f.name }
 
 // Open returns the file's handle, for use until Done.
-func (f *File) Open() (Handle, error) {
+func (f *File) Open() (disk.File, error) {
 	handle, err := f.use()
 	if err != nil {
 		return nil, err
@@ -38,7 +40,7 @@ func (f *File) Open() (Handle, error) {
 	return handle, nil
 }
 
-func (f *File) use() (Handle, error) {
+func (f *File) use() (disk.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.handle == nil {

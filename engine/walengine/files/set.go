@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/disk"
 )
 
 // Set is the files of a directory that a store uses. At most so many of them
@@ -16,7 +17,7 @@ import (
 // error of its writeback cannot get lost with its handle. Everything may be
 // called by any goroutine.
 type Set struct {
-	fs   FS
+	fs   disk.FS
 	log  *slog.Logger
 	most int
 
@@ -27,7 +28,7 @@ type Set struct {
 
 // NewSet makes the set of a directory, which Close does not close. The logger
 // hears of files that cannot be removed.
-func NewSet(fs FS, maxOpen int, log *slog.Logger) *Set {
+func NewSet(fs disk.FS, maxOpen int, log *slog.Logger) *Set {
 	return &Set{fs: fs, log: log, most: maxOpen}
 }
 

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/pinetree-db/pinetree/raftlog/segment"
+	"github.com/pinetree-db/pinetree/disk"
 )
 
 // handle is the directory as one life of a process has it open.
@@ -29,7 +29,7 @@ func (h *handle) rename(change nameChange) error {
 }
 
 // Create makes a file, which must not exist.
-func (h *handle) Create(name string) (segment.File, error) {
+func (h *handle) Create(name string) (disk.File, error) {
 	h.disk.mu.Lock()
 	defer h.disk.mu.Unlock()
 	if h.disk.names[name] != nil {
@@ -43,7 +43,7 @@ func (h *handle) Create(name string) (segment.File, error) {
 }
 
 // Open opens a file.
-func (h *handle) Open(name string) (segment.File, error) {
+func (h *handle) Open(name string) (disk.File, error) {
 	h.disk.mu.Lock()
 	defer h.disk.mu.Unlock()
 	if _, err := h.disk.step(h.life); err != nil {

@@ -1,8 +1,8 @@
 // Package faultfs is a disk in memory that forgets what was not synced, tears
-// writes and fails on demand, for tests and the simulation of the segment
-// store. It knows what POSIX file systems leave after a kill and after a power
-// cut; it knows nothing of what is in the files. Given the same calls and
-// seeds it does the same.
+// writes and fails on demand, for tests and the simulation of the stores that
+// write their own files. It knows what POSIX file systems leave after a kill and
+// after a power cut; it knows nothing of what is in the files. Given the same
+// calls and seeds it does the same.
 package faultfs
 
 import (
@@ -14,7 +14,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/pinetree-db/pinetree/raftlog/segment"
+	"github.com/pinetree-db/pinetree/disk"
 )
 
 // ErrStopped is what every operation returns after the one at which the
@@ -81,7 +81,7 @@ func New() *Disk {
 
 // Open gives the directory to a store. It may be called again after Close of
 // what it returned, or after Crash.
-func (d *Disk) Open() (segment.FS, error) {
+func (d *Disk) Open() (disk.FS, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.open {

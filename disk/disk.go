@@ -1,4 +1,8 @@
-package files
+// Package disk is the file system as the stores that write their own files see
+// it: one locked directory, positioned reads and vectored writes, and syncs that
+// say what is durable. It knows nothing of what is in the files. faultfs is the
+// same in memory, with faults.
+package disk
 
 import (
 	"errors"
@@ -11,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FS is one directory of a file system, as far as a Set needs it. Names
-// are those of files directly in it. Close gives the directory up for others to
-// open; files stay open.
+// FS is one directory of a file system, as far as a store needs it. Names
+// are those of files directly in it. Close gives the directory up for others
+// to open; files stay open.
 type FS interface {
 	// Create makes a file for reading and writing; it must not exist.
-	Create(name string) (Handle, error)
+	Create(name string) (File, error)
 	// Open opens a file for reading and writing.
-	Open(name string) (Handle, error)
+	Open(name string) (File, error)
 	// Rename gives a file another name, replacing what had it.
 	Rename(from, to string) error
 	// Remove deletes a file. Those who have it open can go on reading it.
@@ -30,12 +34,12 @@ type FS interface {
 	io.Closer
 }
 
-// Handle is an open file. All but Close may be called by several goroutines.
-type Handle interface {
+// File is an open file. ReadAt may be called by several goroutines.
+type File interface {
 	io.ReaderAt
-	// WriteParts writes the parts one after the other from a place on. It
-	// changes the slice of parts, not their bytes.
-	WriteParts(parts [][]byte, at int64) error
+	// WriteParts writes the parts one after the other, from that offset on. It
+	// keeps and changes none of them but the outer slice.
+	WriteParts(parts [][]byte, offset int64) error
 	// Sync makes the file's contents and length durable.
 	Sync() error
 	// Size is the file's length in bytes.
@@ -68,18 +72,18 @@ func OpenDirectory(path string) (FS, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("engine directory %s is open in another process; stop that one first", path)
+			return nil, fmt.Errorf("directory %s is open in another process; stop that one first", path)
 		}
-		return nil, fmt.Errorf("lock engine directory %s: %w", path, err)
+		return nil, fmt.Errorf("lock directory %s: %w", path, err)
 	}
 	return &directory{path: path, lock: lock}, nil
 }
 
-func (d *directory) Create(name string) (Handle, error) {
+func (d *directory) Create(name string) (File, error) {
 	return openFile(filepath.Join(d.path, name), os.O_RDWR|os.O_CREATE|os.O_EXCL)
 }
 
-func (d *directory) Open(name string) (Handle, error) {
+func (d *directory) Open(name string) (File, error) {
 	return openFile(filepath.Join(d.path, name), os.O_RDWR)
 }
 
@@ -111,48 +115,49 @@ func syncDirectory(path string) error {
 	return f.Sync()
 }
 
-type osFile struct{ *os.File }
+type file struct {
+	*os.File
+	fd int
+}
 
-func openFile(path string, flag int) (Handle, error) {
+func openFile(path string, flag int) (File, error) {
 	f, err := os.OpenFile(path, flag, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return file{f, int(f.Fd())}, nil
 }
 
-// maxParts is how many parts one system call takes.
+// maxParts is how many parts Linux takes in one call.
 const maxParts = 1024
 
-// WriteParts needs one system call for up to maxParts parts, unless the file
-// system takes less than it was given.
-func (f osFile) WriteParts(parts [][]byte, at int64) error {
+// WriteParts writes with one call as long as there are no more than 1,024
+// parts and the file system takes all of them at once.
+func (f file) WriteParts(parts [][]byte, offset int64) error {
 	for len(parts) > 0 {
-		n, err := unix.Pwritev(int(f.Fd()), parts[:min(len(parts), maxParts)], at)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err == nil && n == 0 {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
+		n, err := unix.Pwritev(f.fd, parts[:min(len(parts), maxParts)], offset)
+		if err != nil && !errors.Is(err, unix.EINTR) {
 			return &os.PathError{Op: "pwritev", Path: f.Name(), Err: err}
 		}
-		at += int64(n)
-		for len(parts) > 0 && n >= len(parts[0]) {
-			n, parts = n-len(parts[0]), parts[1:]
+		offset += int64(max(n, 0))
+		for n > 0 && n >= len(parts[0]) {
+			n -= len(parts[0])
+			parts = parts[1:]
 		}
 		if n > 0 {
 			parts[0] = parts[0][n:]
+		}
+		for len(parts) > 0 && len(parts[0]) == 0 {
+			parts = parts[1:]
 		}
 	}
 	return nil
 }
 
 // Sync leaves out the times of the file, which no reader needs.
-func (f osFile) Sync() error {
+func (f file) Sync() error {
 	for {
-		err := syscall.Fdatasync(int(f.Fd()))
+		err := syscall.Fdatasync(f.fd)
 		if !errors.Is(err, syscall.EINTR) {
 			if err != nil {
 				return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
@@ -162,7 +167,7 @@ func (f osFile) Sync() error {
 	}
 }
 
-func (f osFile) Size() (int64, error) {
+func (f file) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
