@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,7 +39,7 @@ func TestBenchShipMeasuresARealCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"bytes_written_per_payload_byte", "caught_up_ms", "config", "cpu_s", "cpu_s_per_100k", "fsyncs_per_commit", "log_disk_peak_mb",
+		"bytes_written_per_payload_byte", "caught_up_ms", "config", "cpu_s", "cpu_s_per_100k", "fsyncs_per_commit", "log_disk_growth_mb", "log_disk_peak_mb",
 		"mb_s", "ops_s", "p50_us", "p999_us", "p99_us", "records", "resumes", "rss_growth_mb", "rss_peak_mb", "seconds", "timed",
 	}
 	if got := slices.Sorted(maps.Keys(fields)); !slices.Equal(got, want) {
@@ -144,7 +145,10 @@ func testCaughtUp(t *testing.T, c *localcluster.Cluster, measure func(...string)
 	}
 }
 
-func TestInterruptedBenchLeavesNothing(t *testing.T) {
+// startBench starts a measurement of a minute as a process, and returns it with
+// what it says and the addresses of its nodes.
+func startBench(t *testing.T, dir string) (*exec.Cmd, *strings.Builder, []string) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
@@ -152,21 +156,24 @@ func TestInterruptedBenchLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	c := exec.Command(binary, "bench", "ship", "--engine", "memory", "--duration", "1m", "--dir", dir)
-	var said strings.Builder
-	c.Stderr = &said
+	c, said := exec.Command(binary, "bench", "ship", "--engine", "memory", "--inflight", "4", "--duration", "1m", "--dir", dir), new(strings.Builder)
+	c.Stderr = said
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Process.Kill() }) // it may have ended
-	var addresses []string
-	for deadline := time.Now().Add(15 * time.Second); len(addresses) < 3; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("no node was started")
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if addresses := listening(t, dir); len(addresses) == 3 {
+			return c, said, addresses
 		}
-		addresses = listening(t, dir)
 	}
+	t.Fatal("no nodes were started")
+	return nil, nil, nil
+}
+
+func TestInterruptedBenchLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	c, said, addresses := startBench(t, dir)
 	if err := c.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +184,36 @@ func TestInterruptedBenchLeavesNothing(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v; it said %s", left, err, said.String())
 	}
+}
+
+// TestBenchEndsWithANode: without a replica a measurement is not the one that
+// was asked for.
+func TestBenchEndsWithANode(t *testing.T) {
+	dir := t.TempDir()
+	c, said, addresses := startBench(t, dir)
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || len(lines) == 0 {
+		t.Skip("needs /proc")
+	}
+	killed := 0
+	for _, path := range lines {
+		line, err := os.ReadFile(path)
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path))) // digits, by the pattern
+		if err == nil && strings.Contains(string(line), "\x00node\x00") && strings.Contains(string(line), addresses[2]) {
+			killed++
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	began := time.Now()
+	if err := c.Wait(); err == nil || !strings.Contains(said.String(), "has ended") || killed != 1 {
+		t.Errorf("%d nodes were killed; it ended with %v and said %s", killed, err, said.String())
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("it went on for %v", took)
+	}
+	refused(t, addresses)
 }
 
 // listening finds the addresses of the nodes that serve, in their logs.

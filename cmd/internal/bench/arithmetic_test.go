@@ -160,6 +160,9 @@ func TestGrowthIsNotMovedByTheStartNorByPeaks(t *testing.T) {
 	if g := growth(leak); g != 5000 {
 		t.Errorf("a series that rises by 100 a step has grown by %d between the middles of its quarters, want 5000", g)
 	}
+	if all := [][]int64{{5, 1, 3}, {2, 8, 2}, nil}; most(all, peak) != 8 || most(nil, peak) != 0 || most([][]int64{leak, flat}, growth) != 5000 {
+		t.Error("the node with most does not count")
+	}
 	if g := growth([]int64{1, 2, 3}); g != 0 {
 		t.Errorf("three samples: %d", g)
 	}

@@ -12,12 +12,17 @@ import (
 	"github.com/pinetree-db/pinetree/adapter/ship"
 )
 
+// manners are how a fakeWriter behaves.
+type manners struct {
+	delay time.Duration // from append to acknowledgement
+	after int           // fails from this record on, if not zero
+}
+
 // fakeWriter acknowledges each record after a delay, in order, and takes none
 // while it is held up.
 type fakeWriter struct {
-	lane  *lane
-	delay time.Duration
-	after int // fails from this record on, if not zero
+	manners
+	lane *lane
 
 	mu          sync.Mutex
 	busy        sync.Mutex // held while nothing is taken
@@ -35,8 +40,8 @@ type ack struct {
 
 var errFull = errors.New("the fake is full")
 
-func newFake(l *lane, delay time.Duration) *fakeWriter {
-	f := &fakeWriter{lane: l, delay: delay, acks: make(chan ack, 1<<16), ended: make(chan struct{})}
+func newFake(l *lane, m manners) *fakeWriter {
+	f := &fakeWriter{lane: l, manners: m, acks: make(chan ack, 1<<16), ended: make(chan struct{})}
 	l.writer = f
 	go func() {
 		defer close(f.ended)
@@ -78,7 +83,7 @@ func (f *fakeWriter) Close() error {
 }
 
 // loaded runs a load on fakes for a time and returns it with the first error.
-func loaded(t *testing.T, cfg Config, delay time.Duration, during func([]*fakeWriter)) (*load, []*fakeWriter, error) {
+func loaded(t *testing.T, cfg Config, m manners, during func([]*fakeWriter)) (*load, []*fakeWriter, error) {
 	t.Helper()
 	l := &load{cfg: cfg}
 	ring := [][]byte{make([]byte, cfg.RecordBytes), make([]byte, cfg.RecordBytes)}
@@ -86,7 +91,7 @@ func loaded(t *testing.T, cfg Config, delay time.Duration, during func([]*fakeWr
 	for range cfg.Volumes {
 		at := &lane{ring: ring, phase: &l.phase, took: newLatencies()}
 		l.lanes = append(l.lanes, at)
-		fakes = append(fakes, newFake(at, delay))
+		fakes = append(fakes, newFake(at, m))
 	}
 	ctx, fail := context.WithCancelCause(context.Background())
 	defer fail(nil)
@@ -118,7 +123,7 @@ func chained(t *testing.T, f *fakeWriter) {
 func TestClosedLoopHasOneRecordOutstandingForEachWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Config{RecordBytes: 10, Workers: 6, Volumes: 2, Groups: 1}
-		l, fakes, err := loaded(t, cfg, time.Millisecond, func([]*fakeWriter) { time.Sleep(999500 * time.Microsecond) })
+		l, fakes, err := loaded(t, cfg, manners{delay: time.Millisecond}, func([]*fakeWriter) { time.Sleep(999500 * time.Microsecond) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,10 +148,7 @@ func TestClosedLoopHasOneRecordOutstandingForEachWorker(t *testing.T) {
 func TestStreamTimesOneRecordInSome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Config{RecordBytes: 10, WindowBytes: 1000, Volumes: 1, Groups: 1}
-		_, fakes, err := loaded(t, cfg, 5*time.Millisecond, func(f []*fakeWriter) {
-			f[0].after = 3200
-			time.Sleep(time.Second)
-		})
+		_, fakes, err := loaded(t, cfg, manners{5 * time.Millisecond, 3200}, func([]*fakeWriter) { time.Sleep(time.Second) })
 		if !errors.Is(err, errFull) {
 			t.Errorf("the load ended with %v, want the writer's error", err)
 		}
@@ -166,7 +168,7 @@ func TestStreamTimesOneRecordInSome(t *testing.T) {
 func TestPacedLoadCountsWhatAStallDelays(t *testing.T) {
 	const rate, stall = 1000, 200 * time.Millisecond
 	cfg := Config{RecordBytes: 10, Rate: rate, Volumes: 2, Groups: 1}
-	l, fakes, err := loaded(t, cfg, time.Millisecond, func(f []*fakeWriter) {
+	l, fakes, err := loaded(t, cfg, manners{delay: time.Millisecond}, func(f []*fakeWriter) {
 		time.Sleep(300 * time.Millisecond)
 		f[0].busy.Lock()
 		time.Sleep(stall)

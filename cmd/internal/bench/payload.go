@@ -17,7 +17,7 @@ const (
 	// minRedoBytes is a key put with a value of a few bytes.
 	minRedoBytes = 32
 	// payloadMemory and maxPayloads bound how many different payloads are made.
-	payloadMemory, maxPayloads = 8 << 20, 4096
+	payloadMemory, maxPayloads = 8 << 20, 1024
 )
 
 // payloads makes a ring of payloads that do not compress. Those of format redo

@@ -34,12 +34,13 @@ type Result struct {
 	// acknowledged record, the mean of the nodes; what the store syncs ahead
 	// and beside counts.
 	FsyncsPerCommit *float64 `json:"fsyncs_per_commit"`
-	// RSSPeakMB is the most memory that a node ever had; RSSGrowthMB is by how
-	// much a node grew within the interval, its first quarter left out;
-	// LogDiskPeakMB is the most that the files of a raft log took within it.
-	RSSPeakMB     *float64 `json:"rss_peak_mb"`
-	RSSGrowthMB   *float64 `json:"rss_growth_mb"`
-	LogDiskPeakMB *float64 `json:"log_disk_peak_mb"`
+	// RSSPeakMB is the most memory that a node ever had, LogDiskPeakMB the most
+	// that the files of a raft log took within the interval. The growths are by
+	// how much either grew within it, its first quarter left out.
+	RSSPeakMB       *float64 `json:"rss_peak_mb"`
+	RSSGrowthMB     *float64 `json:"rss_growth_mb"`
+	LogDiskPeakMB   *float64 `json:"log_disk_peak_mb"`
+	LogDiskGrowthMB *float64 `json:"log_disk_growth_mb"`
 	// CaughtUpMS is how long after the last acknowledgement every replica had
 	// replayed everything.
 	CaughtUpMS float64 `json:"caught_up_ms"`
@@ -129,6 +130,7 @@ func (r *run) result() Result {
 		result.RSSPeakMB = known(float64(r.footprint.rssPeak) / 1e6)
 		result.RSSGrowthMB = known(float64(r.footprint.rssGrowth) / 1e6)
 		result.LogDiskPeakMB = known(float64(r.footprint.logPeak) / 1e6)
+		result.LogDiskGrowthMB = known(float64(r.footprint.logGrowth) / 1e6)
 	}
 	if c.logged {
 		result.WrittenPerByte, result.Config.WrittenBy = known(c.loggedBytes/payload), logBytesMetric

@@ -18,7 +18,7 @@ func finished() *run {
 	}
 	return &run{
 		cfg: cfg, load: &load{cfg: cfg, lanes: []*lane{at}}, caughtUp: 1500 * time.Microsecond,
-		footprint: footprint{rssPeak: 50_000_000, rssGrowth: -2_000_000, logPeak: 7_000_000},
+		footprint: footprint{rssPeak: 50_000_000, rssGrowth: -2_000_000, logPeak: 7_000_000, logGrowth: -1_000_000},
 		cost: cost{
 			seconds: 4, records: 200_000, load: time.Second, nodes: 2 * time.Second, manager: time.Second, machine: 6 * time.Second,
 			loggedBytes: 220_000_000, logged: true, fsyncs: 10_000, observed: true,
@@ -31,7 +31,7 @@ func TestResultFollowsFromTheCost(t *testing.T) {
 	for name, f := range map[string]struct{ got, want float64 }{
 		"ops": {r.OpsPerSecond, 50_000}, "MB": {r.MBPerSecond, 50}, "p50": {r.P50, 500_000}, "p99": {r.P99, 990_000},
 		"CPU": {*r.CPUPer100k, 2}, "others": {*r.CPU.Others, 2}, "written": {*r.WrittenPerByte, 1.1}, "fsyncs": {*r.FsyncsPerCommit, 0.05},
-		"peak": {*r.RSSPeakMB, 50}, "growth": {*r.RSSGrowthMB, -2}, "log": {*r.LogDiskPeakMB, 7}, "caught up": {r.CaughtUpMS, 1.5},
+		"peak": {*r.RSSPeakMB, 50}, "growth": {*r.RSSGrowthMB, -2}, "log": {*r.LogDiskPeakMB, 7}, "its growth": {*r.LogDiskGrowthMB, -1}, "caught up": {r.CaughtUpMS, 1.5},
 		"seconds": {r.Seconds, 4}, "records": {float64(r.Records), 200_000}, "timed": {float64(r.Timed), 1000},
 	} {
 		if f.got < f.want*0.999 && f.want > 0 || f.got > f.want*1.001 && f.want > 0 || f.want < 0 && f.got != f.want {
@@ -61,7 +61,7 @@ func TestUnknownIsNull(t *testing.T) {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"cpu_s_per_100k", "bytes_written_per_payload_byte", "fsyncs_per_commit", "rss_peak_mb", "rss_growth_mb", "log_disk_peak_mb"} {
+	for _, name := range []string{"cpu_s_per_100k", "bytes_written_per_payload_byte", "fsyncs_per_commit", "rss_peak_mb", "rss_growth_mb", "log_disk_peak_mb", "log_disk_growth_mb"} {
 		if v, there := fields[name]; !there || v != nil {
 			t.Errorf("%s is %v", name, v)
 		}

@@ -31,21 +31,14 @@ func Run(ctx context.Context, cfg Config) (result Result, err error) {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, servers.close()) }()
-	names, err := servers.place(ctx, cfg)
-	if err != nil {
-		return Result{}, err
+	guarded, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	defer servers.guard(fail)()
+	r := &run{cfg: cfg, servers: servers, load: &load{cfg: cfg, ring: ring}, fail: fail}
+	if err := r.run(guarded); err != nil {
+		return Result{}, cause(guarded, err)
 	}
-	load := &load{cfg: cfg, ring: ring}
-	if err := servers.open(ctx, load, names); err != nil {
-		return Result{}, err
-	}
-	r := &run{cfg: cfg, servers: servers, load: load}
-	fmt.Fprintf(cfg.Say, "%s; %v warm-up, %v measured\n", cfg, cfg.Warmup, cfg.Duration)
-	err = r.run(ctx)
-	if closeErr := load.close(); err == nil {
-		err = closeErr
-	}
-	return r.result(), err
+	return r.result(), nil
 }
 
 // run is one run's course and what was found on the way.
@@ -53,17 +46,35 @@ type run struct {
 	cfg     Config
 	servers *servers
 	load    *load
+	fail    context.CancelCauseFunc // ends the run
 
 	cost      cost
 	footprint footprint
 	caughtUp  time.Duration
 }
 
-// run loads, measures and waits until all replicas have everything.
+// run makes the volumes, opens their writers and puts the load on them.
 func (r *run) run(ctx context.Context) (err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	watcher := watch(r.servers, r.load, cancel)
+	names, err := r.servers.place(ctx, r.cfg)
+	if err != nil {
+		return err
+	}
+	if err := r.servers.open(ctx, r.load, names); err != nil {
+		return err
+	}
+	defer func() {
+		// After a failure, that not everything was acknowledged is no news.
+		if closeErr := r.load.close(); err == nil {
+			err = closeErr
+		}
+	}()
+	fmt.Fprintf(r.cfg.Say, "%s; %v warm-up, %v measured\n", r.cfg, r.cfg.Warmup, r.cfg.Duration)
+	return r.loaded(ctx)
+}
+
+// loaded loads, measures and waits until all replicas have everything.
+func (r *run) loaded(ctx context.Context) (err error) {
+	watcher := watch(r.servers, r.load, r.fail)
 	defer func() { watcher.stop(err) }()
 	profiler, err := startProfiler(r.servers, r.cfg)
 	if err != nil {
@@ -71,7 +82,7 @@ func (r *run) run(ctx context.Context) (err error) {
 	}
 	defer profiler.close()
 	stop := make(chan struct{})
-	loading := r.load.start(ctx, stop, cancel)
+	loading := r.load.start(ctx, stop, r.fail)
 	err = r.measure(ctx, watcher, profiler)
 	close(stop)
 	loading.Wait()
@@ -79,11 +90,11 @@ func (r *run) run(ctx context.Context) (err error) {
 		err = r.load.flush(ctx)
 	}
 	if err != nil {
-		return cause(ctx, err)
+		return err
 	}
 	acked := time.Now()
 	if err := r.load.catchUp(ctx); err != nil {
-		return cause(ctx, err)
+		return err
 	}
 	r.caughtUp = time.Since(acked)
 	if err := profiler.end(ctx); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -78,6 +79,32 @@ func (s *servers) failure() error {
 	return s.cluster.Failure()
 }
 
+// guardInterval is how often it is looked whether all processes are there.
+const guardInterval = 200 * time.Millisecond
+
+// guard calls fail as soon as a process has ended, until the returned function
+// is called.
+func (s *servers) guard(fail context.CancelCauseFunc) (end func()) {
+	ended := make(chan struct{})
+	var guarding sync.WaitGroup
+	guarding.Go(func() {
+		tick := time.NewTicker(guardInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			if err := s.failure(); err != nil {
+				fail(err)
+				return
+			}
+		}
+	})
+	return func() { close(ended); guarding.Wait() }
+}
+
 // place makes the groups and volumes of a load and returns the volumes' names,
 // which no earlier run has used.
 func (s *servers) place(ctx context.Context, cfg Config) ([]string, error) {
@@ -128,7 +155,7 @@ func (s *servers) ask(ctx context.Context, what string, fn func(context.Context,
 		select {
 		case <-time.After(retryInterval):
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("%s: not in time: %w", what, err), s.failure())
+			return fmt.Errorf("%s: not in time: %w", what, err)
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 )
 
 // watcher looks at the run while it goes on: it samples memory and disk of the
-// nodes, shows progress, and ends the run when a process or a writer has
-// failed. It has one goroutine, which ends with stop.
+// nodes, shows progress, and ends the run when a writer has failed. It has one
+// goroutine, which ends with stop.
 type watcher struct {
 	servers *servers
 	load    *load
@@ -26,7 +26,7 @@ type watcher struct {
 	mu       sync.Mutex
 	sampling bool
 	memory   [][]int64 // bytes, by node, one after the other in time
-	logPeak  int64     // bytes of the largest raft log
+	logs     [][]int64 // bytes of the files of the raft log, in the same way
 	broken   error     // why there are no samples
 }
 
@@ -39,7 +39,7 @@ const minSampleEvery, maxSampleEvery = 100 * time.Millisecond, time.Second
 // watch begins to watch; fail ends the run.
 func watch(s *servers, l *load, fail context.CancelCauseFunc) *watcher {
 	w := &watcher{
-		servers: s, load: l, fail: fail, ended: make(chan struct{}), memory: make([][]int64, len(s.nodes())),
+		servers: s, load: l, fail: fail, ended: make(chan struct{}), memory: make([][]int64, len(s.nodes())), logs: make([][]int64, len(s.nodes())),
 		every: min(max(l.cfg.Duration/samplesPerRun, minSampleEvery), maxSampleEvery),
 	}
 	if l.cfg.Meter {
@@ -76,9 +76,7 @@ func (w *watcher) run() {
 			return
 		case <-tick.C:
 		}
-		if err := w.servers.failure(); err != nil {
-			w.fail(err)
-		} else if err := w.load.failure(); err != nil {
+		if err := w.load.failure(); err != nil {
 			w.fail(err)
 		}
 		if w.meter != nil {
@@ -101,7 +99,7 @@ func (w *watcher) look() {
 			w.memory[i] = append(w.memory[i], resident)
 			var logged int64
 			logged, err = folderBytes(filepath.Join(p.Dir, "raftlog"))
-			w.logPeak = max(w.logPeak, logged)
+			w.logs[i] = append(w.logs[i], logged)
 		}
 		if err != nil {
 			w.broken = err
@@ -109,30 +107,47 @@ func (w *watcher) look() {
 	}
 }
 
-// footprint is what the nodes took, each figure that of the node with most.
+// footprint is what the nodes took in bytes, each figure that of the node with
+// most of it.
 type footprint struct {
-	rssPeak   int64 // bytes, of the whole life
-	rssGrowth int64 // bytes, within the measured interval
-	logPeak   int64 // bytes
+	rssPeak            int64 // of the whole life
+	rssGrowth          int64 // within the measured interval, as all that follow
+	logPeak, logGrowth int64
 }
 
 // footprint sums up the samples; the nodes must still run.
 func (w *watcher) footprint() (footprint, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	f := footprint{logPeak: w.logPeak}
-	for i, p := range w.servers.nodes() {
-		_, peak, err := (process{p.Pid()}).resident()
+	f := footprint{rssGrowth: most(w.memory, growth), logGrowth: most(w.logs, growth), logPeak: most(w.logs, peak)}
+	for _, p := range w.servers.nodes() {
+		_, all, err := (process{p.Pid()}).resident()
 		if err != nil {
 			return f, err
 		}
-		f.rssPeak = max(f.rssPeak, peak)
-		grown := growth(w.memory[i])
-		if i == 0 || grown > f.rssGrowth {
-			f.rssGrowth = grown
-		}
+		f.rssPeak = max(f.rssPeak, all)
 	}
 	return f, w.broken
+}
+
+// most is the largest figure of several series; zero without any.
+func most(series [][]int64, figure func([]int64) int64) int64 {
+	var found int64
+	for i, s := range series {
+		if v := figure(s); i == 0 || v > found {
+			found = v
+		}
+	}
+	return found
+}
+
+// peak is the largest of a series; zero when it is empty.
+func peak(series []int64) int64 {
+	var found int64
+	for _, v := range series {
+		found = max(found, v)
+	}
+	return found
 }
 
 // growth compares the last quarter of a series with the second one, by their
