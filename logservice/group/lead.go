@@ -85,7 +85,7 @@ func (r *Replica) followRole() {
 	}
 	if leads && r.lead.term == 0 {
 		r.lead = leadership{
-			term: term, since: r.now,
+			term: term, since: r.now, rest: rest{since: r.now},
 			contact: map[pinetree.NodeID]lease.Instant{}, early: map[pinetree.NodeID]*raftpb.Message{},
 		}
 		r.log.Info("leads", "raft_term", term, "appointment", r.holder.Appointment())
@@ -155,19 +155,20 @@ func (r *Replica) Tick() {
 		return
 	}
 	r.retryReads()
-	if r.lead.term == 0 {
+	if r.lead.term == 0 || r.lead.rest.quiet {
 		return
 	}
 	r.rn.Tick()
 	r.updateFloor()
 	r.suspectQuorum()
+	r.goQuiet()
 }
 
 // suspectQuorum sends writers away, once, when no quorum was heard for long:
 // there may be another leader that they should find. This one goes on, because
 // nobody else may be appointed while the manager is gone.
 func (r *Replica) suspectQuorum() {
-	if r.QuorumAge() < r.opt.SuspectAfter {
+	if r.silence() < r.opt.SuspectAfter {
 		r.lead.warned = false
 		return
 	}

@@ -23,6 +23,9 @@ type Options struct {
 	// SuspectAfter is how long a leader may hear nothing from a quorum before it
 	// sends its writers away to ask for another leader. It goes on leading.
 	SuspectAfter time.Duration
+	// QuietAfter is how long a leader is ticked on after the last wish of
+	// anybody, some heartbeats at least.
+	QuietAfter time.Duration
 	// MaxDrift bounds by which fraction clocks of two machines differ in rate.
 	MaxDrift float64
 
@@ -62,6 +65,7 @@ func DefaultOptions() Options {
 		ReadRetry:        300 * time.Millisecond,
 		MaxPause:         150 * time.Millisecond,
 		SuspectAfter:     1500 * time.Millisecond,
+		QuietAfter:       3 * time.Second,
 		MaxDrift:         0.01,
 		MaxEntryBytes:    1 << 20,
 		MaxInflightBytes: 16 << 20,

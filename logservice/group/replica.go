@@ -86,7 +86,8 @@ type leadership struct {
 	ready   bool               // first is applied
 	contact map[pinetree.NodeID]lease.Instant
 	since   lease.Instant
-	warned  bool     // writers were sent away for lack of a quorum
+	warned  bool // writers were sent away for lack of a quorum
+	rest    rest
 	opens   []func() // Opens that wait until it is ready
 	// early are the newest accepted appends of each follower, which raft does
 	// not hear of before the activation.

@@ -23,6 +23,7 @@ type Status struct {
 	Released    pinetree.AppointmentID
 	LeaderHint  pinetree.NodeID // believed to lead; zero when unknown
 	QuorumAge   time.Duration   // leader: since a quorum last answered
+	Quiet       bool            // leader: it did not ask a quorum, so that age says nothing
 	LastTerm    pinetree.RaftTerm
 	LastIndex   pinetree.RaftIndex
 	Committed   pinetree.RaftIndex
@@ -47,7 +48,7 @@ func (r *Replica) Status() (Status, error) {
 		Leader: r.lead.term != 0, Ready: r.lead.ready, Activated: r.holder.Activated(r.lead.term),
 		RaftTerm:    pinetree.RaftTerm(r.basic.HardState.GetTerm()),
 		Appointment: r.holder.Appointment(), Released: r.holder.Released(),
-		LeaderHint: pinetree.NodeID(r.basic.Lead), QuorumAge: r.QuorumAge(),
+		LeaderHint: pinetree.NodeID(r.basic.Lead), QuorumAge: r.QuorumAge(), Quiet: r.isQuiet(),
 		Committed: pinetree.RaftIndex(r.basic.HardState.GetCommit()), Applied: r.position,
 		LeaseUntil: r.holder.Expiry(r.lead.term), Voters: r.conf.members.AllVoters(), Stopped: r.stopped,
 		Learners: r.conf.members.Learners, MembersAt: r.conf.at, Joint: r.conf.members.Joint(),
@@ -111,6 +112,7 @@ type View struct {
 	Applied   pinetree.RaftIndex
 	Lease     lease.Instant // not a moment later; zero when none is held
 	Leader    pinetree.NodeID
+	Idle      bool // nothing changes until something happens to the replica
 	Stopped   error
 }
 
@@ -125,6 +127,7 @@ func (r *Replica) View() View {
 		Applied:   r.position.Index,
 		Lease:     r.holder.Expiry(r.lead.term),
 		Leader:    pinetree.NodeID(r.basic.Lead),
+		Idle:      r.Idle(),
 		Stopped:   r.stopped,
 	}
 }

@@ -83,6 +83,7 @@ func (r *Replica) Turn() Effects {
 	r.propose()
 	r.leaveJoint()
 	r.startReads()
+	r.wake()
 	for r.rn.HasReady() {
 		r.takeReady(r.rn.Ready(), &out)
 	}
@@ -235,6 +236,8 @@ func (r *Replica) Receive(m *raftpb.Message) {
 			return
 		}
 	}
+	// A late answer to a heartbeat is nobody's wish.
+	r.lead.rest.stirred = r.lead.rest.stirred || m.GetType() != raftpb.MsgHeartbeatResp
 	switch m.GetType() {
 	case raftpb.MsgSnap:
 		return // its state comes beside it, see TakeSnapshot

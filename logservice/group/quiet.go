@@ -1,0 +1,100 @@
+package group
+
+import (
+	"time"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+)
+
+// rest is how a leader of whom nobody wants anything goes quiet: it is ticked no
+// more, sends no heartbeats and asks for no lease, until something happens. Raft
+// needs none of it while every member has the whole log and knows that it is
+// committed. The lease lapses, and the next default read, answered by a quorum,
+// is what wakes the leader to ask for it again.
+type rest struct {
+	last    pinetree.RaftIndex // the log's end at the last tick
+	since   lease.Instant      // nothing was wanted of this leader since then
+	quiet   bool
+	stirred bool          // a peer wants something
+	woke    lease.Instant // when it was quiet last
+}
+
+// Touch takes note that somebody reads under the lease.
+func (r *Replica) Touch() { r.lead.rest.since = r.now }
+
+// Idle tells that the replica needs no tick until something happens to it.
+func (r *Replica) Idle() bool {
+	return r.stopped != nil || len(r.reads.asked)+len(r.reads.waiting) == 0 && (r.lead.term == 0 || r.lead.rest.quiet)
+}
+
+// goQuiet lets a leader rest after QuietAfter without any wish. It is called
+// once a tick.
+func (r *Replica) goQuiet() {
+	s := &r.lead.rest
+	if last := r.logEnd(); last != s.last || !r.atRest(last) {
+		s.last, s.since = last, r.now
+	}
+	s.stirred = false
+	s.quiet = r.now.Sub(s.since) >= r.opt.QuietAfter
+}
+
+// logEnd is the last index that raft knows of, zero before this leader's first.
+func (r *Replica) logEnd() pinetree.RaftIndex {
+	var last pinetree.RaftIndex
+	r.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr raftProgress) {
+		if pinetree.NodeID(id) == r.cfg.Node {
+			last = pinetree.RaftIndex(pr.Match)
+		}
+	})
+	return last
+}
+
+// atRest tells that this leader owes nobody anything: its log ends at last, is
+// committed and applied, every member has it and was heard of lately.
+func (r *Replica) atRest(last pinetree.RaftIndex) bool {
+	if !r.mayAnswer() || r.wanted() || r.lead.saved < last || r.position.Index < last ||
+		pinetree.RaftIndex(r.basic.HardState.GetCommit()) < last {
+		return false
+	}
+	rests := true
+	r.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr raftProgress) {
+		if pinetree.NodeID(id) == r.cfg.Node {
+			return
+		}
+		at, heard := r.lead.contact[pinetree.NodeID(id)]
+		rests = rests && pinetree.RaftIndex(pr.Match) >= last && heard && r.now.Sub(at) < r.opt.SuspectAfter
+	})
+	return rests
+}
+
+// wanted tells that somebody waits for this leader.
+func (r *Replica) wanted() bool {
+	return len(r.flight.proposals) > 0 || len(r.reads.asked)+len(r.reads.waiting) > 0 || r.moving != nil || r.lead.rest.stirred
+}
+
+// wake ends the rest of a leader of whom something is wanted.
+func (r *Replica) wake() {
+	s := &r.lead.rest
+	if s.quiet && r.wanted() {
+		s.quiet, s.stirred, s.since, s.woke = false, false, r.now, r.now
+	}
+}
+
+// silence is for how long this leader has asked for answers and got none from a
+// quorum. What it did not ask for while it was quiet does not count.
+func (r *Replica) silence() time.Duration {
+	age := r.QuorumAge()
+	if woke := r.lead.rest.woke; woke != 0 {
+		age = min(age, r.now.Sub(woke))
+	}
+	return age
+}
+
+// isQuiet tells that the age of the last quorum's answer says nothing about this
+// leader's health: it did not ask, or not for long enough.
+func (r *Replica) isQuiet() bool {
+	return r.lead.term != 0 && (r.lead.rest.quiet || r.silence() < min(r.QuorumAge(), r.opt.SuspectAfter))
+}
