@@ -103,7 +103,7 @@ func (r *Replica) planChange(c membership.Change) (membership.Plan, error) {
 // answers tells whether this leader has heard from a member lately.
 func (r *Replica) answers(id pinetree.NodeID) bool {
 	at, heard := r.lead.contact[id]
-	return heard && r.now.Sub(at) <= r.opt.SuspectAfter
+	return heard && r.unanswered(r.now.Sub(at)) <= r.opt.SuspectAfter
 }
 
 // caughtUp refuses a learner that would slow the group down as a voter.

@@ -168,7 +168,7 @@ func (r *Replica) Tick() {
 // there may be another leader that they should find. This one goes on, because
 // nobody else may be appointed while the manager is gone.
 func (r *Replica) suspectQuorum() {
-	if r.silence() < r.opt.SuspectAfter {
+	if r.unanswered(r.QuorumAge()) < r.opt.SuspectAfter {
 		r.lead.warned = false
 		return
 	}

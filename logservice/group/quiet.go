@@ -64,15 +64,15 @@ func (r *Replica) atRest(last pinetree.RaftIndex) bool {
 		if pinetree.NodeID(id) == r.cfg.Node {
 			return
 		}
-		at, heard := r.lead.contact[pinetree.NodeID(id)]
-		rests = rests && pinetree.RaftIndex(pr.Match) >= last && heard && r.now.Sub(at) < r.opt.SuspectAfter
+		rests = rests && pinetree.RaftIndex(pr.Match) >= last && r.answers(pinetree.NodeID(id))
 	})
 	return rests
 }
 
 // wanted tells that somebody waits for this leader.
 func (r *Replica) wanted() bool {
-	return len(r.flight.proposals) > 0 || len(r.reads.asked)+len(r.reads.waiting) > 0 || r.moving != nil || r.lead.rest.stirred
+	return len(r.flight.proposals) > 0 || len(r.reads.asked)+len(r.reads.waiting) > 0 || len(r.sending.to) > 0 ||
+		r.moving != nil || r.changing != nil || r.conf.members.Joint() || r.lead.rest.stirred
 }
 
 // wake ends the rest of a leader of whom something is wanted.
@@ -83,12 +83,14 @@ func (r *Replica) wake() {
 	}
 }
 
-// silence is for how long this leader has asked for answers and got none from a
-// quorum. What it did not ask for while it was quiet does not count.
-func (r *Replica) silence() time.Duration {
-	age := r.QuorumAge()
-	if woke := r.lead.rest.woke; woke != 0 {
-		age = min(age, r.now.Sub(woke))
+// unanswered is how much of the time since an answer this leader has asked for
+// another: a quiet one asks for none.
+func (r *Replica) unanswered(age time.Duration) time.Duration {
+	switch s := r.lead.rest; {
+	case s.quiet:
+		return 0
+	case s.woke != 0:
+		return min(age, r.now.Sub(s.woke))
 	}
 	return age
 }
@@ -96,5 +98,5 @@ func (r *Replica) silence() time.Duration {
 // isQuiet tells that the age of the last quorum's answer says nothing about this
 // leader's health: it did not ask, or not for long enough.
 func (r *Replica) isQuiet() bool {
-	return r.lead.term != 0 && (r.lead.rest.quiet || r.silence() < min(r.QuorumAge(), r.opt.SuspectAfter))
+	return r.lead.term != 0 && (r.lead.rest.quiet || r.unanswered(r.QuorumAge()) < min(r.QuorumAge(), r.opt.SuspectAfter))
 }

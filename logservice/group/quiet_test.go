@@ -67,7 +67,11 @@ func TestWhoeverWantsSomethingWakesAQuietGroup(t *testing.T) {
 		"a quorum read at a follower": func(c *cluster) { c.read(2, "it") },
 		"a planned move": func(c *cluster) {
 			c.peer(1).do(func(r *Replica) {
-				r.Transfer(TransferOrder{To: 2, Appointment: 1}, func(TransferResult, error) {})
+				r.Transfer(TransferOrder{To: 2, Appointment: 1}, func(res TransferResult, err error) {
+					if c.must(err); res.Reason != "" {
+						t.Errorf("refused: %s", res.Reason)
+					}
+				})
 			})
 		},
 		"a campaign of another": func(c *cluster) { c.appoint(3, Appointment{ID: 2}) },
@@ -75,6 +79,7 @@ func TestWhoeverWantsSomethingWakesAQuietGroup(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newLedCluster(t, DefaultOptions())
 			quiesce(t, c)
+			c.now = c.now.Add(time.Minute)
 			wish(c)
 			c.run()
 			if c.peer(1).role.Leads && c.peer(1).replica.Idle() {

@@ -47,7 +47,7 @@ func (r *Replica) updateFloor() {
 // silence is for how long a member has not answered this leader.
 func (r *Replica) silence(id pinetree.NodeID) time.Duration {
 	if at, heard := r.lead.contact[id]; heard {
-		return r.now.Sub(at)
+		return r.unanswered(r.now.Sub(at))
 	}
 	return r.now.Sub(r.lead.since)
 }

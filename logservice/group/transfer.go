@@ -91,10 +91,9 @@ func (r *Replica) refuseTransfer(o TransferOrder) string {
 			return
 		}
 		reason = ""
-		at, heard := r.lead.contact[o.To]
 		lag := r.lagBytes(pinetree.RaftIndex(pr.Match), pinetree.RaftIndex(last), o.MaxLag)
 		switch {
-		case !heard || r.now.Sub(at) > r.opt.SuspectAfter:
+		case !r.answers(o.To):
 			reason = fmt.Sprintf("node %d does not answer this leader", o.To)
 		case lag > o.MaxLag:
 			reason = fmt.Sprintf("node %d lacks at least %d bytes of log, the bound is %d; try again when it has caught up", o.To, lag, o.MaxLag)
