@@ -16,7 +16,7 @@ import (
 func (r *reign) claim(g *group, n *node, to *reply) {
 	now := r.cfg.Clock()
 	status := n.replicas[g.id]
-	if status == nil || !status.GetLeader() || status.GetStopped() != "" || now >= r.claimed {
+	if status == nil || !status.GetLeader() || status.GetStopped() != "" || status.GetQuiet() || now >= r.claimed {
 		return
 	}
 	since := now.Sub(n.reported)

@@ -133,7 +133,14 @@ func (r *reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 	s.sequence = request.GetSequence()
 	n.fsyncAge = time.Duration(request.GetFsyncAgeMs()) * time.Millisecond
 	n.fsyncPending = time.Duration(request.GetFsyncPendingMs()) * time.Millisecond
-	r.report(n, request.GetReplicas())
+	if request.GetChangesOnly() {
+		for _, id := range request.GetGone() {
+			delete(n.replicas, pinetree.GroupID(id))
+		}
+		r.update(n, request.GetReplicas(), n.replicas)
+	} else {
+		r.report(n, request.GetReplicas())
+	}
 	answer := reply{response: &wirepb.HeartbeatResponse{Sequence: s.sequence}}
 	for _, status := range request.GetReplicas() {
 		if g := r.groups[pinetree.GroupID(status.GetGroup())]; g != nil && status.GetLeader() {
@@ -147,23 +154,30 @@ func (r *reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 	r.push(s, answer)
 }
 
-// report takes in what a node says of its replicas, in a heartbeat or when it
+// report takes in what a node says of all its replicas, in a heartbeat or when it
 // was asked.
 func (r *reign) report(n *node, replicas []*wirepb.ReplicaStatus) {
+	before := n.replicas
+	n.replicas = make(map[pinetree.GroupID]*wirepb.ReplicaStatus, len(replicas))
+	r.update(n, replicas, before)
+}
+
+// update takes in what a node says of some of its replicas, which were as in
+// before. The others are as they were.
+func (r *reign) update(n *node, replicas []*wirepb.ReplicaStatus, before map[pinetree.GroupID]*wirepb.ReplicaStatus) {
 	now := r.cfg.Clock()
 	n.vitals.Hear(now)
-	before := n.replicas
 	n.reported = now
-	n.replicas = make(map[pinetree.GroupID]*wirepb.ReplicaStatus, len(replicas))
 	for _, status := range replicas {
 		id := pinetree.GroupID(status.GetGroup())
+		was := before[id]
 		n.replicas[id] = status
 		g := r.groups[id]
 		if g == nil {
 			continue
 		}
 		r.released(g, n.Is.ID, pinetree.AppointmentID(status.GetReleased()))
-		if was := before[id]; was.GetLeader() != status.GetLeader() || was.GetReady() != status.GetReady() {
+		if was.GetLeader() != status.GetLeader() || was.GetReady() != status.GetReady() {
 			r.lookAt(g, now)
 			r.notify()
 		}

@@ -134,9 +134,12 @@ func (a *agent) heartbeats(ctx context.Context, conn *grpc.ClientConn, p pace) e
 	ticker := time.NewTicker(p.interval)
 	defer ticker.Stop()
 	var sent unanswered
-	for {
+	for whole := true; ; whole = false {
 		asked := lease.BootTime() // before anything that is said
-		if err := stream.Send(a.heartbeat(ctx, sent.next(asked), p.interval/2)); err != nil && ctx.Err() != nil {
+		beat := a.heartbeat(sent.next(asked))
+		state := a.reporter.collect(ctx, p.interval/2, whole)
+		beat.Replicas, beat.Gone, beat.ChangesOnly = state.replicas, state.gone, !whole
+		if err := stream.Send(beat); err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
 		} // The stream's own error comes from Recv.
 		for again := false; !again; {
@@ -161,13 +164,12 @@ func (a *agent) heartbeats(ctx context.Context, conn *grpc.ClientConn, p pace) e
 	}
 }
 
-// heartbeat is the state of the node now.
-func (a *agent) heartbeat(ctx context.Context, sequence uint64, patience time.Duration) *wirepb.HeartbeatRequest {
+// heartbeat is the state of the node now, without its replicas.
+func (a *agent) heartbeat(sequence uint64) *wirepb.HeartbeatRequest {
 	disk := a.node.host.Disk()
 	return &wirepb.HeartbeatRequest{
 		Node: uint64(a.node.identity.Node), Instance: a.node.identity.Instance, Sequence: sequence,
 		FsyncAgeMs: milliseconds(disk.FsyncAge), FsyncPendingMs: milliseconds(disk.Pending),
-		Replicas: a.reporter.collect(ctx, patience),
 	}
 }
 

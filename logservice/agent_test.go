@@ -124,7 +124,7 @@ func TestStatusOfAStuckReplicaGrowsOld(t *testing.T) {
 	if s := r.aged(1, 5); s != nil {
 		t.Fatalf("a status that was never known: %v", s)
 	}
-	r.keep(report{&wirepb.ReplicaStatus{Group: 1, Leader: true, QuorumAgeMs: 20}, lease.Instant(time.Second)})
+	r.keep(report{&wirepb.ReplicaStatus{Group: 1, Leader: true, QuorumAgeMs: 20}, lease.Instant(time.Second), nil})
 	s := r.aged(1, lease.Instant(3*time.Second))
 	if s == nil || !s.Leader || s.QuorumAgeMs != 2020 {
 		t.Fatalf("after two seconds it is %v, want a quorum age of 2020 ms", s)

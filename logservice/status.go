@@ -24,7 +24,7 @@ const statusAsks = 16
 func replicaStatus(s group.Status) *wirepb.ReplicaStatus {
 	w := &wirepb.ReplicaStatus{
 		Group: uint64(s.Group), Leader: s.Leader, Ready: s.Ready, Activated: s.Activated,
-		RaftTerm: uint64(s.RaftTerm), Appointment: uint64(s.Appointment), QuorumAgeMs: milliseconds(s.QuorumAge),
+		RaftTerm: uint64(s.RaftTerm), Appointment: uint64(s.Appointment), QuorumAgeMs: milliseconds(s.QuorumAge), Quiet: s.Quiet,
 		LastTerm: uint64(s.LastTerm), LastIndex: uint64(s.LastIndex),
 		Committed: uint64(s.Committed), Applied: uint64(s.Applied.Index),
 		LeaderHint: uint64(s.LeaderHint), Released: uint64(s.Released),
@@ -68,31 +68,73 @@ type reporter struct {
 type report struct {
 	status *wirepb.ReplicaStatus
 	at     lease.Instant
+	view   *group.View // as long as the replica shows this one, nothing has happened to it
 }
 
-// collect asks all replicas.
-func (r *reporter) collect(ctx context.Context, patience time.Duration) []*wirepb.ReplicaStatus {
+// news are the replicas to tell of, and the groups that have none any more.
+type news struct {
+	replicas []*wirepb.ReplicaStatus
+	gone     []uint64
+}
+
+// collect asks the replicas: all of them, or those to which anything happened
+// since they were last asked, and those of which the manager must know that
+// nothing did, because they lead.
+func (r *reporter) collect(ctx context.Context, patience time.Duration, all bool) news {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	groups := r.host.Groups()
-	all := make([]*wirepb.ReplicaStatus, len(groups))
+	found := news{gone: r.gone(groups)}
+	if !all {
+		groups = slices.DeleteFunc(groups, r.rests)
+	}
+	found.replicas = make([]*wirepb.ReplicaStatus, len(groups))
 	var asks errgroup.Group
 	asks.SetLimit(statusAsks)
 	for i, g := range groups {
 		asks.Go(func() error {
-			asked := lease.BootTime()
+			asked, view := lease.BootTime(), g.View()
 			status, err := g.Status(ctx)
 			if err != nil {
-				all[i] = r.aged(g.ID(), asked)
+				found.replicas[i] = r.aged(g.ID(), asked)
 				return nil
 			}
-			all[i] = replicaStatus(status)
-			r.keep(report{all[i], asked})
+			found.replicas[i] = replicaStatus(status)
+			r.keep(report{found.replicas[i], asked, view})
 			return nil
 		})
 	}
 	_ = asks.Wait() // no ask returns an error
-	return slices.DeleteFunc(all, func(s *wirepb.ReplicaStatus) bool { return s == nil })
+	found.replicas = slices.DeleteFunc(found.replicas, func(s *wirepb.ReplicaStatus) bool { return s == nil })
+	return found
+}
+
+// rests tells that a replica is as it was last reported, and leads at most
+// quietly.
+func (r *reporter) rests(g *host.Group) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	view := g.View()
+	return r.last[g.ID()].view == view && view.Idle
+}
+
+// gone forgets the replicas that were reported and are not there any more, and
+// returns their groups.
+func (r *reporter) gone(there []*host.Group) []uint64 {
+	present := make(map[pinetree.GroupID]bool, len(there))
+	for _, g := range there {
+		present[g.ID()] = true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var gone []uint64
+	for id := range r.last {
+		if !present[id] {
+			delete(r.last, id)
+			gone = append(gone, uint64(id))
+		}
+	}
+	return gone
 }
 
 func (r *reporter) keep(fresh report) {
@@ -114,8 +156,8 @@ func (r *reporter) aged(id pinetree.GroupID, now lease.Instant) *wirepb.ReplicaS
 	return &wirepb.ReplicaStatus{
 		Group: s.Group, Leader: s.Leader, Ready: s.Ready, Activated: s.Activated, RaftTerm: s.RaftTerm,
 		Appointment: s.Appointment, LastTerm: s.LastTerm, LastIndex: s.LastIndex,
-		QuorumAgeMs: s.QuorumAgeMs + milliseconds(now.Sub(old.at)),
-		Committed:   s.Committed, Applied: s.Applied, LeaderHint: s.LeaderHint, Released: s.Released,
+		QuorumAgeMs: s.QuorumAgeMs + milliseconds(now.Sub(old.at)), Quiet: s.Quiet,
+		Committed: s.Committed, Applied: s.Applied, LeaderHint: s.LeaderHint, Released: s.Released,
 		Stopped: s.Stopped, Voters: s.Voters, Volumes: s.Volumes,
 		Learners: s.Learners, MembersAt: s.MembersAt, Joint: s.Joint, Removed: s.Removed, Blank: s.Blank,
 	}

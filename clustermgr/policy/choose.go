@@ -86,7 +86,8 @@ func (a Answer) electable() bool {
 // leading finds the leader that a quorum answers, if there is one.
 func leading(answers []Answer, fresh time.Duration) (Answer, bool) {
 	for _, a := range answers {
-		if a.Status.GetLeader() && a.Status.GetStopped() == "" && time.Duration(a.Status.GetQuorumAgeMs())*time.Millisecond <= fresh &&
+		answered := time.Duration(a.Status.GetQuorumAgeMs())*time.Millisecond <= fresh || a.Status.GetQuiet()
+		if a.Status.GetLeader() && a.Status.GetStopped() == "" && answered &&
 			!slices.ContainsFunc(answers, func(b Answer) bool { return b.Status.GetRaftTerm() > a.Status.GetRaftTerm() }) {
 			return a, true
 		}

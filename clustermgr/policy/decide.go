@@ -136,7 +136,7 @@ func (s Situation) withoutLeader() Step {
 // illness says why a live leader is not fit to lead, or nothing.
 func (s Situation) illness(leader Member) string {
 	quorum := time.Duration(leader.Status.GetQuorumAgeMs())*time.Millisecond + leader.Age
-	if quorum > s.Sick {
+	if quorum > s.Sick && !leader.Status.GetQuiet() {
 		return fmt.Sprintf("node %d leads and has not heard from a quorum for %v", leader.Node, quorum.Round(time.Millisecond))
 	}
 	if leader.FsyncPending > 0 && leader.FsyncPending+leader.Age > s.Sick {

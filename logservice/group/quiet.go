@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
@@ -12,11 +13,15 @@ import (
 // rest is how a leader of whom nobody wants anything goes quiet: it is ticked no
 // more, sends no heartbeats and asks for no lease, until something happens. Raft
 // needs none of it while every member has the whole log and knows that it is
-// committed. The lease lapses, and the next default read, answered by a quorum,
+// committed, so the leader first asks them all, by a heartbeat whose context they
+// send back. The lease lapses, and the next default read, answered by a quorum,
 // is what wakes the leader to ask for it again.
 type rest struct {
-	last    pinetree.RaftIndex // the log's end at the last tick
-	since   lease.Instant      // nothing was wanted of this leader since then
+	last    pinetree.RaftIndex       // the log's end at the last tick
+	since   lease.Instant            // nothing was wanted of this leader since then
+	asked   string                   // the context of the heartbeats that tell of the commit index; empty when not sent
+	heard   map[pinetree.NodeID]bool // who sent it back
+	askedAt lease.Instant
 	quiet   bool
 	stirred bool          // a peer wants something
 	woke    lease.Instant // when it was quiet last
@@ -38,7 +43,50 @@ func (r *Replica) goQuiet() {
 		s.last, s.since = last, r.now
 	}
 	s.stirred = false
-	s.quiet = r.now.Sub(s.since) >= r.opt.QuietAfter
+	switch {
+	case r.now.Sub(s.since) < r.opt.QuietAfter:
+		s.asked = ""
+	case s.asked == "" || r.now.Sub(s.askedAt) >= r.opt.ReadRetry:
+		s.asked, s.heard, s.askedAt = string(r.askAll()), map[pinetree.NodeID]bool{}, r.now
+	default:
+		s.quiet = r.allHeard()
+	}
+}
+
+// askAll tells every member the commit index by a heartbeat under a context of
+// its own, which is longer than raft's. Every member has the log up to there.
+func (r *Replica) askAll() []byte {
+	context := r.reads.freshContext(r.cfg.Node)
+	from, term, commit := uint64(r.cfg.Node), uint64(r.lead.term), r.basic.HardState.GetCommit()
+	for _, id := range r.conf.members.All() {
+		if to := uint64(id); id != r.cfg.Node {
+			r.outbox = append(r.outbox, &raftpb.Message{
+				Type: raftpb.MsgHeartbeat.Enum(), From: &from, To: &to, Term: &term, Commit: &commit, Context: context,
+			})
+		}
+	}
+	return context
+}
+
+// answersUs takes in the answer to one of our own heartbeats, which raft must not
+// see: it would take the context for the number of a read.
+func (r *Replica) answersUs(m *raftpb.Message) bool {
+	if m.GetType() != raftpb.MsgHeartbeatResp || len(m.GetContext()) != contextBytes {
+		return false
+	}
+	if s := &r.lead.rest; s.asked != "" && string(m.GetContext()) == s.asked {
+		s.heard[pinetree.NodeID(m.GetFrom())] = true
+	}
+	return true
+}
+
+func (r *Replica) allHeard() bool {
+	for _, id := range r.conf.members.All() {
+		if id != r.cfg.Node && !r.lead.rest.heard[id] {
+			return false
+		}
+	}
+	return true
 }
 
 // logEnd is the last index that raft knows of, zero before this leader's first.

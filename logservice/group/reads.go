@@ -18,7 +18,7 @@ type reads struct {
 	counter     uint64
 	waiting     []*read // not asked for yet
 	asked       []*read // share the request under way
-	context     [24]byte
+	context     []byte
 	askedAt     lease.Instant
 }
 
@@ -62,13 +62,22 @@ func (r *Replica) startReads() {
 		return // not yet; a later turn asks
 	}
 	q.asked, q.waiting = q.waiting, nil
-	q.counter++
-	binary.LittleEndian.PutUint64(q.context[0:], uint64(r.cfg.Node))
-	binary.LittleEndian.PutUint64(q.context[8:], q.incarnation)
-	binary.LittleEndian.PutUint64(q.context[16:], q.counter)
+	q.context = q.freshContext(r.cfg.Node)
 	q.askedAt = r.now
-	context := q.context
-	r.rn.ReadIndex(context[:])
+	r.rn.ReadIndex(q.context)
+}
+
+// contextBytes is the length of a context.
+const contextBytes = 24
+
+// freshContext marks a question to a quorum as no other ever was.
+func (q *reads) freshContext(asks pinetree.NodeID) []byte {
+	q.counter++
+	context := make([]byte, 0, contextBytes)
+	for _, part := range []uint64{uint64(asks), q.incarnation, q.counter} {
+		context = binary.LittleEndian.AppendUint64(context, part)
+	}
+	return context
 }
 
 // mayAnswer tells whether this leader may answer quorum reads, its own and those
@@ -78,7 +87,7 @@ func (r *Replica) mayAnswer() bool { return r.lead.ready && r.holder.Activated(r
 // finishReads answers those whose request a quorum confirmed.
 func (r *Replica) finishReads(states []raft.ReadState) {
 	for _, s := range states {
-		if len(r.reads.asked) == 0 || string(s.RequestCtx) != string(r.reads.context[:]) {
+		if len(r.reads.asked) == 0 || string(s.RequestCtx) != string(r.reads.context) {
 			continue
 		}
 		if r.lead.term != 0 && !r.mayAnswer() {

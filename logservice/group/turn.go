@@ -252,7 +252,7 @@ func (r *Replica) Receive(m *raftpb.Message) {
 		if r.lead.term != 0 && pinetree.RaftTerm(m.GetTerm()) == r.lead.term && (r.conf.members.Learns(from) || !fromBlank(m)) {
 			r.lead.contact[from] = r.now
 		}
-		if r.tellsNothing(m) || r.isEarly(m) {
+		if r.answersUs(m) || r.tellsNothing(m) || r.isEarly(m) {
 			return
 		}
 		m = unmarked(m)

@@ -23,10 +23,13 @@ type Group struct {
 	replica *group.Replica // the worker's; nil when it was refused
 	refused error          // why there is no replica
 
-	view     atomic.Pointer[group.View]
-	progress progress
-	backlog  backlog
-	applyErr error // the appliers' own
+	view atomic.Pointer[group.View]
+	// readUnderLease is set by each such read, which keeps the leader from going
+	// quiet.
+	readUnderLease atomic.Bool
+	progress       progress
+	backlog        backlog
+	applyErr       error // the appliers' own
 
 	// The worker's own.
 	told       group.Role
@@ -37,6 +40,10 @@ type Group struct {
 
 // ID is the group's.
 func (g *Group) ID() pinetree.GroupID { return g.id }
+
+// View is the replica as of its last turn. As long as nothing happens to a replica
+// it is the same one.
+func (g *Group) View() *group.View { return g.view.Load() }
 
 // publish shows readers the newest view. A replica that stopped is told to
 // those who wait for it to replay more, too.

@@ -63,6 +63,9 @@ func (g *Group) readLeased(ctx context.Context, id pinetree.VolumeID, fn func(en
 	if g.host.cfg.Clock() >= before.Lease {
 		return false, nil
 	}
+	if !g.readUnderLease.Load() {
+		g.readUnderLease.Store(true)
+	}
 	_, err := g.progress.wait(ctx, func(at pinetree.Position) bool { return at.Index >= before.Committed })
 	if err != nil {
 		return false, fmt.Errorf("group %d: waiting for index %d to be replayed: %w", g.id, before.Committed, err)

@@ -26,9 +26,10 @@ type event struct {
 type worker struct {
 	host *Host
 	// Of whoever is at it.
-	ticks int
-	timed map[*Group]lease.Instant // replicas that want a turn without an event
-	spare []event
+	ticks  int
+	active map[*Group]int           // replicas that are ticked, and for how many ticks nothing happened to them
+	timed  map[*Group]lease.Instant // replicas that want a turn without an event
+	spare  []event
 
 	mu     sync.Mutex
 	idle   sync.Cond // tells that busy ended
@@ -49,7 +50,7 @@ const maxRounds = 3
 
 func startWorker(h *Host) *worker {
 	w := &worker{
-		host: h, timed: map[*Group]lease.Instant{}, wake: make(chan struct{}, 1),
+		host: h, active: map[*Group]int{}, timed: map[*Group]lease.Instant{}, wake: make(chan struct{}, 1),
 		alarm: time.NewTimer(time.Hour), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	w.idle.L = &w.mu
@@ -194,17 +195,10 @@ func (w *worker) round(events []event, tick bool) lease.Instant {
 			e.do(r)
 		})
 		touched[e.group] = struct{}{}
+		w.active[e.group] = 0
 	}
 	if tick {
-		w.ticks++
-		for _, g := range w.groups() {
-			w.askFlush(g)
-			g.guard(func(r *group.Replica) {
-				r.At(now)
-				r.Tick()
-			})
-			touched[g] = struct{}{}
-		}
+		w.tickActive(now, touched)
 	}
 	for g, due := range w.timed {
 		if due <= now {
@@ -238,6 +232,36 @@ func (w *worker) round(events []event, tick bool) lease.Instant {
 	return next
 }
 
+// tickActive ticks the replicas to which something happens. One that is idle, and
+// whose engine has been flushed, is left alone until something does again.
+func (w *worker) tickActive(now lease.Instant, touched map[*Group]struct{}) {
+	w.ticks++
+	for g, idle := range w.active {
+		if g.view.Load().Stopped != nil {
+			delete(w.active, g)
+			continue
+		}
+		w.askFlush(g)
+		g.guard(func(r *group.Replica) {
+			r.At(now)
+			if g.readUnderLease.Swap(false) {
+				r.Touch()
+			}
+			r.Tick()
+			if r.Idle() {
+				idle++
+			} else {
+				idle = 0
+			}
+		})
+		w.active[g] = idle
+		if idle > 3*w.flushTicks() {
+			delete(w.active, g)
+		}
+		touched[g] = struct{}{}
+	}
+}
+
 // noteRole reports whether the manager should hear of the replica at once.
 func (w *worker) noteRole(g *Group, r *group.Replica) bool {
 	now := r.Role()
@@ -249,14 +273,17 @@ func (w *worker) noteRole(g *Group, r *group.Replica) bool {
 // askFlush lets the engine flush, at the pace of FlushInterval, when it holds
 // something that it may lose or when the raft log may be shortened.
 func (w *worker) askFlush(g *Group) {
-	every := max(1, int(w.host.cfg.Options.FlushInterval/w.host.cfg.Options.Replica.TickInterval))
-	if (w.ticks+int(g.id))%every != 0 {
+	if (w.ticks+int(g.id))%w.flushTicks() != 0 {
 		return
 	}
 	keep := pinetree.RaftIndex(w.host.cfg.Options.KeepEntries)
 	if applied := g.engine.Position().Index; applied > g.engine.Flushed().Index || applied > g.compacted+keep {
 		w.host.appliers.askFlush(g)
 	}
+}
+
+func (w *worker) flushTicks() int {
+	return max(1, int(w.host.cfg.Options.FlushInterval/w.host.cfg.Options.Replica.TickInterval))
 }
 
 // outgoing collects a round's messages by peer.

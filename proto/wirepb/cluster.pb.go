@@ -169,8 +169,12 @@ type HeartbeatRequest struct {
 	FsyncAgeMs     uint32                 `protobuf:"varint,4,opt,name=fsync_age_ms,json=fsyncAgeMs,proto3" json:"fsync_age_ms,omitempty"`             // since the last fsync completed
 	FsyncPendingMs uint32                 `protobuf:"varint,5,opt,name=fsync_pending_ms,json=fsyncPendingMs,proto3" json:"fsync_pending_ms,omitempty"` // for how long the oldest unanswered one waits; zero when none
 	Replicas       []*ReplicaStatus       `protobuf:"bytes,6,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// changes_only: replicas that are not listed are as they were last reported on
+	// this stream, except for those of the groups that are gone.
+	ChangesOnly   bool     `protobuf:"varint,7,opt,name=changes_only,json=changesOnly,proto3" json:"changes_only,omitempty"`
+	Gone          []uint64 `protobuf:"varint,8,rep,packed,name=gone,proto3" json:"gone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatRequest) Reset() {
@@ -245,31 +249,48 @@ func (x *HeartbeatRequest) GetReplicas() []*ReplicaStatus {
 	return nil
 }
 
+func (x *HeartbeatRequest) GetChangesOnly() bool {
+	if x != nil {
+		return x.ChangesOnly
+	}
+	return false
+}
+
+func (x *HeartbeatRequest) GetGone() []uint64 {
+	if x != nil {
+		return x.Gone
+	}
+	return nil
+}
+
 // ReplicaStatus is one replica as its node sees it.
 type ReplicaStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
-	Leader        bool                   `protobuf:"varint,2,opt,name=leader,proto3" json:"leader,omitempty"`
-	Ready         bool                   `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`         // leads and has applied an entry of its own raft term
-	Activated     bool                   `protobuf:"varint,4,opt,name=activated,proto3" json:"activated,omitempty"` // for its raft term, by a grant
-	RaftTerm      uint64                 `protobuf:"varint,5,opt,name=raft_term,json=raftTerm,proto3" json:"raft_term,omitempty"`
-	Appointment   uint64                 `protobuf:"varint,6,opt,name=appointment,proto3" json:"appointment,omitempty"`                      // the one it leads under, or tries to
-	QuorumAgeMs   uint32                 `protobuf:"varint,7,opt,name=quorum_age_ms,json=quorumAgeMs,proto3" json:"quorum_age_ms,omitempty"` // leader: since a quorum last answered in raft_term
-	LastTerm      uint64                 `protobuf:"varint,8,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`            // of the last entry of its log
-	LastIndex     uint64                 `protobuf:"varint,9,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
-	Committed     uint64                 `protobuf:"varint,10,opt,name=committed,proto3" json:"committed,omitempty"`
-	Applied       uint64                 `protobuf:"varint,11,opt,name=applied,proto3" json:"applied,omitempty"`
-	LeaderHint    uint64                 `protobuf:"varint,12,opt,name=leader_hint,json=leaderHint,proto3" json:"leader_hint,omitempty"` // node believed to lead; zero when unknown
-	Released      uint64                 `protobuf:"varint,13,opt,name=released,proto3" json:"released,omitempty"`                       // highest appointment whose lease was released
-	Stopped       string                 `protobuf:"bytes,14,opt,name=stopped,proto3" json:"stopped,omitempty"`                          // why the replica stopped, empty while it runs
-	Voters        []uint64               `protobuf:"varint,15,rep,packed,name=voters,proto3" json:"voters,omitempty"`
-	Volumes       []*VolumeStatus        `protobuf:"bytes,16,rep,name=volumes,proto3" json:"volumes,omitempty"`
-	Learners      []uint64               `protobuf:"varint,17,rep,packed,name=learners,proto3" json:"learners,omitempty"`
-	Joint         bool                   `protobuf:"varint,18,opt,name=joint,proto3" json:"joint,omitempty"`                          // a joint change of members is half done; voters are those of both halves
-	Removed       bool                   `protobuf:"varint,19,opt,name=removed,proto3" json:"removed,omitempty"`                      // stopped because it is no member any more
-	Blank         bool                   `protobuf:"varint,20,opt,name=blank,proto3" json:"blank,omitempty"`                          // has no state yet and waits for a snapshot
-	MembersAt     uint64                 `protobuf:"varint,21,opt,name=members_at,json=membersAt,proto3" json:"members_at,omitempty"` // raft index from which on the members are these
-	Members       []*MemberProgress      `protobuf:"bytes,22,rep,name=members,proto3" json:"members,omitempty"`                       // leader: only in answers to Node.Status
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Group       uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Leader      bool                   `protobuf:"varint,2,opt,name=leader,proto3" json:"leader,omitempty"`
+	Ready       bool                   `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`         // leads and has applied an entry of its own raft term
+	Activated   bool                   `protobuf:"varint,4,opt,name=activated,proto3" json:"activated,omitempty"` // for its raft term, by a grant
+	RaftTerm    uint64                 `protobuf:"varint,5,opt,name=raft_term,json=raftTerm,proto3" json:"raft_term,omitempty"`
+	Appointment uint64                 `protobuf:"varint,6,opt,name=appointment,proto3" json:"appointment,omitempty"`                      // the one it leads under, or tries to
+	QuorumAgeMs uint32                 `protobuf:"varint,7,opt,name=quorum_age_ms,json=quorumAgeMs,proto3" json:"quorum_age_ms,omitempty"` // leader: since a quorum last answered in raft_term
+	LastTerm    uint64                 `protobuf:"varint,8,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`            // of the last entry of its log
+	LastIndex   uint64                 `protobuf:"varint,9,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
+	Committed   uint64                 `protobuf:"varint,10,opt,name=committed,proto3" json:"committed,omitempty"`
+	Applied     uint64                 `protobuf:"varint,11,opt,name=applied,proto3" json:"applied,omitempty"`
+	LeaderHint  uint64                 `protobuf:"varint,12,opt,name=leader_hint,json=leaderHint,proto3" json:"leader_hint,omitempty"` // node believed to lead; zero when unknown
+	Released    uint64                 `protobuf:"varint,13,opt,name=released,proto3" json:"released,omitempty"`                       // highest appointment whose lease was released
+	Stopped     string                 `protobuf:"bytes,14,opt,name=stopped,proto3" json:"stopped,omitempty"`                          // why the replica stopped, empty while it runs
+	Voters      []uint64               `protobuf:"varint,15,rep,packed,name=voters,proto3" json:"voters,omitempty"`
+	Volumes     []*VolumeStatus        `protobuf:"bytes,16,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	Learners    []uint64               `protobuf:"varint,17,rep,packed,name=learners,proto3" json:"learners,omitempty"`
+	Joint       bool                   `protobuf:"varint,18,opt,name=joint,proto3" json:"joint,omitempty"`                          // a joint change of members is half done; voters are those of both halves
+	Removed     bool                   `protobuf:"varint,19,opt,name=removed,proto3" json:"removed,omitempty"`                      // stopped because it is no member any more
+	Blank       bool                   `protobuf:"varint,20,opt,name=blank,proto3" json:"blank,omitempty"`                          // has no state yet and waits for a snapshot
+	MembersAt   uint64                 `protobuf:"varint,21,opt,name=members_at,json=membersAt,proto3" json:"members_at,omitempty"` // raft index from which on the members are these
+	Members     []*MemberProgress      `protobuf:"bytes,22,rep,name=members,proto3" json:"members,omitempty"`                       // leader: only in answers to Node.Status
+	// quiet: the leader did not ask a quorum for an answer, so that quorum_age_ms
+	// says nothing of its health; it asks for no lease.
+	Quiet         bool `protobuf:"varint,23,opt,name=quiet,proto3" json:"quiet,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -456,6 +477,13 @@ func (x *ReplicaStatus) GetMembers() []*MemberProgress {
 		return x.Members
 	}
 	return nil
+}
+
+func (x *ReplicaStatus) GetQuiet() bool {
+	if x != nil {
+		return x.Quiet
+	}
+	return false
 }
 
 // MemberProgress is what a leader knows of a member of its group.
@@ -3069,7 +3097,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x10RegisterResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\x04R\x04node\x122\n" +
-	"\x15heartbeat_interval_ms\x18\x03 \x01(\rR\x13heartbeatIntervalMs\"\xe7\x01\n" +
+	"\x15heartbeat_interval_ms\x18\x03 \x01(\rR\x13heartbeatIntervalMs\"\x9e\x02\n" +
 	"\x10HeartbeatRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x1a\n" +
@@ -3077,7 +3105,9 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\ffsync_age_ms\x18\x04 \x01(\rR\n" +
 	"fsyncAgeMs\x12(\n" +
 	"\x10fsync_pending_ms\x18\x05 \x01(\rR\x0efsyncPendingMs\x12;\n" +
-	"\breplicas\x18\x06 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas\"\xae\x05\n" +
+	"\breplicas\x18\x06 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas\x12!\n" +
+	"\fchanges_only\x18\a \x01(\bR\vchangesOnly\x12\x12\n" +
+	"\x04gone\x18\b \x03(\x04R\x04gone\"\xc4\x05\n" +
 	"\rReplicaStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\bR\x06leader\x12\x14\n" +
@@ -3104,7 +3134,8 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x05blank\x18\x14 \x01(\bR\x05blank\x12\x1d\n" +
 	"\n" +
 	"members_at\x18\x15 \x01(\x04R\tmembersAt\x12:\n" +
-	"\amembers\x18\x16 \x03(\v2 .pinetree.wire.v1.MemberProgressR\amembers\"\xbb\x01\n" +
+	"\amembers\x18\x16 \x03(\v2 .pinetree.wire.v1.MemberProgressR\amembers\x12\x14\n" +
+	"\x05quiet\x18\x17 \x01(\bR\x05quiet\"\xbb\x01\n" +
 	"\x0eMemberProgress\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x18\n" +
 	"\alearner\x18\x02 \x01(\bR\alearner\x12\x14\n" +

@@ -25,7 +25,7 @@ type charge struct {
 
 // claim decides what a node that says it leads is granted.
 func (c *charge) claim(n *node, h heartbeatMessage, s *wirepb.ReplicaStatus) (lease.Grant, bool) {
-	if !s.GetLeader() {
+	if !s.GetLeader() || s.GetQuiet() {
 		return lease.Grant{}, false
 	}
 	w := c.m.w

@@ -25,6 +25,10 @@ func (n *node) heartbeat() {
 			n.w.fail("%s: status: %w", n.name, err)
 			return
 		}
+		if s.Quiet != m.quiet {
+			n.w.mark(map[bool]Mark{true: WentQuiet, false: WokeUp}[s.Quiet])
+		}
+		m.quiet = s.Quiet
 		stopped := ""
 		if s.Stopped != nil {
 			stopped = s.Stopped.Error()
@@ -32,7 +36,7 @@ func (n *node) heartbeat() {
 		h.statuses = append(h.statuses, &wirepb.ReplicaStatus{
 			Stopped: stopped,
 			Leader:  s.Leader, Ready: s.Ready, Activated: s.Activated, RaftTerm: uint64(s.RaftTerm),
-			Appointment: uint64(s.Appointment), Released: uint64(s.Released), QuorumAgeMs: uint32(s.QuorumAge.Milliseconds()),
+			Appointment: uint64(s.Appointment), Released: uint64(s.Released), QuorumAgeMs: uint32(s.QuorumAge.Milliseconds()), Quiet: s.Quiet,
 			LastTerm: uint64(s.LastTerm), LastIndex: uint64(s.LastIndex),
 			Committed: uint64(s.Committed), Applied: uint64(s.Applied.Index),
 		})

@@ -46,6 +46,8 @@ const (
 	GrantUnused       Mark = "a grant did not count"
 	GrantAfterRelease Mark = "a grant came after the release"
 	LateGrant         Mark = "an older grant came after a newer one"
+	WentQuiet         Mark = "a leader went quiet"
+	WokeUp            Mark = "a quiet leader woke up"
 	QuorumStale       Mark = "no grant for lack of a quorum"
 	DiskStale         Mark = "no grant for a slow disk"
 	ClaimRefused      Mark = "a leader of another appointment or term claimed the lease"
@@ -63,7 +65,7 @@ var AllMarks = []Mark{
 	OfferWhileFencing, Rejected, ResolvedCommitted, SentAway, DroppedProposal, Duplicate, HeldHole, QueueFull,
 	LostWrite, LostReplay, EngineAhead, PowerCut, DiskFailed, GroupCommit, Compaction, LeaseHeld, LeaseRead, FallbackNoLease,
 	FallbackAfterRead, LeaderQuorumRead, FollowerRead, GrantWaits, GrantUnused, GrantAfterRelease, LateGrant,
-	QuorumStale, DiskStale, ClaimRefused, ReleaseAsked, ManagerFailover, LongPause, LateTimeoutNow, OneWayCut, Duel,
+	WentQuiet, WokeUp, QuorumStale, DiskStale, ClaimRefused, ReleaseAsked, ManagerFailover, LongPause, LateTimeoutNow, OneWayCut, Duel,
 }
 
 // Marks counts them.

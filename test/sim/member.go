@@ -17,6 +17,7 @@ import (
 // member is a replica in one life of its node, and what drives it: what the
 // host package does with goroutines is done here with events.
 type member struct {
+	quiet    bool // as of the last heartbeat
 	node     *node
 	group    pinetree.GroupID
 	replica  *group.Replica

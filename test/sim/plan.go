@@ -85,6 +85,7 @@ func (w *World) newPlan() plan {
 	}
 	p.slow = pick(w, []float64{0, 0.01, 0.05})
 	p.options.MaxDrift = maxDrift
+	p.options.QuietAfter = w.span(between{150 * ms, 1500 * ms})
 	if w.chance(0.3) {
 		// Limits so narrow that they are met.
 		p.options.MaxInflightBytes = 400 + r.IntN(2000)
