@@ -237,3 +237,36 @@ func TestALeaseIsBoundToItsRaftTerm(t *testing.T) {
 		t.Fatal("a grant for an earlier raft term of the same node counts")
 	}
 }
+
+// A follower's raft forwards an order to transfer to the leader, which would hand
+// over without having released its lease.
+func TestTransfersAreOrderedAtTheLeaderAlone(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.peer(1).do(func(r *Replica) {
+		r.Transfer(TransferOrder{Appointment: 1, To: 2}, func(TransferResult, error) {})
+	})
+	c.peer(1).turn()
+	c.deliver(c.take(letter{kind: "MsgTimeoutNow"}))
+	c.isolate(1, true)
+	c.run()
+	c.isolate(1, false)
+	if !c.leads(2) {
+		t.Fatalf("node 2 did not take over: %q", c.story)
+	}
+	// Node 1 hears of the new leader when the pause is over, in one turn.
+	c.now = c.now.Add(c.options.MaxPause)
+	c.peer(2).do(func(r *Replica) { r.Tick() })
+	c.peer(2).turn()
+	c.deliver(c.take(letter{from: 2, to: 1}))
+	c.peer(1).turn()
+	if sent := c.take(letter{kind: "MsgTransferLeader"}); len(sent) > 0 {
+		t.Errorf("a deposed leader takes the leadership back by %v", sent)
+	}
+	c.run()
+	from, to, term, kind := uint64(1), uint64(2), uint64(c.peer(2).role.Term), raftpb.MsgTransferLeader
+	c.deliver([]*raftpb.Message{{Type: &kind, From: &from, To: &to, Term: &term}})
+	c.run()
+	if !c.leads(2) {
+		t.Error("a peer's word made the leader hand over")
+	}
+}

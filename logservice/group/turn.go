@@ -77,7 +77,9 @@ func (r *Replica) Turn() Effects {
 		return Effects{}
 	}
 	var out Effects
-	r.followRole() // what was applied since may have made it ready
+	// What was received since may have deposed it, what was applied made it ready.
+	r.basic = r.rn.BasicStatus()
+	r.followRole()
 	r.campaignIfDue()
 	r.watchTransfer()
 	r.propose()
@@ -258,7 +260,9 @@ func (r *Replica) Receive(m *raftpb.Message) {
 		m = unmarked(m)
 	case raftpb.MsgTimeoutNow:
 		r.log.Info("told to take over the leadership", "from", m.GetFrom(), "raft_term", m.GetTerm())
-	case raftpb.MsgProp:
+	case raftpb.MsgProp, raftpb.MsgTransferLeader:
+		// Nobody proposes or hands over through another node: writers, the manager
+		// and the release of the lease would not know of it.
 		return
 	}
 	r.hear(m)
