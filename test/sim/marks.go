@@ -25,7 +25,6 @@ const (
 	Rejected          Mark = "an append was rejected for good"
 	ResolvedCommitted Mark = "a fenced writer learned that its append is committed"
 	SentAway          Mark = "a writer was sent to another leader"
-	DroppedProposal   Mark = "raft dropped a proposal"
 	Duplicate         Mark = "a batch came twice"
 	HeldHole          Mark = "a batch waited for a missing one"
 	QueueFull         Mark = "a queue was full"
@@ -62,7 +61,7 @@ const (
 // AllMarks are those that a suite must have seen.
 var AllMarks = []Mark{
 	Failover, Adopted, TransferDone, TransferAborted, TransferRefused, LeaderLost, Takeover, Fenced, FenceInFlight,
-	OfferWhileFencing, Rejected, ResolvedCommitted, SentAway, DroppedProposal, Duplicate, HeldHole, QueueFull,
+	OfferWhileFencing, Rejected, ResolvedCommitted, SentAway, Duplicate, HeldHole, QueueFull,
 	LostWrite, LostReplay, EngineAhead, PowerCut, DiskFailed, GroupCommit, Compaction, LeaseHeld, LeaseRead, FallbackNoLease,
 	FallbackAfterRead, LeaderQuorumRead, FollowerRead, GrantWaits, GrantUnused, GrantAfterRelease, LateGrant,
 	WentQuiet, WokeUp, QuorumStale, DiskStale, ClaimRefused, ReleaseAsked, ManagerFailover, LongPause, LateTimeoutNow, OneWayCut, Duel,

@@ -124,7 +124,8 @@ func (s *serverStream) tell(p group.Progress) {
 	} else {
 		s.over = true
 		if errors.Is(p.Err, raft.ErrProposalDropped) {
-			s.m.node.w.mark(DroppedProposal)
+			// The replica knows its role and its transfers before it proposes.
+			s.m.node.w.fail("%s: raft dropped a proposal: %w", s.m.node.name, p.Err)
 		}
 	}
 	if p.Missing > 0 {
