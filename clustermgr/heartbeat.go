@@ -1,6 +1,7 @@
 package clustermgr
 
 import (
+	"cmp"
 	"time"
 
 	"google.golang.org/grpc"
@@ -39,22 +40,13 @@ func (r *reign) heartbeats(stream beats, receiving func(func())) error {
 	}
 	var s *session
 	if e := r.do(stream.Context(), func() { s, err = r.connect(first) }); e != nil || err != nil {
-		return firstOf(e, err)
+		return cmp.Or(e, err)
 	}
 	broken := make(chan error, 1)
 	receiving(func() { broken <- r.receive(stream, s, first) })
 	err = r.send(stream, s, broken)
 	r.tell(func() { r.disconnect(s) })
 	return err
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (r *reign) receive(stream beats, s *session, first *wirepb.HeartbeatRequest) error {

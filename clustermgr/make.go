@@ -1,6 +1,7 @@
 package clustermgr
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,7 +37,7 @@ func (r *reign) replicaTask(g *group) func() error {
 			})
 		}
 		all.Wait()
-		if err := firstOf(failures...); err != nil {
+		if err := cmp.Or(failures...); err != nil {
 			return err
 		}
 		var next ledger.Group

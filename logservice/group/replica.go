@@ -1,17 +1,15 @@
 package group
 
 import (
-	"fmt"
 	"log/slog"
-	"math"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/membership"
+	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/logservice/retention"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
@@ -100,100 +98,25 @@ type leadership struct {
 // NewReplica starts from what the log and the engine hold. It refuses, with a
 // *pinetree.CorruptError, a log and an engine that do not fit together.
 func NewReplica(cfg ReplicaConfig) (*Replica, error) {
-	storage, err := newStorage(cfg)
-	if err != nil {
-		return nil, err
-	}
 	r := &Replica{
 		cfg: cfg, opt: cfg.Options, log: cfg.Logger, position: cfg.Applied,
 		holder:  lease.NewHolder(cfg.Options.MaxDrift),
 		volumes: map[pinetree.VolumeID]*volume{}, acknowledged: map[pinetree.VolumeID]pinetree.LSN{},
 	}
 	r.reads.incarnation = cfg.Incarnation
-	r.setMembers(storage.conf, cfg.Applied.Index)
-	storage.snapshot = r.makeSnapshot
-	r.rn, err = raft.NewRawNode(&raft.Config{
-		ID:                        uint64(cfg.Node),
-		ElectionTick:              cfg.Options.ElectionTicks,
-		HeartbeatTick:             1,
-		Storage:                   storage,
-		Applied:                   uint64(cfg.Applied.Index),
-		AsyncStorageWrites:        true,
-		MaxSizePerMsg:             uint64(cfg.Options.MaxMessageBytes),
-		MaxCommittedSizePerReady:  8 << 20,
-		MaxUncommittedEntriesSize: math.MaxInt64, // flight bounds it, by bytes that are ours to count
-		MaxInflightMsgs:           256,
-		MaxInflightBytes:          uint64(max(32<<20, cfg.Options.MaxMessageBytes)),
-		PreVote:                   true,
-		ReadOnlyOption:            raft.ReadOnlySafe,
-		Logger:                    raftLogger{cfg.Logger},
-		DisableProposalForwarding: true,
-		StepDownOnRemoval:         true,
+	rn, conf, err := rawnode.New(rawnode.Config{
+		Group: cfg.Group, Node: cfg.Node, Log: cfg.Log, Applied: cfg.Applied, Snapshot: r.makeSnapshot, Logger: cfg.Logger,
+		ElectionTicks: cfg.Options.ElectionTicks, MaxMessageBytes: cfg.Options.MaxMessageBytes,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("group %d: %w", cfg.Group, err)
+		return nil, err
 	}
+	r.rn = rn
+	r.setMembers(conf, cfg.Applied.Index)
 	r.basic = r.rn.BasicStatus()
 	r.stopIfRemoved()
 	return r, nil
 }
-
-// storage is a group's log as raft wants to see it: the raft log's entries, the
-// engine's membership. It is read by raft within calls of the Replica.
-type storage struct {
-	raftlog.View
-	hard     *raftpb.HardState
-	conf     *raftpb.ConfState
-	snapshot func() (*raftpb.Snapshot, error)
-}
-
-// newStorage checks that log and engine fit together, which raft answers by a
-// panic: the commit index is not synced on its own, so the engine may know of
-// more, but never of more than the log holds.
-func newStorage(cfg ReplicaConfig) (*storage, error) {
-	where := fmt.Sprintf("group %d on node %d", cfg.Group, cfg.Node)
-	hard, err := cfg.Log.HardState()
-	if err != nil {
-		return nil, err
-	}
-	if hard == nil {
-		hard = &raftpb.HardState{}
-	}
-	hard = proto.CloneOf(hard)
-	first, err := cfg.Log.FirstIndex()
-	if err != nil {
-		return nil, err
-	}
-	last, err := cfg.Log.LastIndex()
-	if err != nil {
-		return nil, err
-	}
-	applied := uint64(cfg.Applied.Index)
-	switch {
-	case applied > last:
-		return nil, &pinetree.CorruptError{Where: where, What: fmt.Sprintf("the engine has replayed up to index %d, the raft log ends at %d", applied, last)}
-	case applied+1 < first:
-		return nil, &pinetree.CorruptError{Where: where, What: fmt.Sprintf("the engine has replayed up to index %d, the raft log begins at %d", applied, first)}
-	case hard.GetCommit() > last:
-		return nil, &pinetree.CorruptError{Where: where, What: fmt.Sprintf("commit index %d, the raft log ends at %d", hard.GetCommit(), last)}
-	}
-	if hard.GetCommit() < applied {
-		hard.Commit = proto.Uint64(applied)
-	}
-	conf, err := membership.Decode(cfg.Applied.Membership)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", where, err)
-	}
-	return &storage{View: cfg.Log, hard: hard, conf: conf}, nil
-}
-
-// InitialState implements raft.Storage.
-func (s *storage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
-	return s.hard, s.conf, nil
-}
-
-// Snapshot implements raft.Storage.
-func (s *storage) Snapshot() (*raftpb.Snapshot, error) { return s.snapshot() }
 
 // Bootstrap is the position at which every replica of a new group begins, and
 // the point after which its raft log begins. They are the same on all members.

@@ -93,22 +93,6 @@ func TestTrap20OnlyWordsOfPeersAreBelieved(t *testing.T) {
 	}
 }
 
-func TestTrap20RaftsPanicsPanic(t *testing.T) {
-	for name, call := range map[string]func(raftLogger){
-		"Panic":  func(l raftLogger) { l.Panic("x") },
-		"Panicf": func(l raftLogger) { l.Panicf("%d", 1) },
-	} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%s returns, and raft would go on", name)
-				}
-			}()
-			call(raftLogger{})
-		}()
-	}
-}
-
 func TestTrap21ALeaderThatIsNotHeardFromDoesNoHarm(t *testing.T) {
 	c := newLedCluster(t, DefaultOptions())
 	for _, from := range []pinetree.NodeID{2, 3} {

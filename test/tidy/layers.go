@@ -18,7 +18,7 @@ var layers = [][]string{
 	{"raftlog/segment/frame"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "engine/walengine/frames"},
 	{"engine/walengine/files"},
-	{"logservice/manifest"},
+	{"logservice/manifest", "logservice/rawnode"},
 	{"adapter", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention"},
 	{"proto/wirepb"},
 	{"proto/storepb"},
@@ -58,7 +58,7 @@ var importers = []struct {
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/orders", "clustermgr/policy"}, by: []string{"clustermgr/...", "test/..."}},
-	{of: []string{"logservice/manifest", "logservice/membership", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
+	{of: []string{"logservice/manifest", "logservice/membership", "logservice/rawnode", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
 		"logservice/...", "clustermgr", "clustermgr/orders", "clustermgr/policy", "adapter/ship", "cmd/...", "test/...",

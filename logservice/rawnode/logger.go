@@ -1,9 +1,8 @@
-package group
+package rawnode
 
 import (
 	"fmt"
 	"log/slog"
-	"os"
 )
 
 // raftLogger gives raft's own log lines to slog. Panicf must panic: raft goes
@@ -23,12 +22,6 @@ func (l raftLogger) Errorf(format string, v ...any) { l.log.Error(fmt.Sprintf(fo
 func (l raftLogger) Panic(v ...any)                 { panic(fmt.Sprint(v...)) }
 func (l raftLogger) Panicf(format string, v ...any) { panic(fmt.Sprintf(format, v...)) }
 
-func (l raftLogger) Fatal(v ...any) {
-	l.log.Error(fmt.Sprint(v...))
-	os.Exit(1)
-}
-
-func (l raftLogger) Fatalf(format string, v ...any) {
-	l.log.Error(fmt.Sprintf(format, v...))
-	os.Exit(1)
-}
+// Fatal and Fatalf end the replica, not the process with its other replicas.
+func (l raftLogger) Fatal(v ...any)                 { panic(fmt.Sprint(v...)) }
+func (l raftLogger) Fatalf(format string, v ...any) { panic(fmt.Sprintf(format, v...)) }
