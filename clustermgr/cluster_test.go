@@ -31,6 +31,7 @@ type cluster struct {
 }
 
 type runningManager struct {
+	manager *Manager
 	address string
 	stop    context.CancelFunc
 	done    sync.WaitGroup
@@ -102,7 +103,7 @@ func (c *cluster) manager(i int) *runningManager {
 		c.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	m := &runningManager{address: c.addresses[i], stop: stop}
+	m := &runningManager{manager: manager, address: c.addresses[i], stop: stop}
 	m.done.Go(func() {
 		if err := manager.Serve(ctx, listener); err != nil {
 			c.t.Errorf("manager %d: %v", i, err)

@@ -67,6 +67,7 @@ func TestCommandsOnACluster(t *testing.T) {
 	c, dir := startCluster(t, 3)
 	eventually(t, "clustermgr", "volume", "create", "notes", "--format", "redo")
 	t.Run("operator", func(t *testing.T) { testOperator(t) })
+	t.Run("replicas", func(t *testing.T) { testReplicas(t) })
 	t.Run("keys", func(t *testing.T) { testKeys(t) })
 	t.Run("pages", func(t *testing.T) { testPages(t) })
 	t.Run("PostgreSQL", func(t *testing.T) { testPostgreSQL(t) })
