@@ -56,7 +56,7 @@ sim: ## the simulation with SIM_SEEDS (5000) seeds from SIM_FIRST (1) on
 e2e: ## the end-to-end tests with real processes in full; as root, about 15 minutes
 	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 60m -v
 
-bench: ## the usual loads on a real cluster, about 2 minutes; more flags in BENCH_FLAGS
+bench: ## the usual loads on a real cluster, about a minute; more flags in BENCH_FLAGS
 	$(GO) run ./cmd/pinetree bench ship --table $(BENCH_FLAGS)
 
 bench-go: ## Go benchmarks that match BENCH (.), BENCH_COUNT (6) times, ready for benchstat

@@ -55,6 +55,7 @@ usual loads run one after the other, each on a cluster of its own.`,
 	flags.Var(&f.record, "record-size", "size of each record's payload")
 	flags.IntVar(&f.cfg.Workers, "inflight", 256, "closed loop with this many records outstanding")
 	flags.Var(&f.window, "window", "stream with this many bytes outstanding for each writer")
+	flags.IntVar(&f.cfg.Together, "together", 1, "how many records of a stream are appended by one call, as those of a transaction are")
 	flags.Float64Var(&f.cfg.Rate, "rate", 0, "records a second, instead of as many as there can be")
 	flags.DurationVar(&f.cfg.Duration, "duration", 5*time.Second, "how long to measure")
 	flags.DurationVar(&f.cfg.Warmup, "warmup", time.Second, "how long to load before that")
@@ -144,7 +145,7 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 	if own := given("engine", "raftlog", "transport", "dir", "node-arg"); len(f.cfg.Targets) > 0 && len(own) > 0 {
 		return cli.Usagef("--%s is for a cluster that is started, and --target names one that runs", own[0])
 	}
-	if shape := given("inflight", "window", "rate", "record-size", "groups", "volumes", "cpuprofile-dir"); f.table && len(shape) > 0 {
+	if shape := given("inflight", "window", "together", "rate", "record-size", "groups", "volumes", "cpuprofile-dir"); f.table && len(shape) > 0 {
 		return cli.Usagef("--%s is for one load, and --table runs the usual ones", shape[0])
 	}
 	if err := (storage{raftLog: f.cfg.RaftLog, engine: f.cfg.Engine}).check(); err != nil {

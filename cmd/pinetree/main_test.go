@@ -115,6 +115,7 @@ func TestWrongCallsEndWithTwoAndSayHow(t *testing.T) {
 		{"bench", "ship", "--window", "1"},
 		{"bench", "ship", "--record-size", "9MiB"},
 		{"bench", "ship", "--record-size", "130", "--format", "redo"},
+		{"bench", "ship", "--together", "2"},
 		{"bench", "ship", "--rate", "-1"},
 		{"bench", "ship", "--duration", "0s"},
 		{"bench", "ship", "--groups", "3", "--volumes", "2"},

@@ -49,6 +49,9 @@ type Config struct {
 	// WindowBytes is what each writer may have appended and not yet heard of;
 	// zero unless the load is a stream.
 	WindowBytes int
+	// Together is how many records of a stream are appended by one call, as
+	// those of a transaction are; one unless the load is a stream.
+	Together int
 	// Rate is how many records come each second, all volumes together; zero
 	// unless the load is paced.
 	Rate float64
@@ -101,6 +104,8 @@ func (c Config) Check() error {
 		return cli.Usagef("--inflight %d: want 1 to %d records", c.Workers, maxWorkers)
 	case c.WindowBytes < 0 || c.Mode() == Stream && c.WindowBytes < c.RecordBytes:
 		return cli.Usagef("--window %d: at least one record of %d bytes must fit", c.WindowBytes, c.RecordBytes)
+	case c.Together < 1 || c.Together > 1 && c.Mode() != Stream || c.Together*(c.RecordBytes+32) > maxRecordBytes:
+		return cli.Usagef("--together %d: want at least one record, no more than fit in a batch of 8 MiB, and more than one in a stream only", c.Together)
 	case c.Rate < 0 || c.Rate > maxRate:
 		return cli.Usagef("--rate %g: want 1 to %g records a second", c.Rate, float64(maxRate))
 	case c.Duration < 100*time.Millisecond || c.Warmup < 0:
@@ -120,7 +125,7 @@ func (c Config) Check() error {
 // closed loop, one record at a time, streams, and many groups with one record
 // at a time each.
 func Usual(cfg Config) []Config {
-	cfg.Workers, cfg.WindowBytes, cfg.Rate, cfg.Groups, cfg.Volumes = 0, 0, 0, 1, 1
+	cfg.Workers, cfg.WindowBytes, cfg.Together, cfg.Rate, cfg.Groups, cfg.Volumes = 0, 0, 1, 0, 1, 1
 	closed := func(record Size, inflight int) Config {
 		c := cfg
 		c.RecordBytes, c.Workers = int(record), inflight

@@ -23,6 +23,7 @@ type lane struct {
 
 	// appending puts records into the order of their LSNs.
 	appending sync.Mutex
+	together  []pinetree.Record // those of one append
 	tail      pinetree.LSN
 	appended  int // records
 
@@ -43,13 +44,17 @@ type writer interface {
 // phase is the part of a run that all lanes are in.
 type phase struct{ measured atomic.Bool }
 
-// waiting is a record whose acknowledgement somebody waits for, or that is
-// only timed.
+// waiting is a record whose acknowledgement is timed.
 type waiting struct {
 	lsn   pinetree.LSN
 	since time.Time
-	// heard has room for one; nil when the record is only timed.
+	// heard, which has room for one, is told; nil when nobody waits.
 	heard chan<- struct{}
+}
+
+// newLane makes a lane of a load.
+func (l *load) newLane() *lane {
+	return &lane{ring: l.ring, phase: &l.phase, took: newLatencies(), together: make([]pinetree.Record, l.cfg.Together)}
 }
 
 // open opens a writer on the lane's volume, with a window of that many bytes.
@@ -66,24 +71,29 @@ func (l *lane) open(ctx context.Context, cfg ship.Config, window int) (err error
 	return nil
 }
 
-// append appends a record; w is what becomes of its acknowledgement, nil when
-// nobody waits for it. It waits while the window is full.
+// append appends as many records together as the lane has room for; w is what
+// becomes of the acknowledgement of the last one, nil when nobody asks. It
+// waits while the window is full.
 func (l *lane) append(ctx context.Context, w *waiting) error {
 	l.appending.Lock()
 	defer l.appending.Unlock()
-	payload := l.ring[l.appended%len(l.ring)]
-	lsn := l.tail + pinetree.LSN(len(payload))
+	at := l.tail
+	for i := range l.together {
+		payload := l.ring[(l.appended+i)%len(l.ring)]
+		l.together[i] = pinetree.Record{Prev: at, LSN: at + pinetree.LSN(len(payload)), Payload: payload}
+		at = l.together[i].LSN
+	}
 	if w != nil {
-		w.lsn = lsn
+		w.lsn = at
 		l.mu.Lock()
 		l.wait.push(*w)
 		l.mu.Unlock()
 	}
-	if err := l.writer.Append(ctx, pinetree.Record{Prev: l.tail, LSN: lsn, Payload: payload}); err != nil {
+	if err := l.writer.Append(ctx, l.together...); err != nil {
 		return err
 	}
-	l.tail = lsn
-	l.appended++
+	l.tail = at
+	l.appended += len(l.together)
 	return nil
 }
 
@@ -96,11 +106,11 @@ func (l *lane) hear(batch ship.Acked) {
 	defer l.mu.Unlock()
 	for l.wait.count > 0 && l.wait.first().lsn <= batch.LSN {
 		w := l.wait.pop()
-		switch {
-		case w.heard != nil:
-			w.heard <- struct{}{}
-		case measured:
+		if measured {
 			l.took.record(now.Sub(w.since))
+		}
+		if w.heard != nil {
+			w.heard <- struct{}{}
 		}
 	}
 }

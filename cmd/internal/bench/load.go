@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// sampleEvery is how often a record of a stream is timed.
+	// sampleEvery is how many records of a stream there are for one that is
+	// timed.
 	sampleEvery = 32
 	// flushTimeout bounds the wait for the last acknowledgements, and that for
 	// the replicas to replay everything.
@@ -61,7 +62,7 @@ func (l *load) start(ctx context.Context, stop <-chan struct{}, fail context.Can
 }
 
 // worker appends one record after the other, each when the one before is
-// durable. It takes the time itself, so that its own waking counts.
+// durable.
 func worker(ctx context.Context, l *lane, stop <-chan struct{}) error {
 	heard := make(chan struct{}, 1)
 	for {
@@ -79,14 +80,12 @@ func worker(ctx context.Context, l *lane, stop <-chan struct{}) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if l.phase.measured.Load() {
-			l.took.record(time.Since(w.since))
-		}
 	}
 }
 
 // stream appends as fast as the window lets it.
 func stream(ctx context.Context, l *lane, stop <-chan struct{}) error {
+	every := max(1, sampleEvery/len(l.together))
 	for i := 0; ; i++ {
 		select {
 		case <-stop:
@@ -94,7 +93,7 @@ func stream(ctx context.Context, l *lane, stop <-chan struct{}) error {
 		default:
 		}
 		var timed *waiting
-		if i%sampleEvery == 0 {
+		if i%every == 0 {
 			timed = &waiting{since: time.Now()}
 		}
 		if err := l.append(ctx, timed); err != nil {

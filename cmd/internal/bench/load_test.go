@@ -85,11 +85,11 @@ func (f *fakeWriter) Close() error {
 // loaded runs a load on fakes for a time and returns it with the first error.
 func loaded(t *testing.T, cfg Config, m manners, during func([]*fakeWriter)) (*load, []*fakeWriter, error) {
 	t.Helper()
-	l := &load{cfg: cfg}
-	ring := [][]byte{make([]byte, cfg.RecordBytes), make([]byte, cfg.RecordBytes)}
+	l := &load{cfg: cfg, ring: [][]byte{make([]byte, cfg.RecordBytes), make([]byte, cfg.RecordBytes)}}
+	l.cfg.Together = max(cfg.Together, 1)
 	var fakes []*fakeWriter
 	for range cfg.Volumes {
-		at := &lane{ring: ring, phase: &l.phase, took: newLatencies()}
+		at := l.newLane()
 		l.lanes = append(l.lanes, at)
 		fakes = append(fakes, newFake(at, m))
 	}
@@ -146,21 +146,23 @@ func TestClosedLoopHasOneRecordOutstandingForEachWorker(t *testing.T) {
 }
 
 func TestStreamTimesOneRecordInSome(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := Config{RecordBytes: 10, WindowBytes: 1000, Volumes: 1, Groups: 1}
-		_, fakes, err := loaded(t, cfg, manners{5 * time.Millisecond, 3200}, func([]*fakeWriter) { time.Sleep(time.Second) })
-		if !errors.Is(err, errFull) {
-			t.Errorf("the load ended with %v, want the writer's error", err)
-		}
-		chained(t, fakes[0])
-		took := fakes[0].lane.took
-		if n := took.count(); n != 3200/sampleEvery {
-			t.Errorf("%d records were timed, want %d", n, 3200/sampleEvery)
-		}
-		if p50 := took.quantile(50); p50 < 4995 || p50 > 5010 {
-			t.Errorf("p50 is %g µs, want 5,000", p50)
-		}
-	})
+	for together, timed := range map[int]int{1: 3200 / sampleEvery, 8: 3200 / sampleEvery, 64: 3200 / 64} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := Config{RecordBytes: 10, WindowBytes: 1000, Together: together, Volumes: 1, Groups: 1}
+			_, fakes, err := loaded(t, cfg, manners{5 * time.Millisecond, 3200}, func([]*fakeWriter) { time.Sleep(time.Second) })
+			if !errors.Is(err, errFull) {
+				t.Errorf("the load ended with %v, want the writer's error", err)
+			}
+			chained(t, fakes[0])
+			took := fakes[0].lane.took
+			if n := took.count(); n != int64(timed) || len(fakes[0].taken) != 3200 {
+				t.Errorf("%d together: %d records of %d were timed, want %d of 3,200", together, n, len(fakes[0].taken), timed)
+			}
+			if p50 := took.quantile(50); p50 < 4995 || p50 > 5010 {
+				t.Errorf("%d together: p50 is %g µs, want 5,000", together, p50)
+			}
+		})
+	}
 }
 
 // TestPacedLoadCountsWhatAStallDelays guards against coordinated omission: all

@@ -71,6 +71,7 @@ type Settings struct {
 	RecordBytes int      `json:"record_size"`
 	Workers     int      `json:"inflight"`
 	WindowBytes int      `json:"window"`
+	Together    int      `json:"together"`
 	Rate        float64  `json:"rate"`
 	DurationS   float64  `json:"duration_s"`
 	WarmupS     float64  `json:"warmup_s"`
@@ -92,7 +93,7 @@ type Settings struct {
 // settings of a run.
 func (c Config) settings() Settings {
 	s := Settings{
-		Mode: c.Mode(), RecordBytes: c.RecordBytes, WindowBytes: c.window(), Rate: c.Rate,
+		Mode: c.Mode(), RecordBytes: c.RecordBytes, WindowBytes: c.window(), Together: c.Together, Rate: c.Rate,
 		DurationS: c.Duration.Seconds(), WarmupS: c.Warmup.Seconds(),
 		Groups: c.Groups, Volumes: c.Volumes, Format: c.Format.String(), Targets: c.Targets,
 		CPUs: runtime.NumCPU(), Go: runtime.Version(),

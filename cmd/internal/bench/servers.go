@@ -164,7 +164,7 @@ func (s *servers) ask(ctx context.Context, what string, fn func(context.Context,
 func (s *servers) open(ctx context.Context, l *load, names []string) error {
 	l.lanes = make([]*lane, len(names))
 	err := each(ctx, len(names), func(ctx context.Context, i int) error {
-		at := &lane{ring: l.ring, phase: &l.phase, took: newLatencies()}
+		at := l.newLane()
 		client := ship.Config{Managers: s.managers, Volume: names[i], Connections: &l.conns, Logger: slog.New(slog.DiscardHandler)}
 		if err := at.open(ctx, client, l.cfg.window()); err != nil {
 			return err
