@@ -33,12 +33,8 @@ func replicaStatus(s group.Status) *wirepb.ReplicaStatus {
 	if s.Stopped != nil {
 		w.Stopped = s.Stopped.Error()
 	}
-	for _, id := range s.Voters {
-		w.Voters = append(w.Voters, uint64(id))
-	}
-	for _, id := range s.Learners {
-		w.Learners = append(w.Learners, uint64(id))
-	}
+	w.Voters, w.Learners = numbers(s.Voters), numbers(s.Learners)
+	w.Incoming, w.Outgoing = numbers(s.Incoming), numbers(s.Outgoing)
 	for _, id := range slices.Sorted(maps.Keys(s.Applied.Volumes)) {
 		at := s.Applied.Volumes[id]
 		w.Volumes = append(w.Volumes, &wirepb.VolumeStatus{
@@ -47,6 +43,14 @@ func replicaStatus(s group.Status) *wirepb.ReplicaStatus {
 		})
 	}
 	return w
+}
+
+func numbers(ids []pinetree.NodeID) []uint64 {
+	var list []uint64
+	for _, id := range ids {
+		list = append(list, uint64(id))
+	}
+	return list
 }
 
 // milliseconds rounds up, so that an age is never reported younger than it is.
@@ -159,6 +163,6 @@ func (r *reporter) aged(id pinetree.GroupID, now lease.Instant) *wirepb.ReplicaS
 		QuorumAgeMs: s.QuorumAgeMs + milliseconds(now.Sub(old.at)), Quiet: s.Quiet,
 		Committed: s.Committed, Applied: s.Applied, LeaderHint: s.LeaderHint, Released: s.Released,
 		Stopped: s.Stopped, Voters: s.Voters, Volumes: s.Volumes,
-		Learners: s.Learners, MembersAt: s.MembersAt, Joint: s.Joint, Removed: s.Removed, Blank: s.Blank,
+		Learners: s.Learners, MembersAt: s.MembersAt, Joint: s.Joint, Removed: s.Removed, Blank: s.Blank, Incoming: s.Incoming, Outgoing: s.Outgoing,
 	}
 }

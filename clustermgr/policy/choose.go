@@ -36,9 +36,9 @@ func Choose(answers []Answer, w Wish) (Answer, error) {
 	running := slices.DeleteFunc(slices.Clone(answers), func(a Answer) bool {
 		return a.Status == nil || a.Status.GetStopped() != ""
 	})
-	electors, all := electorate(running, w)
-	if quorum := all/2 + 1; len(electors) < quorum {
-		return Answer{}, fmt.Errorf("%d of %d replicas answered and run, a quorum is %d", len(electors), all, quorum)
+	electors, err := electorate(running, w)
+	if err != nil {
+		return Answer{}, err
 	}
 	fit := slices.DeleteFunc(electors, func(a Answer) bool { return a.Node == w.Not || !a.electable() })
 	if len(fit) == 0 {
@@ -59,21 +59,41 @@ func Choose(answers []Answer, w Wish) (Answer, error) {
 	}), nil
 }
 
-// electorate are the replicas that answered and count for an election, and how
-// many there are to be: as the one with the newest log knows the members, because
-// a change of them may have been made and not be recorded yet.
-func electorate(running []Answer, w Wish) ([]Answer, int) {
+// electorate are the replicas that count for an election among those that
+// answered; an error when they are no quorum. Who counts is what the one with the
+// newest log says, for a change of the members is recorded after it was made.
+func electorate(running []Answer, w Wish) ([]Answer, error) {
 	var newest *wirepb.ReplicaStatus
 	for _, a := range running {
 		if newest == nil || cmp.Or(cmp.Compare(a.Status.GetLastTerm(), newest.GetLastTerm()), cmp.Compare(a.Status.GetLastIndex(), newest.GetLastIndex())) > 0 {
 			newest = a.Status
 		}
 	}
-	voters := newest.GetVoters()
-	if len(voters) == 0 {
-		return running, w.Voters
+	if len(newest.GetVoters()) == 0 {
+		return running, quorum(running, w.Voters)
 	}
-	return slices.DeleteFunc(slices.Clone(running), func(a Answer) bool { return !slices.Contains(voters, uint64(a.Node)) }), len(voters)
+	halves := [][]uint64{newest.GetVoters()}
+	if newest.GetJoint() && len(newest.GetIncoming()) > 0 {
+		halves = [][]uint64{newest.GetIncoming(), newest.GetOutgoing()}
+	}
+	for _, half := range halves {
+		if err := quorum(voting(running, half), len(half)); err != nil {
+			return nil, err
+		}
+	}
+	return voting(running, newest.GetVoters()), nil
+}
+
+func voting(running []Answer, voters []uint64) []Answer {
+	return slices.DeleteFunc(slices.Clone(running), func(a Answer) bool { return !slices.Contains(voters, uint64(a.Node)) })
+}
+
+// quorum is an error when those that answered are no majority of all.
+func quorum(answered []Answer, all int) error {
+	if need := all/2 + 1; len(answered) < need {
+		return fmt.Errorf("%d of %d replicas answered and run, a quorum is %d", len(answered), all, need)
+	}
+	return nil
 }
 
 // electable tells whether raft lets a replica stand for election: one that knows

@@ -1,6 +1,7 @@
 // Package badgerengine is the default engine: replayed state in one badger
 // database per node. It knows how records, pages, keys and positions become
-// badger's keys and values; it knows no raft, no network and no clock.
+// badger's keys and values; it knows no raft and no network. The package
+// database below it knows transactions, syncs and free space.
 //
 // # Keys
 //
@@ -25,13 +26,17 @@
 //
 // # Values
 //
-// A value is cut into chunks that stay below badger's value threshold, since
-// badger swallows fsync errors of its value log and never shrinks it by
-// itself. Each chunk begins with the CRC32C of its key and all that follows,
-// and with the number of chunks. Badger's own block checksums are not asked
-// for: on a mismatch its iterators end as if there were nothing more, in
-// compactions too, which then delete the damaged table. A value that is
+// A value is cut into chunks. Each begins with the CRC32C of its key and all
+// that follows, and with the number of chunks. Badger's own block checksums are
+// not asked for: on a mismatch its iterators end as if there were nothing more,
+// in compactions too, which then delete the damaged table. A value that is
 // damaged must be seen and not be missing.
+//
+// Values of a kilobyte and more, which is most of the log, go to badger's value
+// log: they are written once, where tables are written again for every level.
+// Badger syncs that log with errors swallowed, and deletes its files before
+// what it has rewritten is synced; the engine does both itself, see
+// database.DB.Sync and RewriteOne. The space of dropped generations comes back by that rewriting.
 //
 //	log      the batch
 //	page     changes, see encodePage
@@ -50,16 +55,15 @@
 //
 // # What a crash does
 //
-// Badger runs with SyncWrites: a transaction that was committed is on disk,
-// so what is applied is flushed. (Without it, db.Sync leaves holes: it syncs
-// only the active memtable's log.) A Write that fits into one transaction is
-// one, position included. A larger one is several, one after the other, each
-// durable before the next begins, and the position comes with the last one.
-// That is atomic too: a reader looks at nothing above the position's LSN of
-// its volume, so versions and batches of the earlier transactions are not
-// there before the last one is; and if a crash leaves them behind, recovery
-// replays the same committed entries, whose batches make the same keys and
-// values, and overwrites them by themselves.
+// Apply commits what a Write makes, in one transaction of badger's or several,
+// without a sync and without the position, which it only remembers. Flush syncs
+// all of badger's files, stores the position, and syncs again. So the stored
+// position is never above what is surely there, and a crash takes the group
+// back to it. What Apply left above may be there whole, in part, or not at all,
+// in any order. It does no harm: a reader looks at nothing above the position's
+// LSN of its volume, and recovery replays the same committed entries, whose
+// batches make the same keys and values, and overwrites them by themselves. For
+// the same reason a Write of several transactions is atomic.
 //
 // # Snapshots and restores
 //

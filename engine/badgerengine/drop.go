@@ -20,6 +20,8 @@ const (
 	dropPause = 2 * time.Millisecond
 	// dropRetry is how long it waits after an error such as a full disk.
 	dropRetry = 5 * time.Second
+	// reclaimEvery is how often value log files are looked at.
+	reclaimEvery = 10 * time.Minute
 )
 
 // dropNote says that a generation is of no more use, or is being restored.
@@ -34,7 +36,7 @@ func (n dropNote) entries() ([]entry, error) {
 
 // dropNotes lists the notes under a prefix.
 func (s *Store) dropNotes(prefix []byte) (notes []dropNote, err error) {
-	err = s.scan(prefix, func(it *badger.Iterator) error {
+	err = s.db.Scan(prefix, func(it *badger.Iterator) error {
 		for it.Rewind(); it.Valid(); it.Next() {
 			key := it.Item().Key()
 			if len(key) != 1+8+generationBytes+chunkBytes {
@@ -67,15 +69,18 @@ func (d *dropper) start(s *Store) {
 	d.kick()
 	go func() {
 		defer close(d.done)
-		for d.sleep(d.wake, 0) {
-			for err := s.dropAll(); err != nil; err = s.dropAll() {
-				if errors.Is(err, pinetree.ErrStopped) || s.failed.get() != nil {
-					return
-				}
-				s.log.Warn("cannot delete what is of no more use, will try again", "error", err)
-				if !d.sleep(nil, dropRetry) {
-					return
-				}
+		for next := reclaimEvery; d.sleep(d.wake, next); {
+			next = reclaimEvery
+			dropped, err := s.dropAll()
+			if err == nil {
+				err = s.reclaim(dropped)
+			}
+			if errors.Is(err, pinetree.ErrStopped) || s.db.Failed() != nil {
+				return
+			}
+			if err != nil {
+				s.db.Log().Warn("cannot delete what is of no more use, will try again", "error", err)
+				next = dropRetry
 			}
 		}
 	}()
@@ -89,16 +94,14 @@ func (d *dropper) kick() {
 	}
 }
 
-// sleep waits for a signal or for a time, whichever is given; false when the
+// sleep waits for a signal, but not for longer than a time; false when the
 // dropper is to end.
 func (d *dropper) sleep(signal chan struct{}, most time.Duration) bool {
-	var timer <-chan time.Time
-	if most > 0 {
-		timer = time.After(most)
-	}
+	timer := time.NewTimer(most)
+	defer timer.Stop()
 	select {
 	case <-signal:
-	case <-timer:
+	case <-timer.C:
 	case <-d.stop:
 		return false
 	}
@@ -110,22 +113,23 @@ func (d *dropper) end() {
 	<-d.done
 }
 
-// dropAll drops what is noted, but not what is still being restored.
-func (s *Store) dropAll() error {
+// dropAll drops what is noted, but not what is still being restored, and tells
+// whether there was something.
+func (s *Store) dropAll() (bool, error) {
 	notes, err := s.droppable()
 	for _, note := range notes {
 		if err == nil {
 			err = s.drop(note)
 		}
 	}
-	return err
+	return len(notes) > 0, err
 }
 
 func (s *Store) droppable() ([]dropNote, error) {
-	if err := s.enter(); err != nil {
+	if err := s.db.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.db.Leave()
 	// Under the lock, for a restore that commits would take the note away and
 	// be taken for none.
 	s.mu.Lock()
@@ -140,45 +144,81 @@ func (s *Store) droppable() ([]dropNote, error) {
 	return free, err
 }
 
-// drop deletes a generation and then the note, which must not go first: what
-// is left of a generation without a note would show in the next one that has
-// its number.
+// drop deletes a generation and then, once that is surely on disk, the note:
+// what is left of a generation without a note would show in the next one that
+// has its number. The note is deleted once and not looked for again, for from
+// then on the number may be taken anew, with a note of its own.
 func (s *Store) drop(note dropNote) error {
-	for _, prefix := range [][]byte{generationKey(dataKey, note.group, note.generation), generationKey(dropKey, note.group, note.generation)} {
-		for {
-			n, err := s.dropSome(prefix)
-			if err != nil {
-				return fmt.Errorf("generation %d of group %d: %w", note.generation, note.group, err)
-			}
-			if n == 0 {
-				break
-			}
-			if !s.dropper.sleep(nil, dropPause) {
-				return fmt.Errorf("%w: the badger engine in %s is closing", pinetree.ErrStopped, s.dir)
-			}
-		}
+	err := s.dropRange(generationKey(dataKey, note.group, note.generation))
+	if err == nil {
+		err = s.db.Sync()
+	}
+	if err == nil {
+		_, err = s.dropSome(generationKey(dropKey, note.group, note.generation))
+	}
+	if err != nil {
+		return fmt.Errorf("generation %d of group %d: %w", note.generation, note.group, err)
 	}
 	return nil
 }
 
+func (s *Store) dropRange(prefix []byte) error {
+	for {
+		n, err := s.dropSome(prefix)
+		if n == 0 || err != nil {
+			return err
+		}
+		if err := s.dropPause(); err != nil {
+			return err
+		}
+	}
+}
+
 func (s *Store) dropSome(prefix []byte) (int, error) {
-	if err := s.enter(); err != nil {
+	if err := s.db.Enter(); err != nil {
 		return 0, err
 	}
-	defer s.leave()
+	defer s.db.Leave()
 	gone, err := s.deletions(prefix)
 	if err != nil || len(gone) == 0 {
 		return 0, err
 	}
-	return len(gone), s.commitFreeing(gone)
+	return len(gone), s.db.CommitFreeing(gone)
+}
+
+// reclaim gives back the space of the values that deletions, or compactions
+// since the last time, left without a use.
+func (s *Store) reclaim(dropped bool) error {
+	if dropped {
+		if err := s.db.Settle(); err != nil {
+			return err
+		}
+	}
+	for {
+		rewritten, err := s.db.RewriteOne()
+		if !rewritten || err != nil {
+			return err
+		}
+		if err := s.dropPause(); err != nil {
+			return err
+		}
+	}
+}
+
+// dropPause is an error when the store is being closed.
+func (s *Store) dropPause() error {
+	if !s.dropper.sleep(nil, dropPause) {
+		return fmt.Errorf("%w: the badger engine in %s is closing", pinetree.ErrStopped, s.db.Dir())
+	}
+	return nil
 }
 
 // deletions lists the first keys of a prefix, as removals.
 func (s *Store) deletions(prefix []byte) ([]entry, error) {
 	var gone []entry
-	err := s.scan(prefix, func(it *badger.Iterator) error {
+	err := s.db.Scan(prefix, func(it *badger.Iterator) error {
 		for it.Rewind(); it.Valid() && len(gone) < maxDeletions; it.Next() {
-			gone = append(gone, entry{key: it.Item().KeyCopy(nil), remove: true})
+			gone = append(gone, entry{Key: it.Item().KeyCopy(nil), Remove: true})
 		}
 		return nil
 	})

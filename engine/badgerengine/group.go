@@ -7,19 +7,21 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/badgerengine/database"
 )
 
 // group is the engine.Engine of one group.
 //
 // Invariants:
 //
-//	state is what the last committed transaction of the group's says
+//	flushed is what is stored, at or below state
 //	versions and batches up to the LSNs of its position never change
 type group struct {
 	store   *Store
 	id      pinetree.GroupID
 	state   atomic.Pointer[state]
-	failed  failure
+	flushed atomic.Pointer[state]
+	failed  database.Failure
 	removed atomic.Bool
 
 	// reading is held by each read, and by a restore that replaces the state:
@@ -30,35 +32,28 @@ type group struct {
 func newGroup(s *Store, id pinetree.GroupID, at *state) *group {
 	g := &group{store: s, id: id}
 	g.state.Store(at)
+	g.flushed.Store(at)
 	return g
 }
 
 // Position implements engine.Engine.
 func (g *group) Position() pinetree.Position { return g.state.Load().position }
 
-// Flushed implements engine.Engine: what is applied is on disk.
-func (g *group) Flushed() pinetree.Position { return g.Position() }
+// Flushed implements engine.Engine.
+func (g *group) Flushed() pinetree.Position { return g.flushed.Load().position }
 
-// Flush implements engine.Engine. There is nothing left to do.
-func (g *group) Flush() (pinetree.Position, error) {
-	if err := g.store.failed.get(); err != nil {
-		return g.Flushed(), err
-	}
-	return g.Flushed(), nil
-}
-
-// Apply implements engine.Engine. It is durable on return.
+// Apply implements engine.Engine. Flush makes it durable.
 func (g *group) Apply(w engine.Write) error {
-	if err := g.store.enter(); err != nil {
+	if err := g.store.db.Enter(); err != nil {
 		return err
 	}
-	defer g.store.leave()
-	if err := g.failed.get(); err != nil {
+	defer g.store.db.Leave()
+	if err := g.failed.Get(); err != nil {
 		return err
 	}
 	if err := g.apply(w); err != nil {
-		g.failed.set(fmt.Errorf("group %d takes no more writes: %w", g.id, err))
-		return g.failed.get()
+		g.failed.Set(fmt.Errorf("group %d takes no more writes: %w", g.id, err))
+		return g.failed.Get()
 	}
 	return nil
 }
@@ -71,7 +66,7 @@ func (g *group) apply(w engine.Write) error {
 		return err
 	}
 	for _, run := range runs {
-		if err := g.store.commit(run); err != nil {
+		if err := g.store.db.Commit(run); err != nil {
 			return err
 		}
 	}
@@ -88,20 +83,16 @@ func (g *group) transactions(old *state, w engine.Write) ([][]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	next, err := stateEntries(g.id, &state{generation: old.generation, position: w.Position})
-	if err != nil {
-		return nil, err
-	}
-	return g.store.split(entries, next)
+	return g.store.db.Split(entries), nil
 }
 
 // enter begins a read in the group, which leave ends.
 func (g *group) enter() error {
-	if err := g.store.enter(); err != nil {
+	if err := g.store.db.Enter(); err != nil {
 		return err
 	}
 	if g.removed.Load() {
-		g.store.leave()
+		g.store.db.Leave()
 		return fmt.Errorf("%w: group %d was removed", pinetree.ErrStopped, g.id)
 	}
 	g.reading.RLock()
@@ -110,7 +101,7 @@ func (g *group) enter() error {
 
 func (g *group) leave() {
 	g.reading.RUnlock()
-	g.store.leave()
+	g.store.db.Leave()
 }
 
 // Volume implements engine.Engine.
@@ -127,5 +118,6 @@ func (g *group) replace(next *state) {
 	g.reading.Lock()
 	defer g.reading.Unlock()
 	g.state.Store(next)
-	g.failed.clear()
+	g.flushed.Store(next)
+	g.failed.Clear()
 }

@@ -65,7 +65,7 @@ func (r *reader) logRun(from, end pinetree.LSN) ([][]byte, error) {
 	}
 	var run [][]byte
 	last := v.keys.batch(end)
-	err = v.store.scan(v.keys.kind(logKind), func(it *badger.Iterator) error {
+	err = v.store.db.Scan(v.keys.kind(logKind), func(it *badger.Iterator) error {
 		it.Seek(v.keys.batch(from + 1))
 		for size := 0; size < runBytes && it.Valid(); {
 			key := it.Item().Key()

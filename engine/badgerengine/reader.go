@@ -81,7 +81,7 @@ func (r *reader) Page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, e
 func (v view) page(page pinetree.PageNo) (engine.PageRead, error) {
 	name := v.keys.page(page)
 	var chain [][]change // newest first
-	err := v.store.scan(name, func(it *badger.Iterator) error {
+	err := v.store.db.Scan(name, func(it *badger.Iterator) error {
 		for it.Seek(version(bytes.Clone(name), v.at)); it.Valid(); {
 			first, err := versionLSN(name, it.Item().Key())
 			if err != nil {
@@ -125,7 +125,7 @@ func (r *reader) Get(key []byte, at pinetree.LSN) (engine.KeyRead, error) {
 	defer r.leave()
 	found := false
 	name := v.keys.key(key)
-	err = v.store.scan(name, func(it *badger.Iterator) error {
+	err = v.store.db.Scan(name, func(it *badger.Iterator) error {
 		if it.Seek(version(bytes.Clone(name), v.at)); !it.Valid() {
 			return nil
 		}
@@ -168,7 +168,7 @@ func (r *reader) Range(spec engine.RangeSpec) (engine.RangeRead, error) {
 		return read, err
 	}
 	defer r.leave()
-	err = v.store.scan(v.keys.kind(keyKind), func(it *badger.Iterator) error {
+	err = v.store.db.Scan(v.keys.kind(keyKind), func(it *badger.Iterator) error {
 		return v.list(it, spec, &read)
 	})
 	if err != nil {

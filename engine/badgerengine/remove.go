@@ -9,10 +9,10 @@ import (
 // Remove implements engine.Store. On return the group is gone for good; its
 // data are deleted in the background.
 func (s *Store) Remove(id pinetree.GroupID) error {
-	if err := s.enter(); err != nil {
+	if err := s.db.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.db.Leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	gone := fmt.Errorf("%w: group %d was removed", pinetree.ErrStopped, id)
@@ -20,7 +20,7 @@ func (s *Store) Remove(id pinetree.GroupID) error {
 		r.end(gone)
 	}
 	if g := s.groups[id]; g != nil {
-		g.failed.set(gone)
+		g.failed.Set(gone)
 		g.removed.Store(true)
 		delete(s.groups, id)
 	}
@@ -33,7 +33,10 @@ func (s *Store) Remove(id pinetree.GroupID) error {
 		return err
 	}
 	defer s.dropper.kick()
-	return s.commitFreeing(entries)
+	if err := s.db.CommitFreeing(entries); err != nil {
+		return err
+	}
+	return s.db.Sync()
 }
 
 // removal is the transaction of a removal.

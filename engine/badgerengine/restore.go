@@ -25,10 +25,10 @@ type restore struct {
 
 // Restore implements engine.Store.
 func (s *Store) Restore(id pinetree.GroupID, at pinetree.Position) (engine.Restore, error) {
-	if err := s.enter(); err != nil {
+	if err := s.db.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.db.Leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.restores[id] != nil {
@@ -52,7 +52,7 @@ func (s *Store) Restore(id pinetree.GroupID, at pinetree.Position) (engine.Resto
 	if err != nil {
 		return nil, err
 	}
-	if err := s.commit(note); err != nil {
+	if err := s.db.CommitDurably(note); err != nil {
 		return nil, err
 	}
 	s.restores[id] = r
@@ -61,10 +61,10 @@ func (s *Store) Restore(id pinetree.GroupID, at pinetree.Position) (engine.Resto
 
 // Write implements engine.Restore. Each chunk is one transaction.
 func (r *restore) Write(chunk []byte) error {
-	if err := r.store.enter(); err != nil {
+	if err := r.store.db.Enter(); err != nil {
 		return err
 	}
-	defer r.store.leave()
+	defer r.store.db.Leave()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.failed == nil {
@@ -94,12 +94,8 @@ func (r *restore) write(chunk []byte) error {
 		}
 		entries = append(entries, sealChunk(append(prefix[:len(prefix):len(prefix)], key...), value))
 	}
-	runs, err := r.store.split(entries, nil)
-	if err != nil {
-		return err
-	}
-	for _, run := range runs {
-		if err := r.store.commit(run); err != nil {
+	for _, run := range r.store.db.Split(entries) {
+		if err := r.store.db.Commit(run); err != nil {
 			return err
 		}
 	}
@@ -110,15 +106,15 @@ func (r *restore) write(chunk []byte) error {
 func sealChunk(key, body []byte) entry {
 	value := append(make([]byte, checksumBytes, checksumBytes+len(body)), body...)
 	binary.LittleEndian.PutUint32(value, checksum(key, value))
-	return entry{key: key, value: value}
+	return entry{Key: key, Value: value}
 }
 
-// Commit implements engine.Restore.
+// Commit implements engine.Restore. It syncs what the last Writes left unsynced.
 func (r *restore) Commit() error {
-	if err := r.store.enter(); err != nil {
+	if err := r.store.db.Enter(); err != nil {
 		return err
 	}
-	defer r.store.leave()
+	defer r.store.db.Leave()
 	r.store.mu.Lock()
 	defer r.store.mu.Unlock()
 	r.mu.Lock()
@@ -160,7 +156,10 @@ func (r *restore) commit() error {
 	if err != nil {
 		return err
 	}
-	if err := s.commit(append(append(entries, old...), next...)); err != nil {
+	if err := s.db.Sync(); err != nil { // the data before what points at it
+		return err
+	}
+	if err := s.db.CommitDurably(append(append(entries, old...), next...)); err != nil {
 		return err
 	}
 	if g := s.groups[id]; g != nil {

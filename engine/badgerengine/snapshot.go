@@ -36,10 +36,10 @@ type snapshot struct {
 
 // Snapshot implements engine.Store.
 func (s *Store) Snapshot(id pinetree.GroupID) (engine.Snapshot, error) {
-	if err := s.enter(); err != nil {
+	if err := s.db.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.db.Leave()
 	g, err := s.group(id)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (s *snapshot) run(buf, from []byte, logs *logCheck) (run []byte, ends []int
 		return nil, nil, nil, fmt.Errorf("%w: the state of group %d was replaced by that of another replica; take a new snapshot", pinetree.ErrStopped, s.group.id)
 	}
 	prefix := generationKey(dataKey, s.group.id, s.state.generation)
-	err = s.group.store.scan(prefix, func(it *badger.Iterator) error {
+	err = s.group.store.db.Scan(prefix, func(it *badger.Iterator) error {
 		for it.Seek(from); it.Valid(); it.Next() {
 			key := it.Item().Key()
 			if len(buf) >= runBytes {

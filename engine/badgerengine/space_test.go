@@ -35,6 +35,7 @@ func TestAFullDiskStopsWritesAndNotTheProcess(t *testing.T) {
 	if end := logEnd(t, g, 1); end != applied || applied < 10 {
 		t.Fatalf("the log ends at %s, %d writes were applied", end, applied)
 	}
+	flush(t, g)
 	closeStore(t, s)
 	if end := logEnd(t, openGroup(t, open(t, dir)), 2); end != applied {
 		t.Fatalf("after a restart the log ends at %s, %d writes were applied", end, applied)

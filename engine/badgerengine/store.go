@@ -3,13 +3,13 @@ package badgerengine
 import (
 	"encoding/binary"
 	"fmt"
-	"log/slog"
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/badgerengine/database"
 )
 
 // formatVersion is the version of the layout that doc.go describes.
@@ -18,16 +18,7 @@ const formatVersion = 2
 // Store is an engine.Store in one badger database. Everything may be called
 // by any goroutine.
 type Store struct {
-	db           *badger.DB
-	dir          string
-	log          *slog.Logger
-	minFreeBytes int64
-
-	// open is held for reading by whoever uses db, and for writing by Close:
-	// badger unmaps its files, and a read of an unmapped file kills the
-	// process.
-	open   sync.RWMutex
-	closed bool
+	db *database.DB
 
 	// mu guards groups and restores, and makes what creates, replaces and
 	// removes groups exclude each other.
@@ -35,39 +26,44 @@ type Store struct {
 	groups   map[pinetree.GroupID]*group
 	restores map[pinetree.GroupID]*restore // neither committed nor closed
 
-	committer
+	flusher flusher
 	dropper dropper
-	failed  failure
 }
 
 var _ engine.Store = (*Store)(nil)
 
-// enter begins a use of db, which leave ends.
-func (s *Store) enter() error {
-	s.open.RLock()
-	if s.closed {
-		s.open.RUnlock()
-		return fmt.Errorf("%w: the badger engine in %s is closed", pinetree.ErrStopped, s.dir)
-	}
-	return nil
-}
+// Options of a Store.
+type Options = database.Options
 
-func (s *Store) leave() { s.open.RUnlock() }
-
-// fail stops all writes for good, and has everything checked when the directory
-// is opened again.
-func (s *Store) fail(err error) {
-	if s.failed.set(fmt.Errorf("the badger engine in %s takes no more writes until it is opened again: %w", s.dir, err)) {
-		s.distrust(err)
+// Open opens the store in a directory, or makes one, and goes on in the
+// background to delete what a crash left of removals and restores. A directory
+// that is open elsewhere, damaged or of another format is an error.
+func Open(o Options) (*Store, error) {
+	db, err := database.Open(o)
+	if err != nil {
+		return nil, err
 	}
+	s := &Store{db: db, groups: map[pinetree.GroupID]*group{}, restores: map[pinetree.GroupID]*restore{}}
+	err = s.checkFormat()
+	if err == nil {
+		err = db.RegainTrust(s.Verify)
+	}
+	if err != nil {
+		if closeErr := db.Close(); closeErr != nil {
+			err = fmt.Errorf("%w (and closing it failed: %w)", err, closeErr)
+		}
+		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
+	}
+	s.dropper.start(s)
+	return s, nil
 }
 
 // Create implements engine.Store.
 func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
-	if err := s.enter(); err != nil {
+	if err := s.db.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.db.Leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if used, err := s.state(id); used != nil || err != nil {
@@ -81,15 +77,15 @@ func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
 	if err != nil {
 		return err
 	}
-	return s.commit(entries)
+	return s.db.CommitDurably(entries)
 }
 
 // Open implements engine.Store.
 func (s *Store) Open(id pinetree.GroupID) (engine.Engine, error) {
-	if err := s.enter(); err != nil {
+	if err := s.db.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.db.Leave()
 	g, err := s.group(id)
 	if err != nil {
 		return nil, err
@@ -109,7 +105,7 @@ func (s *Store) group(id pinetree.GroupID) (*group, error) {
 		return nil, err
 	}
 	if used == nil {
-		return nil, fmt.Errorf("%w: group %d has no state in %s", pinetree.ErrUnknownGroup, id, s.dir)
+		return nil, fmt.Errorf("%w: group %d has no state in %s", pinetree.ErrUnknownGroup, id, s.db.Dir())
 	}
 	g := newGroup(s, id, used)
 	s.groups[id] = g
@@ -118,12 +114,12 @@ func (s *Store) group(id pinetree.GroupID) (*group, error) {
 
 // Groups implements engine.Store.
 func (s *Store) Groups() ([]pinetree.GroupID, error) {
-	if err := s.enter(); err != nil {
+	if err := s.db.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.db.Leave()
 	var ids []pinetree.GroupID
-	err := s.scan([]byte{positionKey}, func(it *badger.Iterator) error {
+	err := s.db.Scan([]byte{positionKey}, func(it *badger.Iterator) error {
 		for it.Rewind(); it.Valid(); it.Next() {
 			key := it.Item().Key()
 			if len(key) != 1+8+chunkBytes {
@@ -139,27 +135,15 @@ func (s *Store) Groups() ([]pinetree.GroupID, error) {
 }
 
 // Close implements engine.Store. It waits for the reads and writes that are
-// under way and for badger to write its memtable out. Snapshots and restores
+// under way and for badger to write its memtable out. It does not flush. Snapshots and restores
 // that are open fail from now on.
 func (s *Store) Close() error {
 	s.dropper.end()
-	s.open.Lock()
-	defer s.open.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("closing the badger engine in %s: %w", s.dir, err)
-	}
-	return nil
+	return s.db.Close()
 }
 
-// prepare checks the format, or writes it into a new directory.
-func (s *Store) prepare() error {
-	if err := s.failed.get(); err != nil {
-		return err // badger ignores a damaged table, which is data that is missing
-	}
+// checkFormat checks the format, or writes it into a new directory.
+func (s *Store) checkFormat() error {
 	format, err := s.get([]byte{formatKey})
 	switch {
 	case err == errNoValue:
@@ -167,13 +151,13 @@ func (s *Store) prepare() error {
 		if err != nil {
 			return err
 		}
-		if err := s.commit(entries); err != nil {
+		if err := s.db.CommitDurably(entries); err != nil {
 			return err
 		}
 	case err != nil:
 		return err
 	case len(format) != 1 || format[0] != formatVersion:
-		return &pinetree.CorruptError{Where: s.dir, What: fmt.Sprintf("format %x, this build reads %x", format, formatVersion)}
+		return &pinetree.CorruptError{Where: s.db.Dir(), What: fmt.Sprintf("format %x, this build reads %x", format, formatVersion)}
 	}
 	return nil
 }
@@ -182,7 +166,7 @@ var errNoValue = fmt.Errorf("%w: no such key in badger", pinetree.ErrNotFound)
 
 // get reads one value; errNoValue when it is not there.
 func (s *Store) get(stem []byte) (value []byte, err error) {
-	err = s.scan(stem, func(it *badger.Iterator) error {
+	err = s.db.Scan(stem, func(it *badger.Iterator) error {
 		if it.Rewind(); !it.Valid() {
 			return errNoValue
 		}
@@ -190,39 +174,4 @@ func (s *Store) get(stem []byte) (value []byte, err error) {
 		return err
 	})
 	return value, err
-}
-
-// scan calls fn with an iterator over the keys of a prefix.
-func (s *Store) scan(prefix []byte, fn func(*badger.Iterator) error) (err error) {
-	defer s.panicIsDamage(&err)
-	txn := s.db.NewTransactionAt(newest, false)
-	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
-	defer it.Close()
-	return fn(it)
-}
-
-// Verify reads all tables and checks badger's checksum of each block: a
-// *pinetree.CorruptError names the first that is damaged. Reads check every
-// value that they meet; what they cannot see is a value that is missing
-// because its key was damaged, and that is what Verify finds. It reads
-// everything there is, beside other reads and writes.
-func (s *Store) Verify() (err error) {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
-	defer s.panicIsDamage(&err)
-	if err := s.db.VerifyChecksum(); err != nil {
-		return &pinetree.CorruptError{Where: s.dir, What: err.Error()}
-	}
-	return nil
-}
-
-// panicIsDamage makes an error of badger's panic on a block whose structure is
-// damaged, so that one bad block does not end a node and all its groups.
-func (s *Store) panicIsDamage(err *error) {
-	if p := recover(); p != nil {
-		*err = &pinetree.CorruptError{Where: s.dir, What: fmt.Sprintf("badger cannot read a block: %v", p)}
-	}
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/badgerengine/database"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
 const (
-	// maxChunkBytes is well below badger's greatest value threshold, 1 MiB, so
-	// no value goes to the value log.
+	// maxChunkBytes keeps a chunk and its key within a chunk of a snapshot.
 	maxChunkBytes = 512 << 10
 	// maxChunks is what one byte numbers.
 	maxChunks = 255
@@ -23,14 +23,8 @@ const (
 	chunkHeaderBytes = checksumBytes + 1 // and the number of chunks
 )
 
-// entry is one chunk, ready for badger, or the removal of a key.
-type entry struct {
-	key, value []byte
-	remove     bool
-}
-
-// size is what the entry takes in a badger transaction, with some to spare.
-func (e entry) size() int { return len(e.key) + len(e.value) + 32 }
+// entry is one chunk, or the removal of a key.
+type entry = database.Entry
 
 // appendValue cuts a value, given as parts that are to be joined, into chunks
 // under a stem, to which it adds the chunk numbers.
@@ -62,7 +56,7 @@ func appendValue(entries []entry, stem []byte, parts ...[]byte) ([]entry, error)
 			}
 		}
 		binary.LittleEndian.PutUint32(value, checksum(key, value))
-		entries = append(entries, entry{key: key, value: value})
+		entries = append(entries, entry{Key: key, Value: value})
 	}
 	return entries, nil
 }

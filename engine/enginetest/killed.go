@@ -153,7 +153,7 @@ func runAndCrash(t *testing.T, how crash, random *rand.Rand, restored bool) done
 		}
 		if !killed && (said.copied > 0 || !restored) {
 			killed = true
-			time.AfterFunc(time.Duration(random.IntN(200))*time.Millisecond, func() {
+			time.AfterFunc(time.Duration(random.IntN(400))*time.Millisecond, func() {
 				defer close(ended)
 				begun.Store(true)
 				how.now(child.Process)
@@ -201,7 +201,7 @@ func applyUntilKilled(t *testing.T, b Backend, dir string) {
 			flush(t, e)
 		}
 		fmt.Printf("%s%d\n", killedLine, e.Flushed().Index)
-		if write.Position.Index%16 == 0 {
+		if write.Position.Index%8 == 0 {
 			copyGroup(t, store)
 		}
 	}

@@ -31,13 +31,15 @@ type Status struct {
 	LeaseUntil  lease.Instant     // zero when it holds none
 	Voters      []pinetree.NodeID // of both halves of a joint membership
 	Learners    []pinetree.NodeID
-	MembersAt   pinetree.RaftIndex // from which on the members are these, as far as is known
-	Joint       bool               // a joint change of members is half done
-	Removed     bool               // stopped because it is no member any more
-	Blank       bool               // has no state yet and waits for a snapshot
-	Members     []Member           // leader: how far each member is
-	Stopped     error
-	Acked       map[pinetree.VolumeID]pinetree.LSN // leader: acknowledged per volume
+	// Incoming and Outgoing are the two halves of a joint membership.
+	Incoming, Outgoing []pinetree.NodeID
+	MembersAt          pinetree.RaftIndex // from which on the members are these, as far as is known
+	Joint              bool               // a joint change of members is half done
+	Removed            bool               // stopped because it is no member any more
+	Blank              bool               // has no state yet and waits for a snapshot
+	Members            []Member           // leader: how far each member is
+	Stopped            error
+	Acked              map[pinetree.VolumeID]pinetree.LSN // leader: acknowledged per volume
 }
 
 // Status reports the replica's state as of the last turn. The log's end is what
@@ -54,6 +56,9 @@ func (r *Replica) Status() (Status, error) {
 		Learners: r.conf.members.Learners, MembersAt: r.conf.at, Joint: r.conf.members.Joint(),
 		Removed: Removed(r.stopped), Blank: r.blank(), Members: r.progress(),
 		Acked: map[pinetree.VolumeID]pinetree.LSN{},
+	}
+	if s.Joint {
+		s.Incoming, s.Outgoing = r.conf.members.Voters, r.conf.members.Outgoing
 	}
 	for id, v := range r.volumes {
 		s.Acked[id] = v.committed

@@ -290,7 +290,10 @@ type ReplicaStatus struct {
 	Members     []*MemberProgress      `protobuf:"bytes,22,rep,name=members,proto3" json:"members,omitempty"`                       // leader: only in answers to Node.Status
 	// quiet: the leader did not ask a quorum for an answer, so that quorum_age_ms
 	// says nothing of its health; it asks for no lease.
-	Quiet         bool `protobuf:"varint,23,opt,name=quiet,proto3" json:"quiet,omitempty"`
+	Quiet bool `protobuf:"varint,23,opt,name=quiet,proto3" json:"quiet,omitempty"`
+	// While the change is half done, a majority of each list is needed.
+	Incoming      []uint64 `protobuf:"varint,24,rep,packed,name=incoming,proto3" json:"incoming,omitempty"`
+	Outgoing      []uint64 `protobuf:"varint,25,rep,packed,name=outgoing,proto3" json:"outgoing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,6 +487,20 @@ func (x *ReplicaStatus) GetQuiet() bool {
 		return x.Quiet
 	}
 	return false
+}
+
+func (x *ReplicaStatus) GetIncoming() []uint64 {
+	if x != nil {
+		return x.Incoming
+	}
+	return nil
+}
+
+func (x *ReplicaStatus) GetOutgoing() []uint64 {
+	if x != nil {
+		return x.Outgoing
+	}
+	return nil
 }
 
 // MemberProgress is what a leader knows of a member of its group.
@@ -3107,7 +3124,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x10fsync_pending_ms\x18\x05 \x01(\rR\x0efsyncPendingMs\x12;\n" +
 	"\breplicas\x18\x06 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas\x12!\n" +
 	"\fchanges_only\x18\a \x01(\bR\vchangesOnly\x12\x12\n" +
-	"\x04gone\x18\b \x03(\x04R\x04gone\"\xc4\x05\n" +
+	"\x04gone\x18\b \x03(\x04R\x04gone\"\xfc\x05\n" +
 	"\rReplicaStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\bR\x06leader\x12\x14\n" +
@@ -3135,7 +3152,9 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"members_at\x18\x15 \x01(\x04R\tmembersAt\x12:\n" +
 	"\amembers\x18\x16 \x03(\v2 .pinetree.wire.v1.MemberProgressR\amembers\x12\x14\n" +
-	"\x05quiet\x18\x17 \x01(\bR\x05quiet\"\xbb\x01\n" +
+	"\x05quiet\x18\x17 \x01(\bR\x05quiet\x12\x1a\n" +
+	"\bincoming\x18\x18 \x03(\x04R\bincoming\x12\x1a\n" +
+	"\boutgoing\x18\x19 \x03(\x04R\boutgoing\"\xbb\x01\n" +
 	"\x0eMemberProgress\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x18\n" +
 	"\alearner\x18\x02 \x01(\bR\alearner\x12\x14\n" +

@@ -33,7 +33,7 @@ var fences = []fence{
 		"raftlog/...", "logservice/group", "logservice/host", "logservice/manifest", "logservice/membership", "logservice/rawnode", "logservice/retention", "logservice/transport", "proto/...", "test/...",
 	}},
 	{"go.etcd.io/etcd", []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
-	{"github.com/dgraph-io/badger", []string{"raftlog/badgerlog", "engine/badgerengine"}},
+	{"github.com/dgraph-io/badger", []string{"raftlog/badgerlog", "engine/badgerengine/..."}},
 	{"github.com/prometheus/client_golang", []string{"logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},
 	{"github.com/spf13", []string{"cmd/..."}},
 	{"github.com/jedib0t/go-pretty", []string{"cmd/..."}},
@@ -44,7 +44,7 @@ var fences = []fence{
 	{"github.com/klauspost/compress", []string{"raftlog/*", "engine/*", "logservice/...", "adapter/ship", "adapter/pgwal/pgsample", "cmd/...", "test/..."}},
 	{"golang.org/x/sync", []string{"raftlog/*", "engine/*", "logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},
 	{"golang.org/x/time", []string{"logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},
-	{"golang.org/x/sys", []string{"lease", "raftlog/*", "engine/*", "disk", "logservice", "cmd/...", "test/..."}},
+	{"golang.org/x/sys", []string{"lease", "raftlog/*", "engine/*", "engine/badgerengine/database", "disk", "logservice", "cmd/...", "test/..."}},
 	{"golang.org/x/term", []string{"cmd/..."}},
 }
 

@@ -1,4 +1,4 @@
-package badgerengine
+package database
 
 import (
 	"fmt"
@@ -20,17 +20,17 @@ const reserveMemTables = 20
 // page, the kernel ends the whole process with SIGBUS. A node has its own
 // marks, far above this one. What frees space may take half of the reserve: a
 // deletion is small, and badger makes use of it only by writing.
-func (s *Store) checkSpace(freeing bool) error {
-	least := s.minFreeBytes
+func (d *DB) checkSpace(freeing bool) error {
+	least := d.minFreeBytes
 	if freeing {
 		least /= 2
 	}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(s.dir, &fs); err != nil {
-		return fmt.Errorf("free space of %s: %w", s.dir, err)
+	if err := unix.Statfs(d.dir, &fs); err != nil {
+		return fmt.Errorf("free space of %s: %w", d.dir, err)
 	}
 	if free := int64(fs.Bavail) * int64(fs.Bsize); free < least {
-		return fmt.Errorf("%w: %d bytes are free in %s, badger needs %d to go on; free some and start again", pinetree.ErrDiskFull, free, s.dir, least)
+		return fmt.Errorf("%w: %d bytes are free in %s, badger needs %d to go on; free some and start again", pinetree.ErrDiskFull, free, d.dir, least)
 	}
 	return nil
 }

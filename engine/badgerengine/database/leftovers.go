@@ -1,4 +1,4 @@
-package badgerengine
+package database
 
 import (
 	"errors"

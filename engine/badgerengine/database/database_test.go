@@ -1,0 +1,59 @@
+package database
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/pinetree-db/pinetree"
+)
+
+func open(t *testing.T, dir string) *DB {
+	t.Helper()
+	d, err := Open(Options{Dir: dir, MemTableBytes: MinMemTableBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// TestAnErrorThatBadgerOnlyLogsStopsWrites also holds for the next Open, which
+// has to check everything.
+func TestAnErrorThatBadgerOnlyLogsStopsWrites(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	log := (*badgerLog)(d)
+	log.Errorf("Unable to read: Key: %v, Version : %v", "k", 1)
+	log.Warningf("careful")
+	if err := d.CommitDurably([]Entry{{Key: []byte("a"), Value: []byte("1")}}); err != nil {
+		t.Fatalf("a value that one reader could not read stopped the writes: %v", err)
+	}
+	log.Errorf("disk says %s", "no")
+	if d.Commit([]Entry{{Key: []byte("b")}}) == nil || d.Sync() == nil {
+		t.Fatal("after an error of badger's a write went through")
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	no := errors.New("not whole")
+	for _, want := range []error{no, nil, nil} {
+		d = open(t, dir)
+		if err := d.RegainTrust(func() error { calls++; return want }); !errors.Is(err, want) {
+			t.Fatalf("regaining trust: %v, want %v", err, want)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if calls != 2 {
+		t.Fatalf("checked %d times, want until it passes once", calls)
+	}
+	if err := d.Enter(); !errors.Is(err, pinetree.ErrStopped) {
+		t.Fatalf("enter after close: %v", err)
+	}
+}

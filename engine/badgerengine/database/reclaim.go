@@ -1,0 +1,81 @@
+package database
+
+import (
+	"errors"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+const (
+	// reclaimRatio is the part of a value log file that must be of no use for
+	// badger to rewrite the rest of it.
+	reclaimRatio = 0.5
+	// maxSettleBytes bounds the tables that Settle rewrites while all wait. A
+	// database with more of them has writes that make badger compact anyway.
+	maxSettleBytes = 128 << 20
+	// scratchKey is a key of no meaning. Nobody else uses it.
+	scratchKey = "\xFFscratch"
+)
+
+// Settle makes deletions meet what they delete, which is when badger learns
+// which values are of no more use. The memtable becomes a table by dropping a
+// key that is there for nothing else; then all levels are compacted.
+func (d *DB) Settle() error {
+	if err := d.Enter(); err != nil {
+		return err
+	}
+	defer d.Leave()
+	var size int64
+	for _, t := range d.badger.Tables() {
+		size += int64(t.OnDiskSize)
+	}
+	if size > maxSettleBytes {
+		return nil
+	}
+	if err := d.CommitFreeing([]Entry{{Key: []byte(scratchKey)}}); err != nil {
+		return err
+	}
+	d.commitMu.Lock() // badger refuses writes meanwhile
+	err := d.badger.DropPrefix([]byte(scratchKey))
+	d.commitMu.Unlock()
+	if err == nil {
+		err = d.badger.Flatten(1)
+	}
+	if err != nil {
+		d.Fail(err)
+	}
+	return d.Failed()
+}
+
+// RewriteOne lets badger rewrite the value log file with the most to give back;
+// false when there is none. Badger deletes a file at once, though what it has
+// rewritten is not synced. It does not while an iterator is open: so one is,
+// until all is on disk, and for good when it cannot be.
+func (d *DB) RewriteOne() (rewritten bool, err error) {
+	if err := d.Enter(); err != nil {
+		return false, err
+	}
+	defer d.Leave()
+	defer d.panicIsDamage(&err)
+	if err := d.checkSpace(true); err != nil {
+		return false, err
+	}
+	txn := d.badger.NewTransactionAt(newest, false)
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(scratchKey)})
+	err = d.badger.RunValueLogGC(reclaimRatio)
+	if errors.Is(err, badger.ErrNoRewrite) {
+		it.Close()
+		txn.Discard()
+		return false, nil
+	}
+	if err != nil {
+		d.Fail(err)
+		return false, d.Failed()
+	}
+	if err := d.Sync(); err != nil {
+		return false, err
+	}
+	it.Close()
+	txn.Discard()
+	return true, nil
+}

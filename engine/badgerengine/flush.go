@@ -1,0 +1,88 @@
+package badgerengine
+
+import (
+	"sync"
+
+	"github.com/pinetree-db/pinetree"
+)
+
+// flusher writes positions. What Apply commits is not durable and names no
+// position; a flush syncs it, commits the position that it leads to, and syncs
+// again. So a stored position is never above what is surely there. Groups that
+// wait for one another share one flush.
+type flusher struct {
+	queueMu sync.Mutex
+	queue   []*flushing
+
+	mu sync.Mutex // held by the one who flushes; guards the results
+}
+
+// flushing is a group's wish to have a state stored.
+type flushing struct {
+	group *group
+	state *state
+	done  bool
+	err   error
+}
+
+// Flush implements engine.Engine.
+func (g *group) Flush() (pinetree.Position, error) {
+	s := g.store
+	if err := s.db.Enter(); err != nil {
+		return g.Flushed(), err
+	}
+	defer s.db.Leave()
+	wish := &flushing{group: g, state: g.state.Load()}
+	if wish.state == g.flushed.Load() {
+		return g.Flushed(), s.db.Failed()
+	}
+	s.flusher.queueMu.Lock()
+	s.flusher.queue = append(s.flusher.queue, wish)
+	s.flusher.queueMu.Unlock()
+	s.flusher.mu.Lock()
+	defer s.flusher.mu.Unlock()
+	if !wish.done {
+		s.flushAll()
+	}
+	return g.Flushed(), wish.err
+}
+
+// flushAll stores what waits. The flusher's mu must be held.
+func (s *Store) flushAll() {
+	s.flusher.queueMu.Lock()
+	wishes := s.flusher.queue
+	s.flusher.queue = nil
+	s.flusher.queueMu.Unlock()
+	err := s.storeStates(wishes)
+	for _, w := range wishes {
+		if w.done, w.err = true, err; err == nil {
+			w.group.flushed.Store(w.state)
+		}
+	}
+}
+
+func (s *Store) storeStates(wishes []*flushing) error {
+	if err := s.db.Sync(); err != nil {
+		return err
+	}
+	for _, w := range wishes {
+		if err := s.storeState(w); err != nil {
+			return err
+		}
+	}
+	return s.db.Sync()
+}
+
+// storeState excludes what removes the group, which must not come back.
+func (s *Store) storeState(w *flushing) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.group.removed.Load() || w.group.state.Load().generation != w.state.generation {
+		return nil
+	}
+	entries, err := stateEntries(w.group.id, w.state)
+	if err != nil {
+		return err
+	}
+	return s.db.CommitFreeing(entries) // it lets the raft log go
+}
