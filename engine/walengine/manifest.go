@@ -78,16 +78,19 @@ func decodeOrigin(l life, b []byte) (o origin, err error) {
 	return o, nil
 }
 
-// writeOrigin makes a generation be there, durably.
+// writeOrigin writes all that publish needs to make a generation be there.
 func writeOrigin(fs disk.FS, l life, o origin) error {
 	b, err := encodeOrigin(l, o)
 	if err != nil {
 		return err
 	}
+	return writeFile(fs, l.groupName()+newSuffix, b)
+}
+
+// publish makes a generation be there, durably. After an error it may be there
+// or not when the store is opened again.
+func publish(fs disk.FS, l life) error {
 	name := l.groupName()
-	if err := writeFile(fs, name+newSuffix, b); err != nil {
-		return err
-	}
 	if err := fs.Rename(name+newSuffix, name); err != nil {
 		return fmt.Errorf("rename %s: %w", name+newSuffix, err)
 	}

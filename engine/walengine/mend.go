@@ -89,17 +89,31 @@ func (f *foundFile) proof(end frames.Offset) (proof string, err error) {
 // end.
 func (r *recovery) mend() error {
 	l := r.log
+	for _, f := range r.found[:r.first] {
+		if err := f.Drop(); err != nil {
+			return err
+		}
+	}
 	if r.stop != nil {
 		if err := r.cut(); err != nil {
 			return err
 		}
 	}
-	if !r.solid {
+	if r.synced < l.end {
 		if err := r.rewrite(); err != nil {
 			return err
 		}
 	}
-	l.synced, l.flushed, l.unsynced = l.end, l.position, false
+	if len(l.files) > 0 {
+		l.synced = r.synced
+	}
+	if !r.solid {
+		l.unnamed = true
+		if err := l.sync(); err != nil {
+			return err
+		}
+	} // else there are marks, which the next Flush syncs
+	l.flushed, l.unsynced = l.position, false
 	if len(l.files) == 0 {
 		return nil
 	}
@@ -127,8 +141,8 @@ func (r *recovery) cut() error {
 	return l.set.SyncDir()
 }
 
-// rewrite writes again what no frame proves to be synced, and syncs it: after a
-// failed sync only the page cache may have it.
+// rewrite writes again what no frame proves to be synced: after a failed sync
+// only the page cache may have it.
 func (r *recovery) rewrite() error {
 	l := r.log
 	for i := len(l.files) - 1; i >= 0; i-- {
@@ -147,8 +161,7 @@ func (r *recovery) rewrite() error {
 			break
 		}
 	}
-	l.unnamed = true
-	return l.sync()
+	return nil
 }
 
 // rewrite writes a part of the file, from one place to another, again as it is.

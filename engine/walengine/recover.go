@@ -18,6 +18,9 @@ type recovery struct {
 	synced frames.Offset // the log is proven to be durable up to here
 	solid  bool          // nothing but marks is above synced
 	frames []pinetree.Batch
+	// first is where the log begins among the files: those before it are what
+	// is left of a removal of truncated files that a crash interrupted.
+	first int
 	// stop is what is not a frame, at the log's end; nil when the log ends
 	// where its last file ends.
 	stop *stop
@@ -63,6 +66,10 @@ func recoverLog(l *groupLog, bases []frames.Offset) error {
 	}
 	if err := r.judge(); err != nil {
 		return err
+	}
+	if r.first > 0 && !r.found[r.first].truncated(l.position) {
+		f := r.found[r.first-1]
+		return f.corrupt(f.base, fmt.Sprintf("it has %d bytes, the file after it begins at offset %d of the log, and what is between is not truncated", f.size, f.next))
 	}
 	return r.mend()
 }
@@ -131,11 +138,11 @@ func (r *recovery) read() error {
 	}
 	first := r.found[0]
 	if first.base < r.log.end {
-		return first.corrupt(first.base, fmt.Sprintf("the generation's log begins at frames.Offset %d", r.log.end))
+		return first.corrupt(first.base, fmt.Sprintf("the generation's log begins at offset %d", r.log.end))
 	}
 	if first.base > max(r.log.end, r.synced) {
 		// Files before it were removed only after others said that it was synced.
-		r.stop = &stop{file: 0, wrong: fmt.Sprintf("the log begins at frames.Offset %d, and the file with that offset is missing", r.log.end)}
+		r.stop = &stop{file: 0, wrong: fmt.Sprintf("the log begins at offset %d, and the file with that offset is missing", r.log.end)}
 		return nil
 	}
 	from := slices.IndexFunc(r.found, func(f *foundFile) bool { return f.last || f.next > r.synced })
@@ -143,14 +150,14 @@ func (r *recovery) read() error {
 		from-- // the position there is that of the file before
 	}
 	for i, f := range r.found[:from] {
-		if f.wrong == "" && f.size < frames.FileHeaderBytes+int64(f.next-f.base) {
-			f.wrong = fmt.Sprintf("it has %d bytes, and the file after it begins at frames.Offset %d", f.size, f.next)
-		}
 		if f.wrong != "" {
 			r.stop = &stop{file: i, wrong: f.wrong}
 			return nil
 		}
 		r.log.files = append(r.log.files, f.logFile)
+		if f.size < frames.FileHeaderBytes+int64(f.next-f.base) {
+			r.log.files, r.first = nil, i+1
+		}
 	}
 	for i := from; i < len(r.found) && r.stop == nil; i++ {
 		if err := r.file(i); err != nil {

@@ -26,7 +26,8 @@ type restore struct {
 	origin  origin
 	frames  []pinetree.Batch
 	failed  error // after which nothing is written
-	done    bool  // committed
+	// published tells that the generation may be there, even if Commit failed.
+	published bool
 }
 
 // Restore implements engine.Store.
@@ -87,7 +88,7 @@ func (r *restore) begin(header []byte) error {
 	le := binary.LittleEndian
 	r.origin = origin{bound: pinetree.GroupID(le.Uint64(header)), start: frames.Offset(le.Uint64(header[8:])), position: r.at}
 	if r.origin.start < 0 {
-		return r.corrupt(fmt.Sprintf("it begins at frames.Offset %d", r.origin.start))
+		return r.corrupt(fmt.Sprintf("it begins at offset %d", r.origin.start))
 	}
 	r.log = r.store.newLog(r.life, r.origin)
 	return nil
@@ -149,7 +150,7 @@ func (r *restore) Commit() error {
 		r.failed = r.commit()
 	}
 	if r.failed == nil {
-		r.done, r.failed = true, fmt.Errorf("%w: the restore of group %d was committed", pinetree.ErrStopped, r.life.group)
+		r.failed = fmt.Errorf("%w: the restore of group %d was committed", pinetree.ErrStopped, r.life.group)
 		return nil
 	}
 	return r.failed
@@ -181,6 +182,13 @@ func (r *restore) commit() error {
 	g.writing.Lock()
 	defer g.writing.Unlock()
 	if err := writeOrigin(s.fs, r.log.life, r.origin); err != nil {
+		return err
+	}
+	r.published = true
+	if err := publish(s.fs, r.log.life); err != nil {
+		// The next start may find the old state or the new one: nothing that is
+		// written to the old one now would surely be there.
+		g.fail(fmt.Errorf("group %d takes no more writes until the store is opened again: %w", id, err))
 		return err
 	}
 	old := s.lifeOf(id)
@@ -248,9 +256,6 @@ func (s *Store) discard(l life, gone []*logFile) {
 
 // Close implements engine.Restore.
 func (r *restore) Close() error {
-	if r.done {
-		return nil
-	}
 	r.failed = fmt.Errorf("%w: the restore of group %d was closed", pinetree.ErrStopped, r.life.group)
 	s := r.store
 	s.mu.Lock()
@@ -260,7 +265,7 @@ func (r *restore) Close() error {
 	}
 	l := r.log
 	r.log, r.pending = nil, nil
-	if l == nil || s.closed {
+	if l == nil || s.closed || r.published {
 		return nil
 	}
 	return l.drop()

@@ -206,6 +206,9 @@ func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
 	if err := writeOrigin(s.fs, l, o); err != nil {
 		return err
 	}
+	if err := publish(s.fs, l); err != nil {
+		return err
+	}
 	s.groups[id] = &group{store: s, id: id, log: s.newLog(l, o)}
 	return nil
 }
