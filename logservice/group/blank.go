@@ -29,7 +29,8 @@ func (r *Replica) admit(m *raftpb.Message) *raftpb.Message {
 	switch m.GetType() {
 	case raftpb.MsgHeartbeat:
 		if m.GetCommit() > 0 {
-			r.lost(fmt.Sprintf("node %d, the leader, knows it to have the log up to index %d", m.GetFrom(), m.GetCommit()))
+			// The error is for the status. Whoever has lost its log answers nothing.
+			_ = r.lose(fmt.Sprintf("node %d, the leader, knows it to have the log up to index %d", m.GetFrom(), m.GetCommit()))
 			return nil
 		}
 		m = proto.CloneOf(m)
@@ -46,10 +47,17 @@ func (r *Replica) admit(m *raftpb.Message) *raftpb.Message {
 	return nil
 }
 
-// lost stops a replica that was a member once and whose state is gone.
-func (r *Replica) lost(proof string) {
-	r.Stop(fmt.Errorf("group %d on node %d has no state here, but %s: its disk was lost; remove node %d from the group and add another node, or the same one again when it is removed",
-		r.cfg.Group, r.cfg.Node, proof, r.cfg.Node))
+// lose notes a sign that this replica was a member once and that its state is
+// gone. It stays silent, and is not stopped: the sign may be a late message to a
+// replica that this node had before and that was removed.
+func (r *Replica) lose(proof string) error {
+	why := fmt.Errorf("%w: group %d has no state on node %d, but %s: its disk was lost; remove node %d from the group, then add another node, or this one anew",
+		pinetree.ErrBadBatch, r.cfg.Group, r.cfg.Node, proof, r.cfg.Node)
+	if r.lost == nil {
+		r.log.Error("a replica without state is taken for one that had it", "err", why)
+	}
+	r.lost = why
+	return why
 }
 
 // fromBlank tells whether a message is the answer of a blank replica, which has

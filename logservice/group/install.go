@@ -46,8 +46,7 @@ func (r *Replica) welcome(m *raftpb.Message) (pinetree.Position, error) {
 	case !members.Has(r.cfg.Node):
 		return at, fmt.Errorf("%w: node %d is no member of group %d at index %d", pinetree.ErrBadBatch, r.cfg.Node, r.cfg.Group, at.Index)
 	case r.blank() && members.Votes(r.cfg.Node):
-		r.lost(fmt.Sprintf("it is a voter at index %d", at.Index))
-		return at, r.stopped
+		return at, r.lose(fmt.Sprintf("it is a voter at index %d", at.Index))
 	case uint64(at.Index) <= now.HardState.GetCommit():
 		r.hear(m) // raft ignores it, and answers how far this replica is
 		return at, fmt.Errorf("%w: group %d on node %d is at index %d, beyond the snapshot at %d", pinetree.ErrExists, r.cfg.Group, r.cfg.Node, now.HardState.GetCommit(), at.Index)
@@ -94,7 +93,7 @@ func (r *Replica) install(s *Save, snapshot *raftpb.Snapshot) {
 // installed is called when log and engine hold the snapshot.
 func (r *Replica) installed(at pinetree.Position) {
 	r.log.Info("installed a snapshot", "index", at.Index, "raft_term", at.Term)
-	r.position = at
+	r.position, r.lost = at, nil
 	if in := r.incoming; in != nil {
 		r.incoming = nil
 		in.done(nil)

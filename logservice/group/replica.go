@@ -67,6 +67,7 @@ type Replica struct {
 
 	changing *changing // a change of members under way, proposed here; or nil
 	incoming *incoming // a snapshot that is being taken in; or nil
+	lost     error     // why this blank replica seems to be one that lost its disk
 
 	// acknowledged is how far volumes were acknowledged when this replica last
 	// led, which it may not have replayed yet.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/membership"
 )
 
 // Status is a replica as it sees itself.
@@ -37,6 +38,7 @@ type Status struct {
 	Joint              bool               // a joint change of members is half done
 	Removed            bool               // stopped because it is no member any more
 	Blank              bool               // has no state yet and waits for a snapshot
+	Lost               error              // blank, and a member that had state before: its disk was lost
 	Members            []Member           // leader: how far each member is
 	Stopped            error
 	Acked              map[pinetree.VolumeID]pinetree.LSN // leader: acknowledged per volume
@@ -54,7 +56,7 @@ func (r *Replica) Status() (Status, error) {
 		Committed: pinetree.RaftIndex(r.basic.HardState.GetCommit()), Applied: r.position,
 		LeaseUntil: r.holder.Expiry(r.lead.term), Voters: r.conf.members.AllVoters(), Stopped: r.stopped,
 		Learners: r.conf.members.Learners, MembersAt: r.conf.at, Joint: r.conf.members.Joint(),
-		Removed: Removed(r.stopped), Blank: r.blank(), Members: r.progress(),
+		Removed: Removed(r.stopped), Blank: r.blank(), Lost: r.lost, Members: r.progress(),
 		Acked: map[pinetree.VolumeID]pinetree.LSN{},
 	}
 	if s.Joint {
@@ -87,6 +89,10 @@ type Member struct {
 	// Snapshot is the index of one that is on its way to it; zero when none is.
 	Snapshot pinetree.RaftIndex
 }
+
+// Members are the members of the group as of the newest change that is committed
+// here.
+func (r *Replica) Members() membership.Members { return r.conf.members }
 
 // progress lists the members, this replica included, by node.
 func (r *Replica) progress() []Member {

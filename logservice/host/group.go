@@ -175,7 +175,8 @@ func (g *Group) Resolve(ctx context.Context, id pinetree.VolumeID, a adapter.App
 func (g *Group) Watermarks(ctx context.Context, id pinetree.VolumeID) (pinetree.Watermarks, error) {
 	flushed := g.engine.Flushed().Volumes[id].LSN // before the rest, so that it is not above it
 	w, err := ask(ctx, g, func(r *group.Replica, done func(pinetree.Watermarks, error)) { done(r.Watermarks(id)) })
-	w.Flushed = max(w.Truncated, flushed)
+	// While a snapshot is being installed, the engine is ahead.
+	w.Flushed = max(w.Truncated, min(flushed, w.Applied))
 	return w, err
 }
 

@@ -16,7 +16,7 @@ type waiter struct {
 
 // apply starts to replay what is committed, unless that is under way.
 func (m *member) apply() {
-	if m.applying || len(m.commits) == 0 && !m.flushDue {
+	if m.applying || len(m.commits) == 0 && !m.flushDue && m.arrived == nil {
 		return
 	}
 	m.applying = true
@@ -35,6 +35,9 @@ func (m *member) apply() {
 	m.node.after(w.span(w.plan.apply), func() {
 		if len(commits) > 0 {
 			m.replay(commits)
+		}
+		if len(m.commits) == 0 {
+			m.takeOver()
 		}
 		if flush {
 			m.flushDue = false
@@ -80,7 +83,10 @@ func (m *member) checkWrite(write engine.Write) {
 	for _, b := range write.Batches {
 		w.hist.Applied(m.node.id, b)
 	}
-	position, err := storepb.EncodePosition(write.Position)
+	m.node.w.learnMembers(m.group, write.Position)
+	at := write.Position
+	at.Restored = 0 // is a replica's own
+	position, err := storepb.EncodePosition(at)
 	if err != nil {
 		w.fail("position: %w", err)
 	}
@@ -112,7 +118,7 @@ func (m *member) wait(q waiter) {
 }
 
 func (n *node) askFlush() {
-	for _, m := range n.members {
+	for _, m := range n.seats() {
 		m.flushDue = true
 		m.apply()
 	}

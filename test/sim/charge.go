@@ -83,9 +83,11 @@ func (c *charge) write(r lease.Record, then func()) {
 func (c *charge) situation() policy.Situation {
 	s := policy.Situation{Record: c.granter.Record(), Created: true, Sick: c.m.w.plan.sick}
 	now := c.m.local()
-	for i, r := range c.reports {
+	for _, n := range c.m.w.voters(c.group) {
+		i := int(n.id - 1)
+		r := c.reports[i]
 		s.Members = append(s.Members, policy.Member{
-			Node: pinetree.NodeID(i + 1), Health: c.m.health(i), Reported: r.status != nil,
+			Node: n.id, Health: c.m.health(i), Reported: r.status != nil,
 			Status: r.status, Age: now.Sub(r.heard), FsyncPending: r.fsync,
 		})
 	}
@@ -120,12 +122,13 @@ func (c *charge) decide() {
 func (c *charge) elect(step policy.Step) {
 	w := c.m.w
 	var answers []policy.Answer
-	for i, r := range c.reports {
-		if c.m.health(i) == policy.Alive && r.status != nil {
-			answers = append(answers, policy.Answer{Node: pinetree.NodeID(i + 1), Status: r.status})
+	voters := w.voters(c.group)
+	for _, n := range voters {
+		if r := c.reports[n.id-1]; c.m.health(int(n.id-1)) == policy.Alive && r.status != nil {
+			answers = append(answers, policy.Answer{Node: n.id, Status: r.status})
 		}
 	}
-	chosen, err := policy.Choose(answers, policy.Wish{Voters: len(c.reports), Not: step.Node, Fresh: w.plan.rules.MaxQuorumAge})
+	chosen, err := policy.Choose(answers, policy.Wish{Voters: len(voters), Not: step.Node, Fresh: w.plan.rules.MaxQuorumAge})
 	if err != nil {
 		return
 	}
@@ -178,7 +181,7 @@ func (c *charge) remind(r lease.Record) {
 func (c *charge) tell(a group.Appointment, to pinetree.NodeID) {
 	n := c.m.w.nodes[to-1]
 	c.m.nodeCall(n, func(func(func())) {
-		n.member(c.group).post(func(r *group.Replica) { r.Appoint(a, func(error) {}) })
+		n.post(c.group, func(r *group.Replica) { r.Appoint(a, func(error) {}) })
 	})
 }
 
@@ -191,7 +194,7 @@ func (c *charge) askRelease(r lease.Record) {
 	n, held := c.m.w.nodes[r.Holder-1], r.Held
 	c.m.w.note(c.m.name, "asks for the release of: group, node, appointment", uint64(c.group), uint64(n.id), uint64(held))
 	c.m.nodeCall(n, func(answer func(func())) {
-		n.member(c.group).post(func(r *group.Replica) { r.Release(held) })
+		n.post(c.group, func(r *group.Replica) { r.Release(held) })
 		answer(func() {
 			c.m.w.mark(ReleaseAsked)
 			c.granter.Release(n.id, held)
@@ -203,7 +206,7 @@ func (c *charge) askRelease(r lease.Record) {
 // which releases the lease.
 func (c *charge) move(r lease.Record) {
 	w, from := c.m.w, r.Node
-	to := pick(w, w.nodes).id
+	to := pick(w, w.voters(c.group)).id
 	if to == from || c.m.health(int(to-1)) != policy.Alive {
 		return
 	}
@@ -221,6 +224,9 @@ func (c *charge) move(r lease.Record) {
 		}
 		c.m.nodeCall(n, func(answer func(func())) {
 			m := n.member(c.group)
+			if m == nil {
+				return
+			}
 			m.post(func(r *group.Replica) {
 				r.Transfer(order, func(t group.TransferResult, err error) {
 					if t.Released && !t.Transferred {

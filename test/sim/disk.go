@@ -19,6 +19,7 @@ type disk struct {
 	// synced holds all that surely survives, and is never compacted: what the
 	// checkers go by.
 	synced   *memlog.Store
+	lost     []*memlog.Store   // synced, of the disks that the node had before
 	unsynced []*raftlog.Update // in the order of log's unsynced operations; nil for a compaction
 	jobs     []job
 	busy     bool
@@ -73,6 +74,9 @@ func (d *disk) write() {
 	}
 	sync := false
 	for _, j := range jobs {
+		if j.gone() {
+			continue
+		}
 		if j.compact > 0 {
 			d.compact(j)
 			continue
@@ -159,7 +163,7 @@ func (d *disk) finish(jobs []job) {
 
 func (d *disk) tell(jobs []job) {
 	for _, j := range jobs {
-		if j.compact == 0 && j.save.Awaited() {
+		if j.compact == 0 && j.save.Awaited() && !j.gone() {
 			save := j.save
 			j.member.post(func(r *group.Replica) { r.Saved(save) })
 		}
@@ -172,7 +176,7 @@ func (d *disk) fail(err error) {
 	d.failed = true
 	d.node.w.mark(DiskFailed)
 	d.node.w.note(d.node.name, "stops: its disk has failed")
-	for _, m := range d.node.members {
+	for _, m := range d.node.seats() {
 		m.post(func(r *group.Replica) { r.Stop(err) })
 	}
 }
@@ -194,8 +198,13 @@ func (d *disk) crash(keep int) {
 
 // holds tells whether an entry surely survives here.
 func (d *disk) holds(id pinetree.GroupID, at raftlog.Point) bool {
-	term, err := d.synced.View(id).Term(uint64(at.Index))
-	return err == nil && pinetree.RaftTerm(term) == at.Term
+	for _, disk := range append([]*memlog.Store{d.synced}, d.lost...) {
+		term, err := disk.View(id).Term(uint64(at.Index))
+		if err == nil && pinetree.RaftTerm(term) == at.Term || errors.Is(err, raftlog.ErrCompacted) {
+			return true // what is below a snapshot is in the engine
+		}
+	}
+	return false
 }
 
 // pending is for how long the fsync under way has run.

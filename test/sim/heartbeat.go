@@ -19,7 +19,8 @@ type heartbeatMessage struct {
 
 func (n *node) heartbeat() {
 	h := heartbeatMessage{asked: n.local(), life: n.life, fsync: n.disk.pending()}
-	for _, m := range n.members {
+	h.statuses = make([]*wirepb.ReplicaStatus, n.w.plan.groups)
+	for _, m := range n.seats() {
 		s, err := m.replica.Status()
 		if err != nil {
 			n.w.fail("%s: status: %w", n.name, err)
@@ -33,13 +34,13 @@ func (n *node) heartbeat() {
 		if s.Stopped != nil {
 			stopped = s.Stopped.Error()
 		}
-		h.statuses = append(h.statuses, &wirepb.ReplicaStatus{
+		h.statuses[m.group-1] = &wirepb.ReplicaStatus{
 			Stopped: stopped,
 			Leader:  s.Leader, Ready: s.Ready, Activated: s.Activated, RaftTerm: uint64(s.RaftTerm),
 			Appointment: uint64(s.Appointment), Released: uint64(s.Released), QuorumAgeMs: uint32(s.QuorumAge.Milliseconds()), Quiet: s.Quiet,
 			LastTerm: uint64(s.LastTerm), LastIndex: uint64(s.LastIndex),
 			Committed: uint64(s.Committed), Applied: uint64(s.Applied.Index),
-		})
+		}
 	}
 	for _, m := range n.w.managers {
 		n.w.net.send(delivery{lane: lane{from: n.address, to: m.address}, mayRepeat: true}, func() {
@@ -54,7 +55,9 @@ func (n *node) granted(h heartbeatMessage, grants []lease.Grant) {
 		return // the stream ended with the process
 	}
 	for _, g := range grants {
-		n.member(g.Group).use(g, h.asked)
+		if m := n.member(g.Group); m != nil {
+			m.use(g, h.asked)
+		}
 	}
 }
 
@@ -87,7 +90,7 @@ func (w *World) createVolumes() {
 		}
 		n := pick(w, w.nodes)
 		w.net.call(firstClient, &n.peer, func(answer func(func())) {
-			n.member(v.group).post(func(r *group.Replica) {
+			n.post(v.group, func(r *group.Replica) {
 				r.CreateVolume(v.id, v.format, func(err error) {
 					answer(func() {
 						if err == nil && !v.created {
@@ -125,7 +128,11 @@ func (r *reader) ask() {
 		n = leader
 	}
 	q.done = func(bool) {}
-	w.net.call(r.address, &n.peer, func(func(func())) { n.member(v.group).serve(q) })
+	w.net.call(r.address, &n.peer, func(func(func())) {
+		if m := n.member(v.group); m != nil {
+			m.serve(q)
+		}
+	})
 }
 
 // leader is a node that believes to lead a group: any of them when there are
@@ -133,7 +140,7 @@ func (r *reader) ask() {
 func (w *World) leader(g pinetree.GroupID) *node {
 	var found []*node
 	for _, n := range w.nodes {
-		if n.up && n.member(g).role.Leads {
+		if m := n.member(g); m != nil && n.up && m.role.Leads {
 			found = append(found, n)
 		}
 	}

@@ -56,6 +56,18 @@ const (
 	LateTimeoutNow    Mark = "a replica was told to take over after the transfer was aborted"
 	Duel              Mark = "two replicas tried to lead at the same time"
 	OneWayCut         Mark = "a link worked in one direction only"
+	MembersChanged    Mark = "members were changed"
+	LearnerAdded      Mark = "a learner was added"
+	JointChange       Mark = "a joint change of members was committed"
+	Replaced          Mark = "a voter was replaced"
+	ChangeRefused     Mark = "a change of members was refused, or its outcome not known"
+	ReplicaRemoved    Mark = "the files of a removed replica were removed"
+	SnapshotOrdered   Mark = "a snapshot was ordered"
+	SnapshotFailed    Mark = "the sending of a snapshot failed"
+	SnapshotInstalled Mark = "a snapshot was installed"
+	CrashInstalling   Mark = "a node crashed while it installed a snapshot"
+	RestoreFinished   Mark = "a start completed the installation of a snapshot"
+	DiskLost          Mark = "a node lost its disk"
 )
 
 // AllMarks are those that a suite must have seen.
@@ -65,6 +77,8 @@ var AllMarks = []Mark{
 	LostWrite, LostReplay, EngineAhead, PowerCut, DiskFailed, GroupCommit, Compaction, LeaseHeld, LeaseRead, FallbackNoLease,
 	FallbackAfterRead, LeaderQuorumRead, FollowerRead, GrantWaits, GrantUnused, GrantAfterRelease, LateGrant,
 	WentQuiet, WokeUp, QuorumStale, DiskStale, ClaimRefused, ReleaseAsked, ManagerFailover, LongPause, LateTimeoutNow, OneWayCut, Duel,
+	MembersChanged, LearnerAdded, JointChange, Replaced, ChangeRefused, ReplicaRemoved, SnapshotOrdered, SnapshotFailed,
+	SnapshotInstalled, CrashInstalling, RestoreFinished, DiskLost,
 }
 
 // Marks counts them.

@@ -9,6 +9,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/membership"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/test/sim/history"
@@ -39,6 +40,12 @@ type member struct {
 	opens   int // of compute terms, which may let the queue drop what it holds
 	streams []*serverStream
 	role    group.Role
+
+	// members are those of the newest change that is committed, before those
+	// that it changed.
+	members, before membership.Members
+	arrived         engine.Restore // wanted by raft, or given to it
+	installing      *install       // wanted by raft
 }
 
 // post tells the replica of something, and gives it a turn a little later.
@@ -59,14 +66,21 @@ func (m *member) touch() {
 // turn carries out what the replica wants.
 func (m *member) turn() {
 	w := m.node.w
+	if m.node.member(m.group) != m {
+		return // removed
+	}
 	m.turnDue = false
 	m.replica.At(m.node.local())
 	effects := m.replica.Turn()
 	for _, message := range effects.Send {
 		m.send(message)
 	}
+	m.noteMembers()
 	for _, s := range effects.Save {
-		m.node.disk.put(job{member: m, save: s})
+		m.save(s)
+	}
+	for _, o := range effects.Snapshots {
+		m.ship(o)
 	}
 	m.commits = append(m.commits, effects.Commit...)
 	m.apply()
@@ -79,7 +93,7 @@ func (m *member) turn() {
 		m.alarm = due
 		m.node.after(m.node.clock.until(due, w.now), m.touch)
 	}
-	if stopped := m.view.Stopped; stopped != nil && !m.node.disk.failed {
+	if stopped := m.view.Stopped; stopped != nil && !m.node.disk.failed && !m.mayStop(stopped) {
 		w.fail("%s: the replica of group %d stopped: %w", m.node.name, m.group, stopped)
 	}
 }
@@ -154,7 +168,7 @@ func (m *member) send(message *raftpb.Message) {
 // deliver gives an arrived message to its group.
 func (n *node) deliver(encoded []byte) {
 	err := wirepb.DecodeGroupMessages(encoded, func(g wirepb.GroupMessage) error {
-		n.member(g.Group).post(func(r *group.Replica) {
+		n.post(g.Group, func(r *group.Replica) {
 			r.LearnFloor(g.Floor)
 			r.Receive(g.Message)
 		})
@@ -201,6 +215,9 @@ func (m *member) watch() {
 		if err != nil {
 			continue // not created here yet
 		}
+		if m.replica.View().Applied < m.engine.Position().Restored {
+			flushed = min(flushed, marks.Applied) // the replica hears of a snapshot later than the engine
+		}
 		marks.Flushed = max(marks.Truncated, flushed)
 		life := history.Life{Start: m.node.life, Leads: m.role.Term, Opens: m.opens}
 		w.hist.Watermarks(m.node.id, v.id, life, marks)
@@ -216,13 +233,11 @@ func (m *member) checkDurable() {
 	if err != nil {
 		return // compacted, or not yet saved here: then the term cannot be known
 	}
-	holders := 0
-	for _, n := range w.nodes {
-		if n.disk.holds(m.group, raftlog.Point{Index: at, Term: pinetree.RaftTerm(term)}) {
-			holders++
-		}
+	holds := func(id pinetree.NodeID) bool {
+		return w.nodes[id-1].disk.holds(m.group, raftlog.Point{Index: at, Term: pinetree.RaftTerm(term)})
 	}
-	if holders <= len(w.nodes)/2 {
-		w.fail("%s: group %d: acknowledged up to index %d, which is durable on %d of %d nodes", m.node.name, m.group, at, holders, len(w.nodes))
+	m.noteMembers()
+	if !m.members.Quorum(holds) && !m.before.Quorum(holds) {
+		w.fail("%s: group %d: acknowledged up to index %d, which is durable on no majority of the voters %v", m.node.name, m.group, at, m.members.Voters)
 	}
 }

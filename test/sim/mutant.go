@@ -34,6 +34,12 @@ const (
 	EternalManager     Mutant = "eternal-manager"      // a manager grants after its session is over
 	WildClocks         Mutant = "wild-clocks"          // clocks drift more than the rules allow for
 	BlindChoice        Mutant = "blind-choice"         // the manager appoints without looking at the logs
+	LogBeforeEngine    Mutant = "log-before-engine"    // the log begins after a snapshot that the engine does not hold yet
+	SavedBeforeInstall Mutant = "saved-before-install" // a replica hears that a snapshot is durable when it is wanted
+	RestartOneOff      Mutant = "restart-one-off"      // the log begins one entry above the snapshot
+	ReportLost         Mutant = "report-lost"          // raft does not hear that a snapshot failed
+	WipedFounder       Mutant = "wiped-founder"        // a voter whose disk was lost comes back as when the group began
+	StaleMembership    Mutant = "stale-membership"     // a restart forgets the changes of members
 )
 
 // Mutants are all of them.
@@ -41,6 +47,7 @@ var Mutants = []Mutant{
 	SavedBeforeSync, NoSync, AckBeforeCommit, ForgottenVote, FlushNothing, CompactForAll, AppliedBeforeWrite,
 	FenceIgnored, NoLeaseCheck, CachedLeaseCheck, NoApplyWait, LatePublish, ReusedReadContext, SelfActivation,
 	CountFromReceipt, NoLeaseWait, ImpatientManager, EternalManager, WildClocks, BlindChoice,
+	LogBeforeEngine, SavedBeforeInstall, RestartOneOff, ReportLost, WipedFounder, StaleMembership,
 }
 
 // mutate takes the fences out of what a replica is to replay.

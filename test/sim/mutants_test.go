@@ -32,6 +32,12 @@ var mutants = []struct {
 	{mutant: EternalManager, theme: ManagerTrouble, rare: true},
 	{mutant: WildClocks, theme: ManagerTrouble, rare: true},
 	{mutant: BlindChoice},
+	{mutant: LogBeforeEngine, theme: Changes},
+	{mutant: SavedBeforeInstall, theme: Changes},
+	{mutant: RestartOneOff, theme: Changes},
+	{mutant: ReportLost, theme: Changes},
+	{mutant: WipedFounder, theme: LostDisks},
+	{mutant: StaleMembership, theme: Changes},
 }
 
 // mostSeeds is after how many seeds a mutant has got away.

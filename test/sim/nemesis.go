@@ -18,12 +18,14 @@ const (
 	Cuts
 	ManagerTrouble
 	Duels
+	Changes
+	LostDisks
 	themes // one above the last
 )
 
 // String names the theme.
 func (t Theme) String() string {
-	return [...]string{"none", "mixed", "crashes", "pauses", "cuts", "manager trouble", "duels"}[t]
+	return [...]string{"none", "mixed", "crashes", "pauses", "cuts", "manager trouble", "duels", "changes of members", "lost disks"}[t]
 }
 
 // faults of a theme, each as often as it is to happen.
@@ -37,6 +39,10 @@ func (w *World) faults() []func() {
 		return []func(){w.isolate, w.isolateLeader, w.isolateLeader, w.oneWay, w.split, w.fromManagers, w.badNetwork, w.clientFault, w.takeOver}
 	case ManagerTrouble:
 		return []func(){w.managerFault, w.managerFault, w.fromManagers, w.isolateLeader, w.deposeBoth, w.gang, w.gang, w.gang, w.pauseLeader, w.badNetwork}
+	case Changes:
+		return []func(){w.crashOne, w.crashLeader, w.isolate, w.isolateLeader, w.oneWay, w.badNetwork, w.pauseOne, w.slowDisk, w.flap, w.takeOver, w.managerFault}
+	case LostDisks:
+		return []func(){w.loseDisk, w.loseDisk, w.loseDisk, w.crashLeader, w.flap, w.isolate, w.isolateLeader, w.badNetwork, w.pauseLeader, w.takeOver}
 	case Duels:
 		return []func(){w.duel, w.coup, w.coup, w.coup, w.flap, w.oneWay, w.badNetwork, w.takeOver}
 	}
@@ -142,7 +148,7 @@ func (w *World) coup() {
 // the first one of all, which may have been for another node.
 func (w *World) obey(n *node, g pinetree.GroupID, in time.Duration) {
 	n.after(in, func() {
-		n.member(g).post(func(r *group.Replica) {
+		n.post(g, func(r *group.Replica) {
 			if s, err := r.Status(); err == nil {
 				r.Appoint(group.Appointment{ID: max(1, s.Appointment)}, func(error) {})
 			}

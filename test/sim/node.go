@@ -12,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine/memengine"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/raftlog"
+	"github.com/pinetree-db/pinetree/raftlog/memlog"
 )
 
 // node is a storage node: a process with a disk and a replica of every group.
@@ -21,8 +22,9 @@ type node struct {
 	id      pinetree.NodeID
 	disk    *disk
 	engines *memengine.Store
-	members []*member // of this life; groups count from one
+	members []*member // of this life, by group; nil where it has no replica
 	logger  *slog.Logger
+	lost    bool // its disk was lost, and with it all that it promised
 }
 
 func newNode(w *World, id pinetree.NodeID, c clock) *node {
@@ -38,22 +40,26 @@ func newNode(w *World, id pinetree.NodeID, c clock) *node {
 
 // create makes the empty replicas of all groups.
 func (n *node) create() {
-	w := n.w
-	for id := range w.plan.groups {
-		start, point, err := group.Bootstrap(w.nodeIDs())
-		if err != nil {
-			w.fail("bootstrap: %w", err)
-			return
-		}
-		g := groupNumber(id)
-		n.disk.create(raftlog.Update{
-			Group: g, Restart: &point, MustSync: true,
-			HardState: &raftpb.HardState{Term: proto.Uint64(uint64(point.Term)), Vote: proto.Uint64(0), Commit: proto.Uint64(uint64(point.Index))},
-		})
-		if err := n.engines.Create(g, start); err != nil {
-			w.fail("create: %w", err)
-		}
+	for i := range n.w.plan.groups {
+		n.found(groupNumber(i))
 	}
+}
+
+// found makes the replica of a group as the group begins.
+func (n *node) found(g pinetree.GroupID) {
+	start, point, err := group.Bootstrap(n.w.founders())
+	if err != nil {
+		n.w.fail("bootstrap: %w", err)
+		return
+	}
+	n.disk.create(raftlog.Update{
+		Group: g, Restart: &point, MustSync: true,
+		HardState: &raftpb.HardState{Term: proto.Uint64(uint64(point.Term)), Vote: proto.Uint64(0), Commit: proto.Uint64(uint64(point.Index))},
+	})
+	if err := n.engines.Create(g, start); err != nil {
+		n.w.fail("create: %w", err)
+	}
+	n.w.learnMembers(g, start)
 }
 
 func groupNumber(i int) pinetree.GroupID { return pinetree.GroupID(i + 1) }
@@ -62,14 +68,17 @@ func groupNumber(i int) pinetree.GroupID { return pinetree.GroupID(i + 1) }
 func (n *node) boot() {
 	n.start()
 	n.w.note(n.name, "starts, life", uint64(n.life))
-	n.members = nil
-	for i := range n.w.plan.groups {
-		m, err := n.open(groupNumber(i))
+	n.members = make([]*member, n.w.plan.groups)
+	ids, err := n.engines.Groups()
+	for _, id := range ids {
+		if err == nil {
+			n.finishRestore(id)
+			n.members[id-1], err = n.open(id)
+		}
 		if err != nil {
-			n.w.fail("%s: group %d does not start: %w", n.name, groupNumber(i), err)
+			n.w.fail("%s: group %d does not start: %w", n.name, id, err)
 			return
 		}
-		n.members = append(n.members, m)
 	}
 	n.every(n.w.plan.options.TickInterval, n.tick)
 	n.every(n.w.plan.heartbeat, n.heartbeat)
@@ -91,19 +100,19 @@ func (n *node) open(id pinetree.GroupID) (*member, error) {
 		incarnation = 0
 	}
 	m.replica, err = group.NewReplica(group.ReplicaConfig{
-		Group: id, Node: n.id, Log: log, Applied: m.applied,
+		Group: id, Node: n.id, Log: log, Applied: m.position(state),
 		Options: n.w.plan.options, Incarnation: incarnation,
 		Logger:  n.logger,
 		Publish: m.publish,
 	})
+	if err == nil {
+		m.noteMembers()
+	}
 	return m, err
 }
 
-// member is the replica of a group on the node.
-func (n *node) member(id pinetree.GroupID) *member { return n.members[id-1] }
-
 func (n *node) tick() {
-	for _, m := range n.members {
+	for _, m := range n.seats() {
 		m.post(func(r *group.Replica) { r.Tick() })
 		m.watchDue = true
 	}
@@ -117,7 +126,7 @@ func (n *node) crash(power bool) {
 	}
 	w := n.w
 	n.kill()
-	for _, m := range n.members {
+	for _, m := range n.seats() {
 		m.gone()
 	}
 	n.members = nil
@@ -137,8 +146,12 @@ func (n *node) crash(power bool) {
 // crashEngines takes the engines back to what they flushed, or to what they had
 // when the process alone ended and the page cache was lucky.
 func (n *node) crashEngines(power bool) {
-	for i := range n.w.plan.groups {
-		state, err := n.engines.Open(groupNumber(i))
+	ids, err := n.engines.Groups()
+	if err != nil {
+		n.w.fail("%s: %w", n.name, err)
+	}
+	for _, id := range ids {
+		state, err := n.engines.Open(id)
 		if err == nil && !power && n.w.chance(0.5) {
 			_, err = state.Flush()
 		}
@@ -158,8 +171,8 @@ func (n *node) crashEngines(power bool) {
 // forgetVotes is a bug put in on purpose: raft's hard state is not kept, only
 // its log.
 func (n *node) forgetVotes() {
-	for i := range n.w.plan.groups {
-		g := groupNumber(i)
+	ids, _ := n.engines.Groups()
+	for _, g := range ids {
 		log := n.disk.log.View(g)
 		hard, err := log.HardState()
 		if err != nil {
@@ -180,4 +193,22 @@ func (n *node) restartIn(d time.Duration) {
 			n.boot()
 		}
 	})
+}
+
+// wipe leaves the node with an empty disk.
+func (n *node) wipe() {
+	n.disk.lost = append(n.disk.lost, n.disk.synced)
+	n.disk.log, n.disk.synced = memlog.New(), memlog.New()
+	n.engines = memengine.New(memengine.Options{})
+}
+
+// mistake gives a node whose disk was lost a replica again under its old id.
+func (n *node) mistake(g pinetree.GroupID) {
+	if n.w.cfg.Mutant == WipedFounder {
+		n.found(g)
+		return
+	}
+	if err := n.engines.Create(g, pinetree.Position{}); err != nil {
+		n.w.fail("%s: %w", n.name, err)
+	}
 }

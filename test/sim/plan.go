@@ -22,7 +22,9 @@ type Config struct {
 
 // plan is what a seed makes of the world.
 type plan struct {
-	nodes, groups, volumes int // volumes of each group
+	nodes, groups, volumes int     // volumes of each group
+	spares                 int     // nodes that begin without replicas; with them, members change
+	installCrash           float64 // probability of a crash at a step of an installation
 	streams, window        int
 	keepEntries            pinetree.RaftIndex
 	unordered              bool          // messages may overtake each other
@@ -74,7 +76,7 @@ func (w *World) newPlan() plan {
 			MaxQuorumAge: 600 * ms, MaxFsyncPending: 600 * ms,
 		},
 	}
-	if drawn := Theme(1 + r.IntN(int(themes)-1)); p.theme == 0 {
+	if drawn := Theme(1 + r.IntN(int(Changes)-1)); p.theme == 0 {
 		p.theme = drawn
 	}
 	if w.chance(0.2) {
@@ -96,17 +98,43 @@ func (w *World) newPlan() plan {
 	return p
 }
 
+// changing makes a quarter of the worlds such in which members change, and draws
+// what belongs to it from the seed alone, so that the other worlds stay as they
+// are.
+func (p *plan) changing(cfg Config) {
+	r := rand.New(rand.NewPCG(cfg.Seed, 0x6d656d62657273))
+	switch {
+	case cfg.Theme == 0 && r.Float64() < 0.25:
+		p.theme = []Theme{Changes, LostDisks}[r.IntN(2)]
+	case cfg.Theme != Changes && cfg.Theme != LostDisks:
+		return
+	}
+	p.nodes, p.spares = 3, 2+r.IntN(3)
+	p.installCrash = 0.15
+	p.options.MaxLogBytes = int64(1000 + r.IntN(15_000))
+	p.options.InactiveAfter = time.Duration(200+r.IntN(1500)) * time.Millisecond
+	p.options.SnapshotHold = time.Duration(1+r.IntN(4)) * time.Second
+	p.keepEntries = min(p.keepEntries, 5)
+}
+
 // newWorld draws everything from the seed.
 func newWorld(cfg Config) *World {
 	w := &World{
 		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x70696e6574726565)),
 		trace: newTrace(cfg.Trace), marks: Marks{}, hist: history.New(),
-		etcd: etcd{records: map[pinetree.GroupID]stored{}},
+		etcd: etcd{records: map[pinetree.GroupID]stored{}}, truths: map[pinetree.GroupID]*truth{},
 	}
 	w.plan = w.newPlan()
+	w.plan.changing(cfg)
+	if w.plan.spares > 0 {
+		w.operator = newOperator(w)
+	}
+	for i := range w.plan.groups {
+		w.truths[groupNumber(i)] = &truth{lost: map[pinetree.NodeID]bool{}}
+	}
 	w.net = newNetwork(w)
 	w.net.slow = w.plan.slow
-	for i := range w.plan.nodes {
+	for i := range w.plan.nodes + w.plan.spares {
 		w.nodes = append(w.nodes, newNode(w, pinetree.NodeID(i+1), w.newClock()))
 	}
 	for i := range 2 {
@@ -147,10 +175,11 @@ func (w *World) newClient() address {
 	return w.clients
 }
 
-func (w *World) nodeIDs() []pinetree.NodeID {
-	ids := make([]pinetree.NodeID, len(w.nodes))
-	for i, n := range w.nodes {
-		ids[i] = n.id
+// founders are the nodes on which every group begins.
+func (w *World) founders() []pinetree.NodeID {
+	ids := make([]pinetree.NodeID, w.plan.nodes)
+	for i := range ids {
+		ids[i] = w.nodes[i].id
 	}
 	return ids
 }

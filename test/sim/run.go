@@ -45,7 +45,7 @@ func never() bool { return false }
 
 // begin starts everything.
 func (w *World) begin() {
-	for _, n := range w.nodes {
+	for _, n := range w.nodes[:w.plan.nodes] {
 		n.create()
 	}
 	for _, n := range w.nodes {
@@ -55,6 +55,9 @@ func (w *World) begin() {
 		m.boot()
 	}
 	w.every(150*time.Millisecond, w.createVolumes)
+	if w.operator != nil {
+		w.every(operatorPace, w.operator.tick)
+	}
 	for _, r := range w.readers {
 		w.every(15*time.Millisecond, r.ask)
 	}
@@ -71,9 +74,12 @@ func (w *World) converged() func() bool {
 // unsettled says what is not as it must be after the faults, or nothing.
 func (w *World) unsettled() string {
 	for _, n := range w.nodes {
-		if !n.up {
+		if !n.up && !n.lost {
 			return n.name + " is down"
 		}
+	}
+	if w.operator != nil && w.operator.busy() {
+		return "the operator is not done"
 	}
 	for _, v := range w.volumes {
 		if !v.created {
@@ -100,14 +106,21 @@ func (w *World) unsettled() string {
 // that holds the lease.
 func (w *World) unequal(i int) string {
 	g := groupNumber(i)
-	for _, n := range w.nodes {
-		m := n.member(g)
+	var first *member
+	for _, m := range w.seats(g) {
+		n := m.node
 		if m.applied.Index < m.view.Committed {
 			return fmt.Sprintf("group %d: %s has replayed up to %d, %d is committed", g, n.name, m.applied.Index, m.view.Committed)
 		}
-		if first := w.nodes[0].member(g); m.applied.Index != first.applied.Index {
-			return fmt.Sprintf("group %d: %s has replayed up to %d, %s up to %d", g, n.name, m.applied.Index, w.nodes[0].name, first.applied.Index)
+		if first == nil {
+			first = m
 		}
+		if m.applied.Index != first.applied.Index {
+			return fmt.Sprintf("group %d: %s has replayed up to %d, %s up to %d", g, n.name, m.applied.Index, first.node.name, first.applied.Index)
+		}
+	}
+	if missing := w.missing(g); missing != 0 {
+		return fmt.Sprintf("group %d: its member on node %d is not there", g, missing)
 	}
 	if w.holder(g) == nil {
 		return fmt.Sprintf("group %d has no leader with a lease", g)
@@ -118,7 +131,7 @@ func (w *World) unequal(i int) string {
 // holder is the node that holds the lease of a group; nil when there is none.
 func (w *World) holder(g pinetree.GroupID) *node {
 	for _, n := range w.nodes {
-		if m := n.member(g); m.view.Leads && n.local() < m.view.Lease {
+		if m := n.member(g); m != nil && m.view.Leads && n.local() < m.view.Lease {
 			return n
 		}
 	}
@@ -142,8 +155,9 @@ func (w *World) end() (batches int) {
 		end, n := w.hist.End(v.id)
 		batches += n
 		var first engine.DigestResult
-		for i, node := range w.nodes {
-			reader, err := node.member(v.group).engine.Volume(v.id)
+		for i, m := range w.seats(v.group) {
+			node := m.node
+			reader, err := m.engine.Volume(v.id)
 			if err != nil {
 				w.fail("%s: %w", node.name, err)
 				return batches
@@ -160,7 +174,7 @@ func (w *World) end() (batches int) {
 				first = digest
 			}
 			if digest != first {
-				w.fail("volume %d: the digest on node %d differs from that on node 1 at %s", v.id, node.id, digest.At)
+				w.fail("volume %d: the digest on node %d differs from the first one's at %s", v.id, node.id, digest.At)
 			}
 		}
 	}

@@ -100,6 +100,10 @@ func (s *serverStream) close() {
 // listen begins the node's end of a stream.
 func (n *node) listen(c *conn, v *volume, term pinetree.ComputeTerm) {
 	m := n.member(v.group)
+	if m == nil {
+		c.reset()
+		return
+	}
 	s := &serverStream{conn: c, m: m}
 	c.server, c.life = s, n.life
 	m.streams = append(m.streams, s)
@@ -162,6 +166,10 @@ func (s *serverStream) offer(b pinetree.Batch) {
 // openTerm is a request to open a compute term.
 func (n *node) openTerm(v *volume, fence adapter.Fence, done func(group.Opened, error)) {
 	m := n.member(v.group)
+	if m == nil {
+		done(group.Opened{}, pinetree.ErrUnknownVolume)
+		return
+	}
 	if marks, err := m.replica.Watermarks(v.id); err == nil && marks.Ordered > marks.Committed {
 		n.w.mark(FenceInFlight)
 	}
@@ -172,7 +180,7 @@ func (n *node) openTerm(v *volume, fence adapter.Fence, done func(group.Opened, 
 // resolve asks a quorum and tells what became of an append.
 func (n *node) resolve(v *volume, a adapter.Append, done func(adapter.Outcome, error)) {
 	m := n.member(v.group)
-	if !m.view.Leads {
+	if m == nil || !m.view.Leads {
 		done(0, pinetree.ErrNotLeader)
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/test/sim/history"
 )
 
@@ -29,8 +30,10 @@ type World struct {
 	volumes  []*volume
 	readers  []*reader
 	clients  address // the last address given
-	calm     bool    // faults are over
-	closing  bool    // nobody writes any more
+	truths   map[pinetree.GroupID]*truth
+	operator *operator // nil where members do not change
+	calm     bool      // faults are over
+	closing  bool      // nobody writes any more
 }
 
 // event is something that happens at a true time.

@@ -280,7 +280,7 @@ func (c *writer) insist(times int) {
 	}
 	n, b := pick(c.w, c.w.nodes), c.batches[len(c.batches)-1]
 	c.w.net.call(c.address, &n.peer, func(func(func())) {
-		n.member(c.volume.group).post(func(r *group.Replica) {
+		n.post(c.volume.group, func(r *group.Replica) {
 			if err := r.Offer(b); err == nil && r.View().Leads {
 				c.w.mark(OfferWhileFencing)
 			}
