@@ -137,13 +137,14 @@ func (m *member) flush() {
 	}
 	m.post(func(r *group.Replica) {
 		to := min(flushed.Index, r.Floor())
-		if w.cfg.Mutant == CompactForAll {
+		if w.cfg.Mutant == CompactForAll || w.cfg.Mutant == CompactUnderWay && len(m.onTheWay) > 0 {
 			to = flushed.Index
 		}
 		if to <= w.plan.keepEntries || to-w.plan.keepEntries <= m.compacted {
 			return
 		}
 		m.compacted = to - w.plan.keepEntries
+		m.checkKept(m.compacted)
 		m.node.disk.put(job{member: m, compact: m.compacted})
 	})
 }

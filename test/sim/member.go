@@ -46,6 +46,7 @@ type member struct {
 	members, before membership.Members
 	arrived         engine.Restore // wanted by raft, or given to it
 	installing      *install       // wanted by raft
+	onTheWay        map[pinetree.NodeID]outbound
 }
 
 // post tells the replica of something, and gives it a turn a little later.
@@ -108,6 +109,9 @@ func (m *member) noteRole() {
 	m.role = now
 	w := m.node.w
 	w.note(m.node.name, "group, leads, ready, activated, raft term:", uint64(m.group), bit(now.Leads), bit(now.Ready), bit(now.Activated), uint64(now.Term))
+	if was.Term != now.Term {
+		clear(m.onTheWay) // ordered by a leadership that is over
+	}
 	if now.Leads {
 		w.hist.Leads(m.group, now.Term, m.node.id)
 	}

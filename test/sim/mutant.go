@@ -38,6 +38,7 @@ const (
 	SavedBeforeInstall Mutant = "saved-before-install" // a replica hears that a snapshot is durable when it is wanted
 	RestartOneOff      Mutant = "restart-one-off"      // the log begins one entry above the snapshot
 	ReportLost         Mutant = "report-lost"          // raft does not hear that a snapshot failed
+	CompactUnderWay    Mutant = "compact-under-way"    // the log is given up while a snapshot that needs it is on its way
 	WipedFounder       Mutant = "wiped-founder"        // a voter whose disk was lost comes back as when the group began
 	StaleMembership    Mutant = "stale-membership"     // a restart forgets the changes of members
 )
@@ -47,7 +48,7 @@ var Mutants = []Mutant{
 	SavedBeforeSync, NoSync, AckBeforeCommit, ForgottenVote, FlushNothing, CompactForAll, AppliedBeforeWrite,
 	FenceIgnored, NoLeaseCheck, CachedLeaseCheck, NoApplyWait, LatePublish, ReusedReadContext, SelfActivation,
 	CountFromReceipt, NoLeaseWait, ImpatientManager, EternalManager, WildClocks, BlindChoice,
-	LogBeforeEngine, SavedBeforeInstall, RestartOneOff, ReportLost, WipedFounder, StaleMembership,
+	LogBeforeEngine, SavedBeforeInstall, RestartOneOff, ReportLost, CompactUnderWay, WipedFounder, StaleMembership,
 }
 
 // mutate takes the fences out of what a replica is to replay.

@@ -36,6 +36,7 @@ var mutants = []struct {
 	{mutant: SavedBeforeInstall, theme: Changes},
 	{mutant: RestartOneOff, theme: Changes},
 	{mutant: ReportLost, theme: Changes},
+	{mutant: CompactUnderWay, theme: Changes},
 	{mutant: WipedFounder, theme: LostDisks},
 	{mutant: StaleMembership, theme: Changes},
 }

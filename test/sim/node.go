@@ -90,7 +90,7 @@ func (n *node) open(id pinetree.GroupID) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &member{node: n, group: id, engine: state, applied: state.Position()}
+	m := &member{node: n, group: id, engine: state, applied: state.Position(), onTheWay: map[pinetree.NodeID]outbound{}}
 	log := n.disk.log.View(id)
 	if hard, err := log.HardState(); err == nil && hard.GetCommit() < uint64(m.applied.Index) {
 		n.w.mark(EngineAhead)

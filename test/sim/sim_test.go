@@ -16,7 +16,7 @@ var (
 	seedsFlag  = flag.Int("sim.seeds", 300, "how many seeds TestSeeds runs")
 	firstFlag  = flag.Uint64("sim.first", 1, "the first seed")
 	mutantFlag = flag.String("sim.mutant", "", "the bug that TestSeeds puts in on purpose")
-	themeFlag  = flag.Int("sim.theme", 0, "the kind of trouble, 1 to 6; drawn from the seed when zero")
+	themeFlag  = flag.Int("sim.theme", 0, "the kind of trouble, 1 to 8; drawn from the seed when zero")
 	traceFlag  = flag.Bool("sim.trace", false, "write everything that happens to standard output")
 )
 

@@ -18,11 +18,30 @@ var errRemovedByOrder = fmt.Errorf("%w: removed by order", pinetree.ErrStopped)
 // snapshotTimeout is after how long a sender gives a snapshot up.
 const snapshotTimeout = 1500 * time.Millisecond
 
+// outbound is a snapshot on its way to another node.
+type outbound struct {
+	id    uint64
+	index pinetree.RaftIndex
+	since time.Duration
+}
+
+// checkKept makes sure that a leader keeps the log after a snapshot that is on
+// its way: without it, what arrives is of no use.
+func (m *member) checkKept(to pinetree.RaftIndex) {
+	w := m.node.w
+	for id, sent := range m.onTheWay {
+		if m.role.Leads && m.members.Has(id) && to > sent.index && w.now-sent.since < w.plan.options.SnapshotHold*9/10 {
+			w.fail("%s: group %d: the log is compacted up to %d while a snapshot at %d is on its way to node %d", m.node.name, m.group, to, sent.index, id)
+		}
+	}
+}
+
 // ship sends a snapshot, as package host does beside the replica, and reports
 // its end once.
 func (m *member) ship(o group.SnapshotOrder) {
 	w, reported := m.node.w, false
 	w.mark(SnapshotOrdered)
+	m.onTheWay[o.To] = outbound{o.ID, pinetree.RaftIndex(o.Message.GetSnapshot().GetMetadata().GetIndex()), w.now}
 	report := func(err error) {
 		if reported || err != nil && w.cfg.Mutant == ReportLost {
 			return
@@ -30,6 +49,9 @@ func (m *member) ship(o group.SnapshotOrder) {
 		reported = true
 		if err != nil {
 			w.mark(SnapshotFailed)
+		}
+		if m.onTheWay[o.To].id == o.ID {
+			delete(m.onTheWay, o.To)
 		}
 		m.post(func(r *group.Replica) { r.ReportSnapshot(o, err == nil) })
 	}
