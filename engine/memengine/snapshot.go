@@ -139,7 +139,11 @@ func (r *restore) volumes() (map[pinetree.VolumeID]*volume, error) {
 			return nil, err
 		}
 		data = rest
-		v, at := volumes[b.Volume], r.at.Volumes[b.Volume]
+		at, known := r.at.Volumes[b.Volume]
+		if !known {
+			return nil, misfit(b.Volume, "it is not in the position")
+		}
+		v := volumes[b.Volume]
 		if v == nil {
 			v = newVolume()
 			volumes[b.Volume], ends[b.Volume] = v, at.Base

@@ -1,0 +1,143 @@
+package badgerengine
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
+)
+
+// FuzzPageValue reads the stored changes of a page. What is believed is encoded
+// again and must read the same, unless an image hides what came before it.
+func FuzzPageValue(f *testing.F) {
+	join := func(changes ...change) []byte { return bytes.Join(encodePage(changes), nil) }
+	patch := engine.Op{Kind: engine.PagePatch, Offset: 300, Data: []byte("patched")}
+	f.Add(join(change{lsn: 10, op: patch}, change{lsn: 500, op: patch}), uint64(10), uint64(20))
+	f.Add(join(change{lsn: 10, op: patch}, change{lsn: 12, op: engine.Op{Kind: engine.PageImage, Data: []byte("image")}}), uint64(10), uint64(12))
+	f.Fuzz(func(t *testing.T, value []byte, first, at uint64) {
+		changes, hasImage, err := decodePage(value, pinetree.LSN(first), pinetree.LSN(at))
+		if err != nil {
+			if !errors.Is(err, pinetree.ErrCorrupt) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if hasImage != (len(changes) > 0 && changes[0].op.Kind == engine.PageImage) {
+			t.Fatalf("has an image: %v, and the changes are %+v", hasImage, changes)
+		}
+		size := 0
+		for _, c := range changes {
+			if c.lsn > pinetree.LSN(at) {
+				t.Fatalf("a change of %s, read at %s", c.lsn, pinetree.LSN(at))
+			}
+			size += len(c.op.Data)
+		}
+		if size > len(value) {
+			t.Fatalf("%d bytes of data in a value of %d", size, len(value))
+		}
+		if len(changes) == 0 {
+			return
+		}
+		again, _, err := decodePage(join(changes...), changes[0].lsn, pinetree.LSN(at))
+		if err != nil || len(again) != len(changes) {
+			t.Fatalf("%d changes, read again %d, %v", len(changes), len(again), err)
+		}
+		if want, got := replayPage(nil, changes), replayPage(nil, again); !bytes.Equal(want, got) {
+			t.Fatal("read again the page differs")
+		}
+	})
+}
+
+// FuzzSnapshotBody reads what a chunk carries, as a restore does.
+func FuzzSnapshotBody(f *testing.F) {
+	keys := keysOf(1, 1, 7)
+	prefix := len(generationKey(dataKey, 1, 1))
+	for _, stem := range [][]byte{keys.batch(9), version(keys.page(3), 9), version(keys.key([]byte("a\x00b")), 9)} {
+		entries, err := appendValue(nil, stem, []byte("value"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(appendItem(nil, entries[0].Key[prefix:], entries[0].Value[checksumBytes:]))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		logs := newLogCheck(pinetree.Position{Index: 1, Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{7: {LSN: 9}}})
+		for len(body) > 0 {
+			key, value, rest, err := cutItem(body)
+			if err != nil {
+				wantDamage(t, err)
+				return
+			}
+			if len(key)+len(value)+len(rest) >= len(body) {
+				t.Fatal("an entry holds more than was there")
+			}
+			at, err := parseDataKey(key)
+			if err != nil {
+				wantDamage(t, err)
+			} else if err := logs.see(at, value); err != nil {
+				wantDamage(t, err)
+			}
+			body = rest
+		}
+		if err := logs.end(); err != nil {
+			wantDamage(t, err)
+		}
+	})
+}
+
+func wantDamage(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, pinetree.ErrCorrupt) {
+		t.Fatalf("%v, want ErrCorrupt", err)
+	}
+}
+
+// FuzzKeyName writes names into badger's keys and reads them back, and reads
+// keys that nobody wrote.
+func FuzzKeyName(f *testing.F) {
+	f.Add([]byte("plain"), []byte{0, 1})
+	f.Add([]byte{0, 0xFF, 0}, []byte{0, 0xFF, 0, 1, 2})
+	f.Fuzz(func(t *testing.T, name, raw []byte) {
+		keys := keysOf(1, 1, 7)
+		prefix := keys.kind(keyKind)
+		chunk := append(version(keys.key(name), 5), 0)
+		stem, got, err := splitKey(prefix, chunk)
+		if err != nil || !bytes.Equal(got, name) || !bytes.Equal(stem, keys.key(name)) {
+			t.Fatalf("name %x came back as %x, %v", name, got, err)
+		}
+		if lsn, err := versionLSN(stem, chunk); err != nil || lsn != 5 {
+			t.Fatalf("LSN %s, %v", lsn, err)
+		}
+		stem, got, err = splitKey(prefix, append(bytes.Clone(prefix), raw...))
+		if err != nil {
+			wantDamage(t, err)
+			return
+		}
+		if !bytes.Equal(stem, keys.key(got)) {
+			t.Fatalf("the key %x is believed to be of name %x, which is written %x", raw, got, keys.key(got))
+		}
+	})
+}
+
+// FuzzStoredChunk opens the chunk of a value.
+func FuzzStoredChunk(f *testing.F) {
+	entries, err := appendValue(nil, []byte("stem"), []byte("value"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(entries[0].Key, entries[0].Value)
+	f.Fuzz(func(t *testing.T, key, raw []byte) {
+		if body, chunks, err := openChunk(key, raw); err != nil {
+			wantDamage(t, err)
+		} else if len(body)+chunkHeaderBytes != len(raw) || chunks < 1 {
+			t.Fatalf("%d chunks, %d bytes of %d", chunks, len(body), len(raw))
+		}
+		if len(raw) > checksumBytes {
+			sealed := sealChunk(key, raw[checksumBytes:])
+			if _, _, err := openChunk(key, sealed.Value); (err == nil) != (raw[checksumBytes] > 0) {
+				t.Fatalf("sealed with its checksum, for %d chunks: %v", raw[checksumBytes], err)
+			}
+		}
+	})
+}
