@@ -22,11 +22,11 @@ import (
 
 const (
 	shard = 1
-	// depth is how many proposals are under way when they hold many records;
-	// singleDepth when they hold one. The latter is half of what dragonboat
-	// queues at most.
-	depth, singleDepth = 4, 1024
-	proposeTimeout     = 10 * time.Second
+	// depth is how many proposals are under way before what arrives gathers for
+	// a full one, mostDeep how many full ones are. With one record each, all
+	// are full; their number is half of what dragonboat queues at most.
+	depth, mostDeep, mostDeepSingle = 4, 64, 1024
+	proposeTimeout                  = 10 * time.Second
 )
 
 // Server is one member of the cluster.
@@ -71,9 +71,9 @@ func (s *Server) start(cfg replica.Config) error {
 		return fmt.Errorf("start the replica: %w", err)
 	}
 	s.session = s.host.GetNoOPSession(shard)
-	p := front.Pipeline{Records: cfg.Batch, Depth: depth, Start: s.propose}
+	p := front.Pipeline{Records: cfg.Batch, Depth: depth, Most: mostDeep, Start: s.propose}
 	if cfg.Batch == 1 {
-		p.Depth = singleDepth
+		p.Most = mostDeepSingle
 	}
 	s.front, err = front.Listen(cfg.Front, cfg.Client(), p)
 	return err

@@ -14,9 +14,11 @@ import (
 
 const (
 	dialTimeout = 10 * time.Second
-	// depth is how many transactions are under way, singleDepth how many puts.
-	depth, singleDepth = 4, 256
-	txnBytes           = 2 << 20
+	// depth is how many transactions are under way before puts gather for a
+	// full one, mostDeep how many full ones are, and mostDeepSingle how many
+	// single puts.
+	depth, mostDeep, mostDeepSingle = 4, 32, 256
+	txnBytes                        = 2 << 20
 )
 
 // Batch is how many puts a transaction has at most.
@@ -36,7 +38,7 @@ func Dial(leader string, batch Batch, sink load.Sink) (load.Client, error) {
 	put := func(r *load.Record) clientv3.Op {
 		return clientv3.OpPut(fmt.Sprintf("%s%016x", keyPrefix, next.Add(1)), string(r.Payload))
 	}
-	cfg := load.PoolConfig{Records: int(batch), Bytes: txnBytes, Depth: depth, Close: client.Close}
+	cfg := load.PoolConfig{Records: int(batch), Bytes: txnBytes, Depth: depth, Most: mostDeep, Close: client.Close}
 	cfg.Commit = func(ctx context.Context, records []*load.Record) error {
 		ops := make([]clientv3.Op, len(records))
 		for i, r := range records {
@@ -46,7 +48,7 @@ func Dial(leader string, batch Batch, sink load.Sink) (load.Client, error) {
 		return err
 	}
 	if batch == 1 {
-		cfg.Depth = singleDepth
+		cfg.Most = mostDeepSingle
 		cfg.Commit = func(ctx context.Context, records []*load.Record) error {
 			_, err := client.Do(ctx, put(records[0]))
 			return err

@@ -170,7 +170,7 @@ func TestRecordsComeThroughEachFrontInOrder(t *testing.T) {
 			const records, size = 3000, 700
 			var want, got bytes.Buffer
 			s := newSink()
-			client := serve(t, kind, Pipeline{Records: 16, Depth: 4, Start: func(b Batch) (func() error, error) {
+			client := serve(t, kind, Pipeline{Records: 16, Depth: 2, Most: 4, Start: func(b Batch) (func() error, error) {
 				got.Write(b.Frames)
 				b.Release()
 				return func() error { return nil }, nil
@@ -193,7 +193,7 @@ func TestNothingIsAcknowledgedThatFailed(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			s := newSink()
 			started := 0
-			client := serve(t, kind, Pipeline{Records: 1, Depth: 2, Start: func(Batch) (func() error, error) {
+			client := serve(t, kind, Pipeline{Records: 1, Depth: 1, Most: 2, Start: func(Batch) (func() error, error) {
 				started++
 				if started == 3 {
 					return func() error { return io.ErrShortWrite }, nil
@@ -209,4 +209,62 @@ func TestNothingIsAcknowledgedThatFailed(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestPipelineGathersWhenItIsDeepEnough(t *testing.T) {
+	const limit, depth, most = 4, 2, 3
+	q := NewQueue()
+	sizes := make(chan int, 100)
+	release := make(chan struct{})
+	p := Pipeline{Records: limit, Depth: depth, Most: most, Start: func(b Batch) (func() error, error) {
+		sizes <- b.Records
+		return func() error { <-release; return nil }, nil
+	}}
+	committed := make(chan uint64, 100)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := p.Serve(q, func(records uint64) error { committed <- records; return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	put := func(records int) {
+		for range records {
+			if _, err := q.Write(AppendFrame(nil, []byte("x"))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	started := func(want ...int) {
+		t.Helper()
+		for _, size := range want {
+			if got := <-sizes; got != size {
+				t.Fatalf("a batch of %d records was started, want %v", got, want)
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+		if len(sizes) > 0 {
+			t.Fatalf("a batch of %d records was started after %v", <-sizes, want)
+		}
+	}
+	put(1)
+	started(1)
+	put(1)
+	started(1) // as deep as it goes with what there is
+	put(3)
+	started() // gathers
+	put(1)
+	started(4) // is full
+	put(9)
+	started() // nothing beyond the most
+	release <- struct{}{}
+	started(4)
+	close(release)
+	started(4, 1)
+	for _, want := range []uint64{1, 2, 6, 10, 14, 15} {
+		if got := <-committed; got != want {
+			t.Errorf("%d records are committed, want %d", got, want)
+		}
+	}
+	q.Close()
+	serving.Wait()
 }

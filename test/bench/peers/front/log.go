@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // A Log commits records. Serve takes batches from a queue until it is closed,
@@ -19,7 +20,9 @@ type Log interface {
 // order in which they are started.
 type Pipeline struct {
 	Records int // a batch holds at most so many
-	Depth   int // batches that are started and not committed
+	// Depth is how many batches are under way before what comes gathers for a
+	// full one; Most is how many are under way at most.
+	Depth, Most int
 	// Start begins to commit a batch, and returns how to wait for it.
 	Start func(Batch) (wait func() error, err error)
 }
@@ -31,19 +34,25 @@ type started struct {
 
 // Serve implements Log.
 func (p Pipeline) Serve(q *Queue, ack func(records uint64) error) error {
-	// What is in the channel, and the one that is waited for, are in flight.
-	underway := make(chan started, p.Depth-1)
+	underway := make(chan started, p.Most) // never full
+	var inFlight atomic.Int64
 	var failure error
 	var waiter sync.WaitGroup
 	waiter.Go(func() {
-		failure = settle(underway, ack)
+		failure = settle(underway, func(committed uint64) error {
+			inFlight.Add(-1)
+			q.Nudge()
+			return ack(committed)
+		})
 		q.Close()
-		for range underway { // the taker may still be in a send
-		}
 	})
+	may := func(full bool) bool {
+		n := int(inFlight.Load())
+		return n < p.Depth || full && n < p.Most
+	}
 	var err error
 	for {
-		b, ok := q.Take(p.Records)
+		b, ok := q.TakeWhen(p.Records, may)
 		if !ok {
 			break
 		}
@@ -52,6 +61,7 @@ func (p Pipeline) Serve(q *Queue, ack func(records uint64) error) error {
 			err = fmt.Errorf("start to commit %d records: %w", b.Records, err)
 			break
 		}
+		inFlight.Add(1)
 		underway <- started{b.Records, wait}
 	}
 	close(underway)
@@ -59,14 +69,16 @@ func (p Pipeline) Serve(q *Queue, ack func(records uint64) error) error {
 	return errors.Join(err, failure)
 }
 
-func settle(underway <-chan started, ack func(records uint64) error) error {
-	var committed uint64
+// settle waits for batches in order, and says after each how many records are
+// committed.
+func settle(underway <-chan started, committed func(records uint64) error) error {
+	var records uint64
 	for s := range underway {
 		if err := s.wait(); err != nil {
-			return fmt.Errorf("commit %d records after %d others: %w", s.records, committed, err)
+			return fmt.Errorf("commit %d records after %d others: %w", s.records, records, err)
 		}
-		committed += uint64(s.records)
-		if err := ack(committed); err != nil {
+		records += uint64(s.records)
+		if err := committed(records); err != nil {
 			return err
 		}
 	}

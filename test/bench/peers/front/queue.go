@@ -151,20 +151,21 @@ func (q *Queue) Write(p []byte) (int, error) {
 // not 0, and at most what one chunk holds. It returns false when the queue is
 // closed.
 func (q *Queue) Take(limit int) (Batch, bool) {
+	return q.TakeWhen(limit, func(bool) bool { return true })
+}
+
+// TakeWhen is Take, but waits until may allows it, which is asked whenever
+// something has changed. A batch is full when it would not grow by waiting.
+func (q *Queue) TakeWhen(limit int, may func(full bool) bool) (Batch, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.bytes == 0 && !q.closed {
+	for !q.closed && (q.bytes == 0 || !may(q.full(limit))) {
 		q.change.Wait()
 	}
 	if q.closed {
 		return Batch{}, false
 	}
-	for q.chunks[0].records == 0 { // ends, as bytes is not 0
-		q.chunks[0].release()
-		q.chunks[0] = nil
-		q.chunks = q.chunks[1:]
-	}
-	c := q.chunks[0]
+	c := q.first()
 	b := Batch{Frames: c.buf[c.taken:c.whole:c.whole], Records: c.records, chunk: c}
 	if limit > 0 && b.Records > limit {
 		_, size := Span(b.Frames, limit)
@@ -174,6 +175,28 @@ func (q *Queue) Take(limit int) (Batch, bool) {
 	c.refs.Add(1)
 	q.change.Broadcast()
 	return b, true
+}
+
+// first is the chunk that the next batch comes from. There is one, as bytes is
+// not 0.
+func (q *Queue) first() *chunk {
+	for q.chunks[0].records == 0 {
+		q.chunks[0].release()
+		q.chunks[0] = nil
+		q.chunks = q.chunks[1:]
+	}
+	return q.chunks[0]
+}
+
+func (q *Queue) full(limit int) bool {
+	return limit > 0 && q.first().records >= limit || q.first() != q.chunks[len(q.chunks)-1]
+}
+
+// Nudge has TakeWhen ask again.
+func (q *Queue) Nudge() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.change.Broadcast()
 }
 
 // Close ends waits in Fill and Take, now and later.

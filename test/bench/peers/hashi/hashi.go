@@ -19,12 +19,12 @@ import (
 )
 
 const (
-	// depth is how many Applies are under way: while they are, what arrives
-	// gathers for the next.
-	depth        = 4
-	cacheEntries = 1024
-	applyTimeout = 10 * time.Second
-	rpcTimeout   = 10 * time.Second
+	// depth is how many Applies are under way before what arrives gathers for a
+	// full one, mostDeep how many full ones are.
+	depth, mostDeep = 4, 64
+	cacheEntries    = 1024
+	applyTimeout    = 10 * time.Second
+	rpcTimeout      = 10 * time.Second
 	// never is more entries than a run has, so that none of it is spent on
 	// snapshots.
 	never = 1 << 40
@@ -88,7 +88,7 @@ func (s *Server) start(cfg replica.Config) error {
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
-	s.front, err = front.Listen(cfg.Front, cfg.Client(), front.Pipeline{Records: cfg.Batch, Depth: depth, Start: s.apply})
+	s.front, err = front.Listen(cfg.Front, cfg.Client(), front.Pipeline{Records: cfg.Batch, Depth: depth, Most: mostDeep, Start: s.apply})
 	return err
 }
 

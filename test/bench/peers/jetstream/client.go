@@ -20,9 +20,10 @@ import (
 const (
 	createTimeout  = 20 * time.Second
 	publishTimeout = 10 * time.Second
-	// depth is how many atomic batches are under way.
-	depth      = 4
-	batchBytes = 2 << 20
+	// depth is how many atomic batches are under way before messages gather for
+	// a full one, mostDeep how many full ones are; a stream takes 50.
+	depth, mostDeep = 4, 32
+	batchBytes      = 2 << 20
 )
 
 // Batch is how many messages an atomic batch has at most.
@@ -128,7 +129,7 @@ func (c *client) Close() error {
 func dialBatches(conn *nats.Conn, batch Batch, sink load.Sink) load.Client {
 	var batches atomic.Uint64
 	return load.NewPool(sink, load.PoolConfig{
-		Records: int(batch), Bytes: batchBytes, Depth: depth,
+		Records: int(batch), Bytes: batchBytes, Depth: depth, Most: mostDeep,
 		Commit: func(ctx context.Context, records []*load.Record) error {
 			ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 			defer cancel()

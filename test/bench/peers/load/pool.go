@@ -8,14 +8,15 @@ import (
 // A Pool is a Client of a system whose own client commits some records in one
 // call that returns when they are committed.
 type Pool struct {
-	sink   Sink
-	cfg    PoolConfig
-	cancel context.CancelFunc
-	calls  sync.WaitGroup
+	sink    Sink
+	cfg     PoolConfig
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
 
 	mu     sync.Mutex
 	change sync.Cond
 	queue  []*Record // bounded by what the load has outstanding
+	calls  int       // under way
 	closed bool
 }
 
@@ -23,7 +24,9 @@ type Pool struct {
 type PoolConfig struct {
 	Records int // in a call at most
 	Bytes   int // of payload in a call at most, unless one record has more
-	Depth   int // calls at once
+	// Depth is how many calls are under way before what is submitted gathers
+	// for a full one; Most is how many are under way at most.
+	Depth, Most int
 	// Commit commits records. The slice is the Pool's again when it returns.
 	Commit func(ctx context.Context, records []*Record) error
 	// Close ends what Commit uses; it is called when no call is left.
@@ -35,8 +38,8 @@ func NewPool(sink Sink, cfg PoolConfig) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Pool{sink: sink, cfg: cfg, cancel: cancel}
 	p.change.L = &p.mu
-	for range cfg.Depth {
-		p.calls.Go(func() { p.work(ctx) })
+	for range cfg.Most {
+		p.workers.Go(func() { p.work(ctx) })
 	}
 	return p
 }
@@ -63,6 +66,9 @@ func (p *Pool) work(ctx context.Context) {
 			return
 		}
 		p.sink.Acked(batch)
+		p.mu.Lock()
+		p.calls--
+		p.mu.Unlock()
 	}
 }
 
@@ -70,12 +76,13 @@ func (p *Pool) work(ctx context.Context) {
 func (p *Pool) take(batch []*Record) []*Record {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.queue) == 0 && !p.closed {
+	for !p.closed && (len(p.queue) == 0 || p.calls >= p.cfg.Depth && len(p.queue) < p.cfg.Records) {
 		p.change.Wait()
 	}
 	if p.closed {
 		return batch
 	}
+	p.calls++
 	size := 0
 	for _, r := range p.queue {
 		size += len(r.Payload)
@@ -98,6 +105,6 @@ func (p *Pool) Close() error {
 	p.change.Broadcast()
 	p.mu.Unlock()
 	p.cancel()
-	p.calls.Wait()
+	p.workers.Wait()
 	return p.cfg.Close()
 }

@@ -34,7 +34,7 @@ func (c *counting) commit(_ context.Context, records []*Record) error {
 }
 
 func (c *counting) dial(sink Sink) (Client, error) {
-	return NewPool(sink, PoolConfig{Records: 8, Bytes: 500, Depth: 2, Commit: c.commit, Close: func() error { return nil }}), nil
+	return NewPool(sink, PoolConfig{Records: 8, Bytes: 500, Depth: 2, Most: 2, Commit: c.commit, Close: func() error { return nil }}), nil
 }
 
 func TestEachLoadSubmitsWhatItsShapeAllows(t *testing.T) {
