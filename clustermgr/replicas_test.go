@@ -153,6 +153,15 @@ func TestAChangeThatWasGivenUpIsNotRecorded(t *testing.T) {
 	go func() { _, _ = c.change(group, spare, 0) }() // it is recorded, and does not end
 	c.eventually("the change waits", func() bool { return len(c.group(group).GetLearners()) == 1 })
 	r := c.managers[0].manager.reign.Load()
+	cut := c.byID(leader)
+	unlock = cut.lock()
+	cut.cutOff = true
+	unlock()
+	var step func() error
+	r.tell(func() { step = r.changeTask(r.groups[pinetree.GroupID(group)]) })
+	if err := step(); err == nil || !strings.Contains(err.Error(), "has not heard from a quorum") {
+		t.Errorf("a step by the word of a leader that is cut off: %v", err)
+	}
 	var old changing
 	r.tell(func() {
 		old.group = r.groups[pinetree.GroupID(group)]
@@ -177,7 +186,7 @@ func TestADeadReplicaIsReplacedAndItsFilesRemovedWhenItReturns(t *testing.T) {
 	if err != nil || !slices.Equal(info.GetVoters(), sorted(leader, other, spare)) || !slices.Equal(info.GetRemoved(), []uint64{follower}) {
 		t.Fatalf("%v, %v", info, err)
 	}
-	if _, err := c.change(g, follower, 0); status.Code(err) != codes.FailedPrecondition {
+	if _, err := c.change(g, follower, 0); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "may still have files") {
 		t.Errorf("added again with its old files: %v", err)
 	}
 	dead.start()
