@@ -197,7 +197,8 @@ func TestElectionsGoByTheNewestMembers(t *testing.T) {
 		"a majority of both is asked for": {[]*wirepb.ReplicaStatus{nil, knows(9, 1, 2, 3, 4), nil, knows(10, 1, 2, 3, 4)}, 0, "2 of 4 replicas answered"},
 		"one of both halves":              {[]*wirepb.ReplicaStatus{halves(9), halves(10), nil, nil}, 2, ""},
 		"one half is not enough":          {[]*wirepb.ReplicaStatus{nil, halves(10), nil, halves(9)}, 0, "1 of 3 replicas answered"},
-		"a promotion not replayed yet":    {[]*wirepb.ReplicaStatus{nil, knows(12, 1, 2, 4), nil, knows(12, 1, 2, 3)}, 2, ""},
+		"a promotion not replayed yet":    {[]*wirepb.ReplicaStatus{nil, knows(12, 1, 2, 4), nil, knows(13, 1, 2, 3)}, 0, "1 of 3 replicas answered"},
+		"one that does not know it votes": {[]*wirepb.ReplicaStatus{knows(12, 2, 3, 4), knows(12, 1, 2, 3, 4), knows(11, 1, 2, 4), knows(11, 1, 2, 3)}, 2, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var answers []Answer
