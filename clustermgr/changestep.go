@@ -88,8 +88,9 @@ func (r *reign) changeTask(g *group) func() error {
 		if !status.GetLeader() {
 			return fmt.Errorf("node %d, the leader, does not answer", c.leader.Node)
 		}
-		// One that was deposed and does not know it may know older members, too.
-		if age := time.Duration(status.GetQuorumAgeMs()) * time.Millisecond; age > r.cfg.Lease.MaxQuorumAge {
+		// One that was deposed and does not know it may know older members, too. A
+		// quiet one has all members behind it.
+		if age := time.Duration(status.GetQuorumAgeMs()) * time.Millisecond; age > r.cfg.Lease.MaxQuorumAge && !status.GetQuiet() {
 			return fmt.Errorf("node %d, the leader, has not heard from a quorum for %v", c.leader.Node, age)
 		}
 		return r.takeStep(c, status)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 )
@@ -53,6 +54,7 @@ func testReplicas(t *testing.T) {
 	}
 	are(change("add-replica", group, fmt.Sprint(second)), first, second)
 	are(change("replace-replica", group, fmt.Sprint(first), fmt.Sprint(third)), second, third)
+	time.Sleep(5 * time.Second) // in which the leader goes quiet: nobody wants anything of it
 	shown := parsed[shownGroup](t, "clustermgr", "group", "show", group)
 	if len(shown.Replicas) != 2 || shown.Replicas[0].Progress.Match == 0 || shown.Replicas[1].Progress.State != "replicate" {
 		t.Errorf("group show: %+v", shown)
