@@ -66,15 +66,18 @@ func (c *logCheck) see(at dataKeyAt, body []byte) error {
 	if err := c.whole(); err != nil {
 		return err
 	}
-	prev, err := storepb.PeekPrev(body[min(1, len(body)):])
+	b, _, err := storepb.PeekHeader(body[min(1, len(body)):])
 	if err != nil {
 		return err
+	}
+	if b.Volume != at.volume || b.LSN != at.lsn {
+		return c.hole(at.volume, "batch (%s, %s] of volume %d is where batch %s should be", b.Prev, b.LSN, b.Volume, at.lsn)
 	}
 	v := c.position.Volumes[at.volume]
 	end, begun := c.ends[at.volume]
 	// Only the first batch may begin below what is kept.
-	if begun && prev != end || !begun && prev > max(v.Base, v.Truncated) {
-		return c.hole(at.volume, "batch (%s, %s] comes after %s", prev, at.lsn, max(end, v.Base, v.Truncated))
+	if begun && b.Prev != end || !begun && b.Prev > max(v.Base, v.Truncated) {
+		return c.hole(at.volume, "batch (%s, %s] comes after %s", b.Prev, at.lsn, max(end, v.Base, v.Truncated))
 	}
 	c.ends[at.volume], c.last, c.chunks = at.lsn, at, body[0]
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
 // chunksOf takes a snapshot of group 1.
@@ -81,12 +82,15 @@ func TestAHoleInTheLogIsNeitherSentNorRestored(t *testing.T) {
 	if err := g.Apply(bigWrite(t, 1, 0, 2)); err != nil {
 		t.Fatal(err)
 	}
+	if err := g.Apply(smallWrite(t, g)); err != nil {
+		t.Fatal(err)
+	}
 	at, chunks, err := chunksOf(t, s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys, err := s.deletions(generationKey(dataKey, 1, g.state.Load().generation))
-	if err != nil || len(keys) < 8 {
+	if err != nil || len(keys) < 11 {
 		t.Fatalf("%d keys, %v, the test wants more", len(keys), err)
 	}
 	for _, gone := range keys {
@@ -114,6 +118,22 @@ func TestAHoleInTheLogIsNeitherSentNorRestored(t *testing.T) {
 		}
 	}
 	wantHolesRefused(t, s, at, chunks)
+}
+
+// smallWrite adds three batches of one chunk each, in a volume of their own.
+func smallWrite(t *testing.T, g *group) engine.Write {
+	t.Helper()
+	w := engine.Write{Position: g.Position().Clone()}
+	w.Position.Index++
+	for lsn := range pinetree.LSN(3) {
+		b, err := storepb.EncodeBatch(3, 1, []pinetree.Record{{Prev: lsn, LSN: lsn + 1, Payload: make([]byte, 2000)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Batches = append(w.Batches, b)
+	}
+	w.Position.Volumes[3] = pinetree.VolumePosition{LSN: 3, Format: pinetree.FormatOpaque}
+	return w
 }
 
 // wantHolesRefused leaves out one entry of one chunk after the other, as a

@@ -131,15 +131,6 @@ func PeekHeader(buf []byte) (b pinetree.Batch, size int, err error) {
 	return b, size, nil
 }
 
-// PeekPrev reads the end of the record before the batch at the start of buf, of
-// which no more than the header needs to be there.
-func PeekPrev(buf []byte) (pinetree.LSN, error) {
-	if len(buf) < BatchHeaderBytes || buf[4] != batchVersion {
-		return 0, corruptBatch(pinetree.Batch{}, fmt.Sprintf("%d bytes that do not begin with a header of version %d", len(buf), batchVersion))
-	}
-	return pinetree.LSN(binary.LittleEndian.Uint64(buf[24:])), nil
-}
-
 // Records calls fn for each record of a decoded batch, in order, until fn
 // returns an error, which it passes on. The payloads share the batch's memory.
 func Records(b pinetree.Batch, fn func(pinetree.Record) error) error {

@@ -135,7 +135,7 @@ func FuzzDecodeEntry(f *testing.F) {
 }
 
 func FuzzDecodePosition(f *testing.F) {
-	data, err := storepb.EncodePosition(pinetree.Position{Index: 3, Term: 2, Membership: []byte("m"), Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{
+	data, err := storepb.EncodePosition(pinetree.Position{Index: 3, Term: 2, Restored: 1, Membership: []byte("m"), Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{
 		1: {LSN: 9, Base: 1, Format: pinetree.FormatRedo, Terms: []pinetree.TermStart{{Term: 1, Start: 1}}},
 	}})
 	if err != nil {

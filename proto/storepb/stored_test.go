@@ -50,6 +50,10 @@ func TestStoredFormsStayReadable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	restored, err := storepb.EncodePosition(pinetree.Position{Index: 400, Term: 3, Restored: 300})
+	if err != nil {
+		t.Fatal(err)
+	}
 	redo, err := proto.MarshalOptions{Deterministic: true}.Marshal(&storepb.Redo{Ops: []*storepb.RedoOp{
 		{Op: &storepb.RedoOp_PageImage{PageImage: &storepb.PageImage{Page: 4, Image: []byte("image")}}},
 		{Op: &storepb.RedoOp_PagePatch{PagePatch: &storepb.PagePatch{Page: 4, Offset: 2, Bytes: []byte("p")}}},
@@ -61,7 +65,7 @@ func TestStoredFormsStayReadable(t *testing.T) {
 	}
 	for name, data := range map[string][]byte{
 		"batch": batch.Encoded, "batches": storepb.EncodeBatches([]pinetree.Batch{batch, batch}),
-		"control": control, "entry": entry, "position": position, "redo": redo,
+		"control": control, "entry": entry, "position": position, "restored": restored, "redo": redo,
 	} {
 		compareStored(t, filepath.Join("testdata", "stored", name+".hex"), data)
 	}
