@@ -247,3 +247,15 @@ func failing(t *testing.T, factory func() Disk) {
 		r.check(p)
 	})
 }
+
+// crashedByChance plays a history up to some operation, or to its end.
+func crashedByChance(t *testing.T, seed uint64, disk Disk) {
+	random := rand.New(rand.NewPCG(seed, 3))
+	r := &crashRun{T: t, history: makeHistory(t, seed%7, crashCalls), disk: disk, seed: seed}
+	operation := 1 + random.IntN(8*crashCalls)
+	r.name = fmt.Sprintf("by chance, seed %d, operation %d", seed, operation)
+	disk.Inject(operation, Fault(1+random.IntN(2)))
+	p, _, _ := r.run()
+	disk.Crash(Crash{PowerCut: random.IntN(3) > 0, Seed: random.Uint64()})
+	r.check(p)
+}

@@ -63,6 +63,15 @@ func RunCrash(t *testing.T, factory func(t *testing.T) Disk) {
 	}
 }
 
+// RunCrashByChance crashes stores that also write in the background, at places
+// that are chance: to be run beside RunCrash, whose stores do the same at
+// every run.
+func RunCrashByChance(t *testing.T, factory func(t *testing.T) Disk) {
+	for seed := range uint64(60) {
+		crashedByChance(t, seed, factory(t))
+	}
+}
+
 // snapshot is what all groups of a store show.
 type snapshot map[pinetree.GroupID]log
 

@@ -117,7 +117,7 @@ func (r *saver) reuse() {
 }
 
 // written is how many bytes have gone to the disk with the temporary
-// directory, of whatever process.
+// directory, of whatever process; zero when that is no disk.
 func written(b *testing.B) (bytes float64) {
 	info, err := os.Stat(os.TempDir())
 	if err != nil {
@@ -138,7 +138,6 @@ func written(b *testing.B) (bytes float64) {
 			return 512 * sectors
 		}
 	}
-	b.Skip("no disk statistics of the temporary directory")
 	return 0
 }
 

@@ -2,6 +2,7 @@ package segment_test
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pinetree-db/pinetree/disk/faultfs"
@@ -39,7 +40,13 @@ func (d disk) Open() (raftlog.Store, error) {
 // audited checks the store's accounts when it is closed.
 type audited struct{ *segment.Store }
 
-func (a audited) Close() error { return errors.Join(a.CheckAccounts(), a.Store.Close()) }
+// reused counts the segments that closed stores had made of used files.
+var reused atomic.Int64
+
+func (a audited) Close() error {
+	reused.Add(int64(a.Stats().Reused))
+	return errors.Join(a.CheckAccounts(), a.Store.Close())
+}
 
 func (d disk) Inject(operation int, f raftlogtest.Fault) { d.Disk.Inject(operation, faultfs.Fault(f)) }
 
@@ -55,7 +62,16 @@ func TestCrash(t *testing.T) {
 		"SmallSegments": {CacheBytes: 1, SegmentBytes: 1 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
+			reused.Store(0)
 			raftlogtest.RunCrash(t, func(*testing.T) raftlogtest.Disk { return disk{Disk: faultfs.New(), options: options} })
+			if name == "SmallSegments" && reused.Load() < 100 {
+				t.Errorf("of all segments only %d were made of used files", reused.Load())
+			}
+		})
+		t.Run(name+"InBackground", func(t *testing.T) {
+			raftlogtest.RunCrashByChance(t, func(*testing.T) raftlogtest.Disk {
+				return disk{Disk: faultfs.New(), options: options, background: true}
+			})
 		})
 	}
 }

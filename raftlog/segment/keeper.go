@@ -45,6 +45,7 @@ type keeper struct {
 	chores []chore // at most two of each segment
 	next   uint64  // the segment that a new spare is for; zero for none
 	spares []*spare
+	taken  int
 	busy   bool // something is being done
 	failed error
 	closed bool
@@ -124,7 +125,15 @@ func (k *keeper) take() *spare {
 	}
 	s := k.spares[len(k.spares)-1]
 	k.spares = k.spares[:len(k.spares)-1]
+	k.taken++
 	return s
+}
+
+// counts are those of spares, and of spares that were taken.
+func (k *keeper) counts() (spares, taken int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.spares), k.taken
 }
 
 // add keeps a spare. It tells whether there was room.

@@ -14,6 +14,8 @@ type Stats struct {
 	Bytes       int64 // of all frames
 	LiveBytes   int64 // of the entries that raft may still ask for
 	CachedBytes int64 // in memory
+	Spares      int   // files that are ready to become segments
+	Reused      int   // segments that were made of spares since the store was opened
 	// Oldest is the name of the oldest segment's file.
 	Oldest string
 	// Held says why the oldest segment is not deleted; empty when it is the
@@ -26,6 +28,7 @@ func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	st := Stats{Groups: len(s.index.groups), Segments: len(s.files), CachedBytes: s.index.recent.bytes}
+	st.Spares, st.Reused = s.keeper.counts()
 	st.Bytes, st.LiveBytes = s.space()
 	st.Oldest, st.Held = frame.FileName(s.files[0].number), s.held(s.files[0])
 	return st
