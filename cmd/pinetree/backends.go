@@ -15,7 +15,9 @@ import (
 	"github.com/pinetree-db/pinetree/engine/walengine"
 	"github.com/pinetree-db/pinetree/logservice/transport"
 	"github.com/pinetree-db/pinetree/raftlog"
+	"github.com/pinetree-db/pinetree/raftlog/badgerlog"
 	"github.com/pinetree-db/pinetree/raftlog/memlog"
+	"github.com/pinetree-db/pinetree/raftlog/pebblelog"
 	"github.com/pinetree-db/pinetree/raftlog/segment"
 )
 
@@ -26,6 +28,12 @@ var (
 	raftLogs = map[string]func(dir string, log *slog.Logger) (raftlog.Store, error){
 		"segment": func(dir string, log *slog.Logger) (raftlog.Store, error) {
 			return segment.Open(dir, segment.Options{Logger: log})
+		},
+		"badger": func(dir string, log *slog.Logger) (raftlog.Store, error) {
+			return badgerlog.Open(dir, badgerlog.Options{Logger: log})
+		},
+		"pebble": func(dir string, log *slog.Logger) (raftlog.Store, error) {
+			return pebblelog.Open(dir, pebblelog.Options{Logger: log})
 		},
 		"memory": func(string, *slog.Logger) (raftlog.Store, error) { return memlog.New(), nil },
 	}

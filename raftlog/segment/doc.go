@@ -41,7 +41,7 @@
 //	            frame was written
 //	28     3    zero
 //	31     1    kind, a letter
-//	32     …    head; data; zeroes up to a multiple of 32
+//	32     …    head; data; up to a multiple of 32, what nobody reads
 //
 // The head's numbers are uvarints unless said otherwise. A table is: count;
 // index of the first entry; for each entry its raft term, type (one byte),
@@ -88,7 +88,7 @@
 //
 //   - a good frame further on has a synced offset above it, or
 //   - it is right but for one bit of its header, of its head, or of one entry
-//     of up to 64 KiB, or but for the zeroes at its end.
+//     of up to 64 KiB.
 //
 // Everything else that is not as it was written is corruption: the store
 // refuses to open, names file and offset, and leaves the files as they are.

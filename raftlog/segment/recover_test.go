@@ -211,3 +211,66 @@ func TestUnfinishedSegmentsAreRemoved(t *testing.T) {
 		t.Errorf("files after opening: %s", strings.Join(names, ", "))
 	}
 }
+
+// TestALaterFrameOfATornWriteIsNeverFoundAgain: of a torn write of two frames
+// the second is whole, and what is saved next ends where it begins.
+func TestALaterFrameOfATornWriteIsNeverFoundAgain(t *testing.T) {
+	d := faultfs.New()
+	options := segment.Options{SegmentBytes: 64 << 10}
+	s := open(t, d, options)
+	save(t, s, raftlog.Update{Group: 1, Entries: entries(1, 1, 2000), MustSync: true})
+	end := s.Stats().Bytes
+	save(t, s, raftlog.Update{Group: 1, Entries: entries(2, 1, 2000)}, raftlog.Update{Group: 2, Entries: entries(1, 1, 10)})
+	d.Crash(faultfs.Crash{})
+	rewrite(t, d, name(1), func(b []byte) []byte { clear(b[end+1024:][:512]); return b })
+	for range 2 {
+		s = open(t, d, options)
+		if got := s.Groups(); len(got) != 1 {
+			t.Fatalf("Groups are %v: a frame of a torn write is back", got)
+		}
+		if last, _ := s.View(1).LastIndex(); last == 1 {
+			save(t, s, raftlog.Update{Group: 1, Entries: entries(2, 1, 2000), MustSync: true})
+		}
+		d.Crash(faultfs.Crash{})
+	}
+}
+
+// TestALostNameOfTheNewestSegmentIsMissed: what is in it was acknowledged.
+func TestALostNameOfTheNewestSegmentIsMissed(t *testing.T) {
+	for seed := range uint64(20) {
+		d := faultfs.New()
+		s := open(t, d, segment.Options{SegmentBytes: 4 << 10})
+		for i := range pinetree.RaftIndex(11) {
+			save(t, s, raftlog.Update{Group: 1, Entries: entries(i+1, 1, 900), MustSync: true})
+		}
+		d.Crash(faultfs.Crash{PowerCut: true, Seed: seed})
+		rewrite(t, d, name(3), func([]byte) []byte { return nil })
+		_, err := tryOpen(d, segment.Options{SegmentBytes: 4 << 10})
+		wantCorrupt(t, err, name(2)+" offset", name(3)+", which follows here, is missing")
+	}
+}
+
+// TestAZeroedTailIsATornWrite: file systems leave zeroes where a length got to
+// the disk and the bytes did not.
+func TestAZeroedTailIsATornWrite(t *testing.T) {
+	d := faultfs.New()
+	options := segment.Options{SegmentBytes: 64 << 10}
+	s := open(t, d, options)
+	save(t, s, raftlog.Update{Group: 1, Entries: entries(1, 3, 700), MustSync: true})
+	end := s.Stats().Bytes
+	save(t, s, raftlog.Update{Group: 1, Entries: entries(4, 3, 700)})
+	d.Crash(faultfs.Crash{})
+	for from := end / 512 * 512; from < end+3000; from += 512 {
+		copied := d.Clone()
+		rewrite(t, copied, name(1), func(b []byte) []byte { clear(b[max(from, end):]); return b })
+		s, err := tryOpen(copied, options)
+		if err != nil {
+			t.Fatalf("zeroes from offset %d on: %v", max(from, end), err)
+		}
+		last, _ := s.View(1).LastIndex()
+		if last != 3 && (last != 6 || from < end+2100) {
+			t.Errorf("zeroes from offset %d on: LastIndex is %d", from, last)
+		}
+		wantEntries(t, s, 1, 1, int(last))
+	}
+}

@@ -15,7 +15,7 @@ var layers = [][]string{
 	{"logservice", "clustermgr/etcdstore", "adapter/pgwal"},
 	{"logservice/host"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
-	{"raftlog/segment/frame"},
+	{"raftlog/segment/frame", "raftlog/keylog"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "engine/walengine/frames", "engine/badgerengine/database"},
 	{"engine/walengine/files"},
 	{"logservice/manifest", "logservice/rawnode"},
@@ -50,6 +50,7 @@ var importers = []struct {
 	by []string
 }{
 	{of: []string{"raftlog/segment/frame"}, by: []string{"raftlog/segment"}},
+	{of: []string{"raftlog/keylog"}, by: []string{"raftlog/badgerlog", "raftlog/pebblelog"}},
 	{of: suites, by: []string{"test/..."}},
 	{of: []string{"disk"}, by: []string{"disk/faultfs", "raftlog/segment", "engine/walengine/...", "test/..."}},
 	{of: []string{"engine/badgerengine/*"}, by: []string{"engine/badgerengine"}},

@@ -44,7 +44,7 @@ func flipped(rest []byte, at Place) string {
 		return ""
 	}
 	body := rest[HeaderBytes:size]
-	head, padding := body[:h.headBytes:h.headBytes], body[h.bodyBytes:]
+	head := body[:h.headBytes:h.headBytes]
 	f := Frame{header: h, At: at, Size: size, head: head, data: body[h.headBytes:h.bodyBytes:h.bodyBytes]}
 	if crc32.Checksum(head, storepb.Castagnoli) != h.sum {
 		if offByOneBit(head, h.sum) {
@@ -61,10 +61,7 @@ func flipped(rest []byte, at Place) string {
 			bad, badBytes = append(bad, s), part
 		}
 	}
-	switch {
-	case len(bad) == 0 && !allZero(padding):
-		return "all of it is right but for what must be Zeroes at its end"
-	case len(bad) == 1 && offByOneBit(badBytes, bad[0].Sum):
+	if len(bad) == 1 && offByOneBit(badBytes, bad[0].Sum) {
 		return fmt.Sprintf("all of it is right but for one bit of the entry at offset %d", bad[0].Offset)
 	}
 	return ""

@@ -145,24 +145,11 @@ func readFrame(data []byte, at Place) (f Frame, wrong string) {
 	if got := crc32.Checksum(f.head, storepb.Castagnoli); got != h.sum {
 		return f, fmt.Sprintf("%s frame of %d bytes: CRC32C of its head is %08x, should be %08x", h.Kind, f.Size, got, h.sum)
 	}
-	if !allZero(body[h.bodyBytes:]) {
-		return f, fmt.Sprintf("%s frame of %d bytes does not end in Zeroes", h.Kind, f.Size)
-	}
 	return f, ""
 }
 
 // Zeroes is what files are filled with ahead of the frames.
 var Zeroes [1 << 20]byte
-
-func allZero(b []byte) bool {
-	for len(b) > len(Zeroes) {
-		if !bytes.Equal(b[:len(Zeroes)], Zeroes[:]) {
-			return false
-		}
-		b = b[len(Zeroes):]
-	}
-	return bytes.Equal(b, Zeroes[:len(b)])
-}
 
 // FileHeader is the header of a segment that goes on where the one before it
 // ended: at that offset, zero for the first.
