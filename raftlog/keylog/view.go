@@ -70,7 +70,7 @@ func (v view) FirstIndex() (uint64, error) {
 // What compaction or an overwrite takes away meanwhile is looked for again.
 func (v view) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
 	for range maxTries {
-		entries, again, err := v.entries(lo, hi, maxBytes)
+		entries, again, err := v.entries(span{lo, hi}, maxBytes)
 		if !again {
 			return entries, err
 		}
@@ -96,8 +96,8 @@ type reading struct {
 
 // entries is one try. It is to be made again when the log is not what it was
 // when the try began.
-func (v view) entries(lo, hi, maxBytes uint64) (got []*raftpb.Entry, again bool, err error) {
-	s := v.store
+func (v view) entries(which span, maxBytes uint64) (got []*raftpb.Entry, again bool, err error) {
+	s, lo, hi := v.store, which.lo, which.hi
 	s.open.RLock()
 	defer s.open.RUnlock()
 	s.mu.RLock()

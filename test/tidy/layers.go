@@ -15,7 +15,7 @@ var layers = [][]string{
 	{"logservice", "clustermgr/etcdstore", "adapter/pgwal"},
 	{"logservice/host"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
-	{"raftlog/segment/frame", "raftlog/keylog"},
+	{"raftlog/segment/frame"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "engine/walengine/frames", "engine/badgerengine/database"},
 	{"engine/walengine/files"},
 	{"logservice/manifest", "logservice/rawnode"},
@@ -35,6 +35,8 @@ var sameRow = []arrow{
 	{"test/...", "test/..."},
 	{"engine/enginetest", "engine/memengine"}, // the suite compares with the memory backend
 	{"raftlog/raftlogtest", "raftlog/memlog"},
+	{"raftlog/badgerlog", "raftlog/keylog"},
+	{"raftlog/pebblelog", "raftlog/keylog"},
 }
 
 // suites are the packages that only tests use: those that hold tests for
