@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,63 @@ func TestASnapshotSurvivesTheEndOfEitherSide(t *testing.T) {
 	l.more(1 << 14)
 	c.votersAre(volume.Group, c.nodes...)
 	c.verify(volume.Volume, l.end())
+}
+
+// TestAppendsDoNotWaitForASnapshot sends 32 MiB to a new replica at the default
+// rate, and beside it appends one record after the other. The 99th percentile of
+// their latency stays within ten times what it is before and after, or 250 ms.
+func TestAppendsDoNotWaitForASnapshot(t *testing.T) {
+	c := startCluster(t, 3)
+	volume := c.createVolume("v", pinetree.FormatOpaque)
+	w := c.newWriter("v")
+	var tail pinetree.LSN
+	add := func(payload []byte) {
+		t.Helper()
+		r := pinetree.Record{Prev: tail, LSN: tail + pinetree.LSN(len(payload)), Payload: payload}
+		if err := w.Append(c.within(20*time.Second), r); err != nil {
+			t.Fatal(err)
+		}
+		tail = r.LSN
+	}
+	big := make([]byte, 64<<10)
+	random := rand.NewChaCha8([32]byte{1})
+	for range 512 {
+		_, _ = random.Read(big)
+		add(append([]byte(nil), big...))
+	}
+	if err := w.Flush(c.within(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	// p99 appends until done, at least 300 times.
+	p99 := func(done func() bool) time.Duration {
+		t.Helper()
+		var all []time.Duration
+		for len(all) < 300 || !done() {
+			began := time.Now()
+			add([]byte("a small record"))
+			if err := w.Flush(c.within(20 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, time.Since(began))
+		}
+		slices.Sort(all)
+		t.Logf("%d appends, p50 %v, p99 %v, max %v", len(all), all[len(all)/2], all[len(all)*99/100], all[len(all)-1])
+		return all[len(all)*99/100]
+	}
+	before := p99(func() bool { return true })
+	fourth := c.addNode()
+	changed := make(chan *wirepb.GroupInfo, 1)
+	go func() { changed <- c.change(volume.Group, fourth.id, 0) }()
+	during := p99(func() bool { return len(changed) > 0 })
+	if info := <-changed; len(info.Voters) != 4 {
+		t.Fatalf("%v", info)
+	}
+	if err := fourth.logSays("has taken a snapshot"); err != nil {
+		t.Error(err)
+	}
+	if without := max(before, p99(func() bool { return true })); during > max(10*without, 250*time.Millisecond) {
+		t.Errorf("appends take %v while a snapshot is under way, and %v without one", during, without)
+	}
 }
 
 // underWay waits until a snapshot is on its way, by the word of the leader; false

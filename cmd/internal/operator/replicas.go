@@ -18,6 +18,8 @@ const (
 	changeCall = 3 * time.Second
 	// changePoll is how often a change is looked at afterwards.
 	changePoll = 300 * time.Millisecond
+	// tellPace is how often, at most, is said what a change waits for.
+	tellPace = time.Second
 )
 
 // replicaVerb is a verb that changes a group's replicas.
@@ -111,7 +113,15 @@ func changeReplicas(cmd *cobra.Command, managers *cli.Managers, q *wirepb.Change
 	if !errors.Is(err, context.DeadlineExceeded) || cmd.Context().Err() != nil {
 		return group, err
 	}
-	for told := ""; ; {
+	var told string
+	var when time.Time
+	tell := func(words string) {
+		if words != told && time.Since(when) >= tellPace {
+			told, when = words, time.Now()
+			fmt.Fprintf(cmd.ErrOrStderr(), "group %d: %s\n", q.Group, words)
+		}
+	}
+	for {
 		err := managers.Call(cmd.Context(), func(ctx context.Context, m wirepb.ManagerClient) (err error) {
 			group, err = findGroup(ctx, m, q.Group)
 			return err
@@ -121,12 +131,10 @@ func changeReplicas(cmd *cobra.Command, managers *cli.Managers, q *wirepb.Change
 			return nil, errors.New("interrupted; the change goes on")
 		case err == nil && group.Change == "":
 			return group, ended(group, q)
-		case err == nil && group.Change != told:
-			told = group.Change
-			fmt.Fprintf(cmd.ErrOrStderr(), "group %d: %s\n", q.Group, told)
-		case err != nil && err.Error() != told: // a manager that is away comes back, or another does
-			told = err.Error()
-			fmt.Fprintln(cmd.ErrOrStderr(), told)
+		case err == nil:
+			tell(group.Change)
+		default: // a manager that is away comes back, or another does
+			tell(err.Error())
 		}
 		select {
 		case <-cmd.Context().Done():
