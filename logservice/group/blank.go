@@ -83,17 +83,31 @@ func unmarked(m *raftpb.Message) *raftpb.Message {
 	return m
 }
 
-// errRemoved is why a replica stops that is no member any more.
+// errRemoved is what the users of a replica hear that is no member any more.
 var errRemoved = fmt.Errorf("%w: the replica was removed from its group", pinetree.ErrStopped)
 
-// Removed tells whether a replica stopped because it is no member any more.
+// Removed tells whether a replica serves nobody because it is no member any more.
 func Removed(why error) bool { return errors.Is(why, errRemoved) }
 
-// stopIfRemoved ends a replica that has replayed its own removal. Its files stay
-// until its node is told to remove them.
-func (r *Replica) stopIfRemoved() {
-	if r.stopped == nil && !r.blank() && r.position.Index >= r.conf.at && !r.conf.members.Has(r.cfg.Node) {
-		r.log.Info("replica was removed from its group and stops", "index", r.conf.at)
-		r.Stop(errRemoved)
+// retireIfRemoved ends the service of a replica that has replayed its own removal.
+// It goes on to vote: those that are left may not know yet that the removal is
+// committed, and without its vote they might have no majority. Its node's order
+// to remove it, which comes when they know, is its end.
+func (r *Replica) retireIfRemoved() {
+	if r.retired != nil || r.stopped != nil || r.blank() || r.position.Index < r.conf.at || r.conf.members.Has(r.cfg.Node) {
+		return
 	}
+	r.log.Info("replica was removed from its group", "index", r.conf.at)
+	r.retired = errRemoved
+	r.reads.fail(r.retired)
+	r.appoint.end(r.retired)
+	r.publish()
+}
+
+// ended is why a replica serves nobody any more; nil while it does.
+func (r *Replica) ended() error {
+	if r.stopped != nil {
+		return r.stopped
+	}
+	return r.retired
 }

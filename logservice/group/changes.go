@@ -24,10 +24,11 @@ type configuration struct {
 type changing struct {
 	after membership.Members
 	index pinetree.RaftIndex // zero until raft placed it
-	// leaves: it is committed, and this replica is not in the group any more, so
-	// raft has ended its leadership.
-	leaves bool
-	done   func(membership.Members, error)
+	// confirm is the index of an empty entry that was proposed when the change was
+	// through: whoever has that entry knows that the change is committed.
+	confirm   pinetree.RaftIndex
+	confirmed bool // the entry is proposed
+	done      func(membership.Members, error)
 }
 
 // setMembers takes note of a configuration that is in force from an index on.
@@ -36,13 +37,13 @@ func (r *Replica) setMembers(conf *raftpb.ConfState, at pinetree.RaftIndex) {
 }
 
 // ChangeMembership changes who is in the group. done hears the members there are
-// once the change is committed, replayed here and, if it is a joint one, through.
-// Changes are made one at a time, by a ready leader that is activated and does
-// not hand over its leadership; a learner must have caught up before it becomes
-// a voter; and a majority of the voters afterwards must answer this leader. A
-// leader that removes itself leads no more when done is called. When the
-// leadership is lost meanwhile, done hears pinetree.ErrNotLeader, and the next
-// leader knows what became of it.
+// once the change is committed, replayed here, through if it is a joint one, and
+// known to a majority of those who are left, so that who was removed is not needed
+// any more. Changes are made one at a time, by a ready leader that is activated and
+// does not hand over its leadership, and that does not remove itself; a learner
+// must have caught up before it becomes a voter; and a majority of the voters
+// afterwards must answer this leader. When the leadership is lost meanwhile, done
+// hears pinetree.ErrNotLeader, and the next leader knows what became of it.
 func (r *Replica) ChangeMembership(c membership.Change, done func(membership.Members, error)) {
 	plan, err := r.planChange(c)
 	if err != nil {
@@ -89,6 +90,9 @@ func (r *Replica) planChange(c membership.Change) (membership.Plan, error) {
 			return plan, fmt.Errorf("%w: node %d was removed in raft term %d; add another node, or this one under the next leader", pinetree.ErrBadBatch, id, r.lead.term)
 		}
 	}
+	if slices.Contains(c.Remove, r.cfg.Node) {
+		return plan, fmt.Errorf("%w: node %d leads group %d and cannot remove itself; move the leadership first", pinetree.ErrBadBatch, r.cfg.Node, r.cfg.Group)
+	}
 	for _, id := range c.Promote {
 		if err := r.caughtUp(id); err != nil {
 			return plan, err
@@ -130,12 +134,17 @@ func (r *Replica) caughtUp(id pinetree.NodeID) error {
 // placeChange learns where the change that this leader proposed is in the log.
 // Raft's own entries that leave a joint configuration have no data.
 func (r *Replica) placeChange(entries []*raftpb.Entry) {
-	if r.changing == nil || r.changing.index != 0 {
+	c := r.changing
+	if c == nil {
 		return
 	}
 	for _, e := range entries {
-		if e.GetType() == raftpb.EntryConfChangeV2 && len(e.GetData()) > 0 && pinetree.RaftTerm(e.GetTerm()) == r.lead.term {
-			r.changing.index = pinetree.RaftIndex(e.GetIndex())
+		switch {
+		case pinetree.RaftTerm(e.GetTerm()) != r.lead.term:
+		case c.index == 0 && e.GetType() == raftpb.EntryConfChangeV2 && len(e.GetData()) > 0:
+			c.index = pinetree.RaftIndex(e.GetIndex())
+		case c.confirmed && c.confirm == 0:
+			c.confirm = pinetree.RaftIndex(e.GetIndex())
 		}
 	}
 }
@@ -157,16 +166,24 @@ func (r *Replica) applyChange(change raftpb.ConfChangeI, at *raftpb.Entry) *raft
 			delete(r.sending.to, id)
 		}
 	}
-	if c := r.changing; c != nil && c.index != 0 && !r.conf.members.Votes(r.cfg.Node) {
-		c.leaves = true
-	}
 	return conf
+}
+
+// confirmChange proposes an empty entry when a change is through. Its majority
+// hears with it that the change is committed: until then those who are left may
+// need the votes of those who are not.
+func (r *Replica) confirmChange() {
+	c := r.changing
+	if c == nil || c.confirmed || c.index == 0 || r.conf.at < c.index || r.position.Index < r.conf.at || r.conf.members.Joint() || r.moving != nil {
+		return
+	}
+	c.confirmed = r.step([]*raftpb.Entry{{}}) == nil
 }
 
 // finishChange tells the one who asked for a change how it ended.
 func (r *Replica) finishChange() {
 	c := r.changing
-	if c == nil || c.index == 0 || r.conf.at < c.index || r.position.Index < r.conf.at || r.conf.members.Joint() {
+	if c == nil || c.confirm == 0 || pinetree.RaftIndex(r.basic.HardState.GetCommit()) < c.confirm {
 		return
 	}
 	r.changing = nil
@@ -182,7 +199,7 @@ func (r *Replica) finishChange() {
 // it is the change that ended the leadership.
 func (r *Replica) abandonChange(why error) {
 	c := r.changing
-	if c == nil || c.leaves && r.stopped == nil {
+	if c == nil {
 		return
 	}
 	r.changing = nil

@@ -41,8 +41,8 @@ type Appointment struct {
 // appointment comes, or Unappoint. done hears the end. Raft's own rules still
 // hold: a replica that lacks committed entries is not elected.
 func (r *Replica) Appoint(a Appointment, done func(error)) {
-	if r.stopped != nil {
-		done(r.stopped)
+	if why := r.ended(); why != nil {
+		done(why)
 		return
 	}
 	if err := r.holder.Appoint(a.ID); err != nil {

@@ -211,8 +211,8 @@ func TestAReplacementIsOneJointChange(t *testing.T) {
 			t.Errorf("node %d: %+v", id, m)
 		}
 	}
-	if third := c.peer(3).replica; !Removed(third.stopped) {
-		t.Errorf("the removed replica was not told: %v", third.stopped)
+	if third := c.peer(3); !Removed(third.view.Stopped) {
+		t.Errorf("the removed replica was not told: %v", third.view.Stopped)
 	}
 	c.peer(3).crash(0)
 	c.must(c.peer(3).start())
@@ -259,24 +259,80 @@ func TestAJointMembershipIsLeftAfterAnAbortedTransfer(t *testing.T) {
 	}
 }
 
-func TestALeaderThatRemovesItselfStepsDownAndTheGroupGoesOn(t *testing.T) {
+func TestALeaderDoesNotRemoveItself(t *testing.T) {
 	c := newLedCluster(t, DefaultOptions())
-	c.write(1, 3)
-	c.mustChange(1, remove(1))
-	if c.leads(1) || !Removed(c.peer(1).replica.stopped) {
-		t.Fatalf("it leads: %v, stopped: %v", c.leads(1), c.peer(1).replica.stopped)
+	c.change(1, remove(1))
+	if !c.told("node 1 leads group 1 and cannot remove itself") {
+		t.Fatalf("%q", c.story)
 	}
+}
+
+// TestALeaderThatWasToGoStepsDown: it inherits the change that removes it.
+func TestALeaderThatWasToGoStepsDown(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.grow(1)
+	c.peer(1).lazy = true
+	c.change(1, membership.Replace(3, 4))
+	c.run()
+	c.peer(1).crash(0)
+	c.lead(3, 2)
+	c.pass(2 * c.options.CampaignRetry)
+	if c.leads(3) || !Removed(c.peer(3).view.Stopped) {
+		t.Fatalf("it leads: %v, stopped: %v", c.leads(3), c.peer(3).view.Stopped)
+	}
+	c.lead(4, 3)
+	c.open(4, theVolume, fence(2))
+	c.run()
+	if m := c.peer(4).replica.conf.members; !slices.Equal(m.Voters, ids(1, 2, 4)) || m.Joint() {
+		t.Fatalf("members %+v", m)
+	}
+	if !c.told("open term 2: durable") {
+		t.Fatalf("the group does not go on: %q", c.story)
+	}
+}
+
+// TestARemovedReplicaVotesForThoseWhoDoNotKnow: the leader alone knows that a
+// removal is committed, and is lost. Two of the three that are left live.
+func TestARemovedReplicaVotesForThoseWhoDoNotKnow(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.grow(1)
+	c.mustChange(1, promote(4))
+	c.held = "MsgAppResp"
+	c.change(1, remove(3))
+	c.run()
+	answers := c.take(letter{kind: "MsgAppResp"})
+	c.held = "MsgApp"
+	c.deliver(answers)
+	c.run()
+	c.deliver(c.take(letter{to: 3, kind: "MsgApp"}))
+	c.run()
+	if !Removed(c.peer(3).view.Stopped) || c.told("voters [1 2 4]") {
+		t.Fatalf("node 3 knows: %v; the change is told to be done: %q", c.peer(3).view.Stopped, c.story)
+	}
+	c.peer(1).crash(0)
+	c.wire, c.held = nil, ""
 	c.lead(2, 2)
+	c.pass(time.Second)
+	if m := c.peer(2).replica.conf.members; !c.leads(2) || !slices.Equal(m.Voters, ids(1, 2, 4)) {
+		t.Fatalf("members %+v", m)
+	}
+	// Done means that the removed one may go for good.
+	c.peer(3).crash(0)
 	c.open(2, theVolume, fence(2))
 	c.run()
-	if !slices.Equal(c.peer(2).replica.conf.members.Voters, ids(2, 3)) {
-		t.Fatalf("members %+v", c.peer(2).replica.conf.members)
+	if !c.told("open term 2: durable") {
+		t.Fatalf("the group does not go on: %q", c.story)
 	}
-	c.must(c.offer(2, newBatch(t, theVolume, 2, pinetree.Record{Prev: 30, LSN: 40})))
-	c.run()
-	if c.acked(2) != 40 {
-		t.Fatal("the group does not go on")
-	}
+}
+
+func TestAChangeIsDoneWhenThoseWhoAreLeftKnow(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.grow(1)
+	c.mustChange(1, promote(4))
+	c.mustChange(1, remove(3))
+	c.peer(3).crash(0)
+	c.peer(1).crash(0)
+	c.lead(2, 2) // with the vote of node 4 alone
 }
 
 func TestALostLeadershipLeavesTheChangeToTheNextLeader(t *testing.T) {

@@ -32,8 +32,8 @@ type read struct {
 // not. The returned function forgets the request; without an answer of the
 // quorum done is never called, so the caller needs a deadline.
 func (r *Replica) ReadIndex(done func(pinetree.RaftIndex, error)) (cancel func()) {
-	if r.stopped != nil {
-		done(0, r.stopped)
+	if why := r.ended(); why != nil {
+		done(0, why)
 		return func() {}
 	}
 	if len(r.reads.waiting)+len(r.reads.asked) >= r.opt.MaxReads {

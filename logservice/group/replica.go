@@ -75,6 +75,7 @@ type Replica struct {
 
 	outbox  []*raftpb.Message
 	stopped error
+	retired error // it is no member any more, and only votes
 }
 
 // leadership is what a replica knows of its own raft term while it leads.
@@ -115,7 +116,7 @@ func NewReplica(cfg ReplicaConfig) (*Replica, error) {
 	r.rn = rn
 	r.setMembers(conf, cfg.Applied.Index)
 	r.basic = r.rn.BasicStatus()
-	r.stopIfRemoved()
+	r.retireIfRemoved()
 	return r, nil
 }
 

@@ -54,12 +54,12 @@ func (r *Replica) Status() (Status, error) {
 		Appointment: r.holder.Appointment(), Released: r.holder.Released(),
 		LeaderHint: pinetree.NodeID(r.basic.Lead), QuorumAge: r.QuorumAge(), Quiet: r.isQuiet(),
 		Committed: pinetree.RaftIndex(r.basic.HardState.GetCommit()), Applied: r.position,
-		LeaseUntil: r.holder.Expiry(r.lead.term), Voters: r.conf.members.AllVoters(), Stopped: r.stopped,
-		Learners: r.conf.members.Learners, MembersAt: r.conf.at, Joint: r.conf.members.Joint(),
-		Removed: Removed(r.stopped), Blank: r.blank(), Lost: r.lost, Members: r.progress(),
+		LeaseUntil: r.holder.Expiry(r.lead.term), Voters: r.conf.members.AllVoters(), Stopped: r.ended(),
+		Learners: r.conf.members.Learners, MembersAt: r.conf.at, Joint: r.conf.members.Joint() || r.changing != nil,
+		Removed: r.retired != nil, Blank: r.blank(), Lost: r.lost, Members: r.progress(),
 		Acked: map[pinetree.VolumeID]pinetree.LSN{},
 	}
-	if s.Joint {
+	if r.conf.members.Joint() {
 		s.Incoming, s.Outgoing = r.conf.members.Voters, r.conf.members.Outgoing
 	}
 	for id, v := range r.volumes {
@@ -139,7 +139,7 @@ func (r *Replica) View() View {
 		Lease:     r.holder.Expiry(r.lead.term),
 		Leader:    pinetree.NodeID(r.basic.Lead),
 		Idle:      r.Idle(),
-		Stopped:   r.stopped,
+		Stopped:   r.ended(),
 	}
 }
 

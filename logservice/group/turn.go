@@ -84,6 +84,7 @@ func (r *Replica) Turn() Effects {
 	r.watchTransfer()
 	r.propose()
 	r.leaveJoint()
+	r.confirmChange()
 	r.startReads()
 	r.wake()
 	for r.rn.HasReady() {
@@ -96,7 +97,7 @@ func (r *Replica) Turn() Effects {
 	r.settle()
 	r.tellWriters()
 	r.finishChange()
-	r.stopIfRemoved()
+	r.retireIfRemoved()
 	if len(r.outbox) > 0 {
 		out.Send = append(r.outbox, out.Send...)
 		r.outbox = nil

@@ -52,6 +52,9 @@ func (o *operator) tick() {
 // cleanUp removes the files of replicas whose nodes are no members any more.
 func (o *operator) cleanUp(g pinetree.GroupID) {
 	t := o.w.truths[g]
+	if !o.w.known(g) {
+		return // their votes may be needed
+	}
 	for _, n := range o.w.nodes {
 		if m := n.member(g); n.up && m != nil && !m.blank() && !t.members.Has(n.id) && o.w.chance(0.3) {
 			o.w.net.call(operatorAddress, &n.peer, func(func(func())) {
@@ -185,7 +188,7 @@ func (w *World) loseDisk() {
 	for i := range w.plan.groups {
 		g := groupNumber(i)
 		t := w.truths[g]
-		if t.members.Has(n.id) && (len(t.lost) > 0 || t.members.Joint() || w.operator.waiting[g] || len(t.members.Voters) < 3) {
+		if t.members.Has(n.id) && (len(t.lost) > 0 || t.members.Joint() || w.operator.waiting[g] || len(t.members.Voters) < 3 || !w.known(g)) {
 			return
 		}
 	}

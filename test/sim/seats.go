@@ -74,6 +74,16 @@ func (w *World) seats(g pinetree.GroupID) []*member {
 	return list
 }
 
+// known tells whether a majority of a group's voters has replayed the newest
+// change of its members.
+func (w *World) known(g pinetree.GroupID) bool {
+	t := w.truths[g]
+	return t.members.Quorum(func(id pinetree.NodeID) bool {
+		m := w.nodes[id-1].member(g)
+		return m != nil && !t.lost[id] && m.members.Equal(t.members)
+	})
+}
+
 // missing is a member of a group that has no replica; zero when there is none.
 func (w *World) missing(g pinetree.GroupID) pinetree.NodeID {
 	for _, id := range w.truths[g].members.All() {
