@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine/badgerengine/database"
@@ -85,4 +88,56 @@ func applyUntilASyncFails(t *testing.T, dir string) {
 		t.Fatalf("flush: %v, flushed %v, want an error and %s", err, g.Flushed(), lsn)
 	}
 	fmt.Printf("stopped after %d \n", uint64(lsn))
+}
+
+// TestNothingPointsAtWhatIsNotSynced lets the sync of the data fail: neither a
+// flush nor a restore may have stored the position that goes with them. Nothing
+// else is lost, so what was stored would be seen.
+func TestNothingPointsAtWhatIsNotSynced(t *testing.T) {
+	for name, finish := range map[string]func(*group, *restore) error{
+		"flush":  func(g *group, _ *restore) error { _, err := g.Flush(); return err },
+		"commit": func(_ *group, r *restore) error { return r.Commit() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			g := openGroup(t, s)
+			if err := g.Apply(bigWrite(t, 1, 0, 1)); err != nil {
+				t.Fatal(err)
+			}
+			flush(t, g)
+			if err := g.Apply(bigWrite(t, 2, 1, 2)); err != nil {
+				t.Fatal(err)
+			}
+			at, chunks, err := chunksOf(t, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := s.Restore(1, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, chunk := range chunks {
+				if err := r.Write(chunk); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// A file that is a link to itself cannot be opened, and so not be synced.
+			loop := filepath.Join(dir, "99999.mem")
+			if err := os.Symlink("99999.mem", loop); err != nil {
+				t.Fatal(err)
+			}
+			if err := finish(g, r.(*restore)); !errors.Is(err, unix.ELOOP) {
+				t.Fatalf("%v, want ELOOP", err)
+			}
+			closeStore(t, s)
+			if err := os.Remove(loop); err != nil {
+				t.Fatal(err)
+			}
+			g = openGroup(t, open(t, dir))
+			if at := g.Position(); at.Index != 1 || at.Restored != 0 || logEnd(t, g, 1) != 1 {
+				t.Fatalf("after the restart the position is %+v, want the one of the last sync", at)
+			}
+		})
+	}
 }

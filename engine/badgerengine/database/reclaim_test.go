@@ -1,0 +1,55 @@
+package database
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func valueLogs(t *testing.T, dir string) int {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}
+
+// TestAValueLogFileStaysUntilWhatWasRewrittenIsOnDisk fills files of the value
+// log, deletes most of it, and lets the sync after a rewrite fail.
+func TestAValueLogFileStaysUntilWhatWasRewrittenIsOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	value := make([]byte, 1<<20)
+	var gone []Entry
+	for i := range uint32(150) {
+		key := binary.BigEndian.AppendUint32(nil, i)
+		if err := d.Commit([]Entry{{Key: key, Value: value}}); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 > 0 {
+			gone = append(gone, Entry{Key: key, Remove: true})
+		}
+	}
+	if err := d.CommitDurably(gone); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	before := valueLogs(t, dir)
+	if rewritten, err := d.RewriteOne(); !rewritten || err != nil || valueLogs(t, dir) != before-1 {
+		t.Fatalf("rewritten %v, %v, %d of %d files are left, want one less", rewritten, err, valueLogs(t, dir), before)
+	}
+	// A file that is a link to itself cannot be opened, and so not be synced.
+	if err := os.Symlink("99999.mem", filepath.Join(dir, "99999.mem")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.RewriteOne(); !errors.Is(err, unix.ELOOP) || valueLogs(t, dir) != before-1 {
+		t.Fatalf("%v, %d files are left, want ELOOP and %d", err, valueLogs(t, dir), before-1)
+	}
+}
