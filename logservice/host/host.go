@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
@@ -52,6 +53,7 @@ type Host struct {
 	workers     []*worker
 	writer      *logWriter
 	appliers    *appliers
+	offered     *semaphore.Weighted // bytes of batches that wait for workers
 	sends       *sends
 
 	mu      sync.RWMutex
@@ -71,6 +73,7 @@ func NewHost(cfg Config) (*Host, error) {
 	h := &Host{
 		cfg: cfg, incarnation: binary.LittleEndian.Uint64(seed[:]),
 		groups: map[pinetree.GroupID]*Group{}, volumes: map[pinetree.VolumeID]*Group{},
+		offered: semaphore.NewWeighted(cfg.Options.MaxOfferedBytes),
 	}
 	ids, err := cfg.Engines.Groups()
 	if err != nil {

@@ -13,6 +13,9 @@ type Options struct {
 	Workers, Appliers int
 	// MaxInbox bounds the events that wait for one worker.
 	MaxInbox int
+	// MaxOfferedBytes bounds the batches of all writers that wait for workers;
+	// beyond it streams are not read.
+	MaxOfferedBytes int64
 	// FlushInterval is how often engines are asked to flush, so that the raft
 	// log can be compacted.
 	FlushInterval time.Duration
@@ -35,6 +38,7 @@ func DefaultOptions() Options {
 		Workers:         2,
 		Appliers:        2,
 		MaxInbox:        16_384,
+		MaxOfferedBytes: 256 << 20,
 		FlushInterval:   time.Second,
 		ProbeInterval:   300 * time.Millisecond,
 		MaxSnapshots:    2,

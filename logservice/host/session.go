@@ -71,9 +71,12 @@ func (s *Session) Progress() group.Progress {
 
 // Offer gives batches, whose checksums were checked, towards the log. It
 // returns when they are on their way to the replica; what is refused later is
-// told as the session's error. It waits while too many offers wait.
+// told as the session's error. It waits while too many offers of this session, or
+// too many bytes of all sessions of the node, wait for a worker.
 func (s *Session) Offer(ctx context.Context, batches []pinetree.Batch) error {
+	bytes := int64(0)
 	for _, b := range batches {
+		bytes += int64(b.Size())
 		if b.Volume != s.volume || b.Term != s.term {
 			return fmt.Errorf("%w: (%s, %s] is of volume %d, compute term %d; this stream ships volume %d, compute term %d",
 				pinetree.ErrBadBatch, b.Prev, b.LSN, b.Volume, b.Term, s.volume, s.term)
@@ -84,8 +87,18 @@ func (s *Session) Offer(ctx context.Context, batches []pinetree.Batch) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	budget := s.group.host.offered
+	bytes = min(bytes, s.group.host.cfg.Options.MaxOfferedBytes)
+	if err := budget.Acquire(ctx, bytes); err != nil {
+		<-s.tokens
+		return err
+	}
+	taken := func() {
+		budget.Release(bytes)
+		<-s.tokens
+	}
 	err := s.group.post(offered, func(r *group.Replica) {
-		defer func() { <-s.tokens }()
+		defer taken()
 		if s.Progress().Err != nil {
 			return
 		}
@@ -97,7 +110,7 @@ func (s *Session) Offer(ctx context.Context, batches []pinetree.Batch) error {
 		}
 	})
 	if err != nil {
-		<-s.tokens
+		taken()
 	}
 	return err
 }
