@@ -9,6 +9,11 @@ import (
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
+// flushBytes is how much is replayed before the engine is asked to flush, also
+// between the askings by time: little enough that a raft log's sync does not wait
+// long for the disk meanwhile.
+const flushBytes = 16 << 20
+
 // maxReplayBytes is about how much is replayed in one engine write.
 const maxReplayBytes = 4 << 20
 
@@ -30,6 +35,8 @@ type backlog struct {
 	commits []group.Commit
 	flush   bool // the engine is to flush, so that the log can be compacted
 	busy    bool // scheduled or being worked on
+	// unflushed is about how many bytes were replayed since the last flush.
+	unflushed int
 
 	arrival  *arrival   // the engine is to take it over after the commits
 	unwanted []*arrival // to be closed
@@ -115,7 +122,8 @@ func (a *appliers) work(g *Group) {
 	}
 }
 
-// take removes commits of about one engine write from the backlog.
+// take removes commits of about one engine write from the backlog, and tells
+// whether the engine is to flush after them.
 func (b *backlog) take() ([]group.Commit, bool) {
 	n, bytes := 0, 0
 	for ; n < len(b.commits) && (n == 0 || bytes < maxReplayBytes); n++ {
@@ -125,9 +133,10 @@ func (b *backlog) take() ([]group.Commit, bool) {
 	}
 	taken := b.commits[:n:n]
 	b.commits = append([]group.Commit(nil), b.commits[n:]...)
-	flush := b.flush && len(b.commits) == 0
+	b.unflushed += bytes
+	flush := b.flush || b.unflushed >= flushBytes
 	if flush {
-		b.flush = false
+		b.flush, b.unflushed = false, 0
 	}
 	return taken, flush
 }

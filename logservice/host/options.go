@@ -43,6 +43,6 @@ func DefaultOptions() Options {
 		ProbeInterval:   300 * time.Millisecond,
 		MaxSnapshots:    2,
 		SnapshotTimeout: 10 * time.Minute,
-		KeepEntries:     256,
+		KeepEntries:     32,
 	}
 }
