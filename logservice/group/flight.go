@@ -3,6 +3,7 @@ package group
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -35,33 +36,92 @@ type volumeEnd struct {
 func (f *flight) last() *proposal { return &f.proposals[len(f.proposals)-1] }
 
 // propose moves what is in order from the queues into raft's log, as few
-// entries, all in one message.
+// entries, all in one message. Volumes take turns, so that none waits for another
+// that always has something.
 func (r *Replica) propose() {
-	if !r.lead.ready || r.moving != nil || r.stopped != nil {
+	if len(r.ready) == 0 || !r.lead.ready || r.moving != nil || r.stopped != nil {
 		return
 	}
-	var entries []*raftpb.Entry
-	var proposals []proposal
-	for _, id := range r.volumeIDs() {
-		v := r.volumes[id]
-		for v.queue.Ready() && r.flight.bytes < r.opt.MaxInflightBytes {
-			batches := v.queue.Take(r.opt.MaxEntryBytes)
-			data := storepb.EncodeBatches(batches)
-			entries = append(entries, &raftpb.Entry{Data: data})
-			proposals = append(proposals, proposal{
-				size: len(data), ends: []volumeEnd{{id, batches[len(batches)-1].LSN}},
-			})
-			r.flight.bytes += len(data)
+	buffer, _ := buffers.Get().(*[]byte)
+	if buffer == nil {
+		buffer = new([]byte)
+	}
+	p := proposing{data: (*buffer)[:0]}
+	for len(r.ready) > 0 && r.flight.bytes+len(p.data) < r.opt.MaxInflightBytes {
+		v := r.ready[0]
+		r.ready = append(r.ready[:0], r.ready[1:]...)
+		v.ready = false
+		if r.volumes[v.id] != v || !v.queue.Ready() {
+			continue // it was closed, or reset
+		}
+		p.add(v.id, v.queue.Take(r.opt.MaxEntryBytes-p.entryBytes()))
+		if p.entryBytes() >= r.opt.MaxEntryBytes {
+			p.seal()
+		}
+		r.markReady(v)
+	}
+	p.seal()
+	if len(p.proposals) > 0 {
+		r.flight.bytes += len(p.data)
+		if err := r.step(p.entries()); err != nil {
+			r.dropped(p.proposals, err)
+		} else {
+			r.flight.proposals = append(r.flight.proposals, p.proposals...)
 		}
 	}
-	if len(entries) == 0 {
+	if *buffer = p.data; cap(p.data) <= maxBuffer {
+		buffers.Put(buffer)
+	}
+}
+
+// buffers are used again: raft keeps a copy of what it is given. Larger ones than
+// maxBuffer are not kept.
+var buffers sync.Pool
+
+const maxBuffer = 4 << 20
+
+// proposing puts batches together to entries, in one buffer.
+type proposing struct {
+	data      []byte
+	from      int         // where the entry under way begins
+	ends      []volumeEnd // of the entry under way
+	proposals []proposal
+}
+
+func (p *proposing) entryBytes() int { return len(p.data) - p.from }
+
+func (p *proposing) add(id pinetree.VolumeID, batches []pinetree.Batch) {
+	if len(batches) == 0 {
 		return
 	}
-	if err := r.step(entries); err != nil {
-		r.dropped(proposals, err)
-		return
+	p.data = storepb.AppendBatches(p.data, batches, p.entryBytes() == 0)
+	p.ends = append(p.ends, volumeEnd{id, batches[len(batches)-1].LSN})
+}
+
+// seal ends the entry under way.
+func (p *proposing) seal() {
+	if size := p.entryBytes(); size > 0 {
+		p.proposals = append(p.proposals, proposal{size: size, ends: p.ends})
+		p.from, p.ends = len(p.data), nil
 	}
-	r.flight.proposals = append(r.flight.proposals, proposals...)
+}
+
+func (p *proposing) entries() []*raftpb.Entry {
+	entries := make([]*raftpb.Entry, len(p.proposals))
+	rest := p.data
+	for i, sealed := range p.proposals {
+		entries[i] = &raftpb.Entry{Data: rest[:sealed.size:sealed.size]}
+		rest = rest[sealed.size:]
+	}
+	return entries
+}
+
+// markReady puts a volume in line when it has batches to propose.
+func (r *Replica) markReady(v *volume) {
+	if !v.ready && v.queue.Ready() {
+		v.ready = true
+		r.ready = append(r.ready, v)
+	}
 }
 
 // step gives raft entries to append, all or none.
@@ -153,7 +213,8 @@ func (r *Replica) settle() {
 		}
 		for _, end := range p.ends {
 			if v := r.volumes[end.volume]; end.lsn > v.committed {
-				v.committed, v.dirty = end.lsn, true
+				v.committed = end.lsn
+				r.touch(v)
 			}
 		}
 		if p.done != nil {

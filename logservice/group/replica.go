@@ -60,6 +60,9 @@ type Replica struct {
 	moving  *transfer
 	reads   reads
 	volumes map[pinetree.VolumeID]*volume
+	ready   []*volume // in line to be proposed
+	dirty   []*volume // whose listeners may have something to hear
+	opening []*volume // that have openings to answer
 	flight  flight
 	floor   pinetree.RaftIndex // the log up to here is not kept for any member
 	size    retention.Size

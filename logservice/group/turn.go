@@ -207,7 +207,7 @@ func (r *Replica) Applied(c Commit, at pinetree.Position) {
 			v.committed = next.LSN
 		}
 		if old.LSN != next.LSN || old.Term() != next.Term() {
-			r.volumes[id].dirty = true
+			r.touch(r.volumes[id])
 		}
 	}
 }

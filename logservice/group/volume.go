@@ -1,6 +1,7 @@
 package group
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,7 +40,8 @@ type volume struct {
 	committed pinetree.LSN // acknowledged
 	listeners []*listener
 	opens     []*opening
-	dirty     bool // listeners have something to hear
+	dirty     bool // listeners may have something to hear
+	ready     bool // in line to be proposed
 }
 
 // listener is one stream of a writer.
@@ -125,7 +127,9 @@ func (r *Replica) Open(id pinetree.VolumeID, fence adapter.Fence, done func(Open
 	if !r.fencing(v) {
 		r.confirm(o)
 	}
-	v.opens = append(v.opens, o)
+	if v.opens = append(v.opens, o); len(v.opens) == 1 {
+		r.opening = append(r.opening, v)
+	}
 }
 
 // confirm asks a quorum whether this leader still is one. Readers cannot keep
@@ -187,7 +191,7 @@ func (r *Replica) Listen(id pinetree.VolumeID, term pinetree.ComputeTerm, tell L
 	}
 	l := &listener{term: term, tell: tell}
 	v.listeners = append(v.listeners, l)
-	v.dirty = true
+	r.touch(v)
 	return func() {
 		v.listeners = slices.DeleteFunc(v.listeners, func(other *listener) bool { return other == l })
 	}, nil
@@ -220,8 +224,9 @@ func (r *Replica) Offer(b pinetree.Batch) error {
 		return err
 	}
 	if verdict == adapter.Duplicate || verdict == adapter.Held {
-		v.dirty = true
+		r.touch(v)
 	}
+	r.markReady(v)
 	return nil
 }
 
@@ -244,11 +249,13 @@ func (r *Replica) openQueues() {
 }
 
 func (r *Replica) openQueue(id pinetree.VolumeID, at pinetree.VolumePosition) {
-	r.volumes[id] = &volume{id: id, queue: adapter.NewQueue(at, r.opt.Queue), committed: at.LSN, dirty: true}
+	r.volumes[id] = &volume{id: id, queue: adapter.NewQueue(at, r.opt.Queue), committed: at.LSN}
+	r.touch(r.volumes[id])
 }
 
 // closeQueues ends all that writers wait for: they are to ask the next leader.
 func (r *Replica) closeQueues(why error) {
+	r.ready, r.dirty, r.opening = nil, nil, nil
 	for _, id := range r.volumeIDs() {
 		v := r.volumes[id]
 		r.dismiss(v, why)
@@ -271,42 +278,57 @@ func (r *Replica) dismiss(v *volume, why error) {
 
 func (r *Replica) volumeIDs() []pinetree.VolumeID { return slices.Sorted(maps.Keys(r.volumes)) }
 
-// tellWriters brings every changed volume's listeners and openings up to date.
-func (r *Replica) tellWriters() {
-	if !r.holder.Activated(r.lead.term) {
-		return
-	}
-	for _, id := range r.volumeIDs() {
-		v := r.volumes[id]
-		if len(v.opens) > 0 {
-			r.answerOpens(v)
-		}
-		if !v.dirty {
-			continue
-		}
-		v.dirty = false
-		at := r.position.Volumes[id]
-		p := Progress{Committed: v.committed, Applied: min(at.LSN, v.committed)}
-		if missing, ok := v.queue.Missing(); ok {
-			p.Missing = missing
-		}
-		kept := v.listeners[:0:0]
-		for _, l := range v.listeners {
-			if l.term < at.Term() {
-				l.tell(Progress{Err: r.staleTerm(v)})
-				continue
-			}
-			l.tell(p)
-			kept = append(kept, l)
-		}
-		v.listeners = kept
+// touch takes note that the listeners of a volume may have something to hear.
+func (r *Replica) touch(v *volume) {
+	if !v.dirty {
+		v.dirty = true
+		r.dirty = append(r.dirty, v)
 	}
 }
 
-// answerOpens answers the openings, once no fence is on its way.
-func (r *Replica) answerOpens(v *volume) {
-	if r.fencing(v) {
+// tellWriters answers openings and brings the listeners of changed volumes up to
+// date.
+func (r *Replica) tellWriters() {
+	if len(r.dirty)+len(r.opening) == 0 || !r.holder.Activated(r.lead.term) {
 		return
+	}
+	r.opening = slices.DeleteFunc(r.opening, func(v *volume) bool {
+		return r.volumes[v.id] != v || r.answerOpens(v)
+	})
+	changed := r.dirty
+	r.dirty = nil
+	slices.SortFunc(changed, func(a, b *volume) int { return cmp.Compare(a.id, b.id) })
+	for _, v := range changed {
+		v.dirty = false
+		if id := v.id; r.volumes[id] == v {
+			r.tellWritersOf(v, id)
+		}
+	}
+}
+
+func (r *Replica) tellWritersOf(v *volume, id pinetree.VolumeID) {
+	at := r.position.Volumes[id]
+	p := Progress{Committed: v.committed, Applied: min(at.LSN, v.committed)}
+	if missing, ok := v.queue.Missing(); ok {
+		p.Missing = missing
+	}
+	kept := v.listeners[:0:0]
+	for _, l := range v.listeners {
+		if l.term < at.Term() {
+			l.tell(Progress{Err: r.staleTerm(v)})
+			continue
+		}
+		l.tell(p)
+		kept = append(kept, l)
+	}
+	v.listeners = kept
+}
+
+// answerOpens answers the openings, once no fence is on its way, and tells whether
+// there is none left.
+func (r *Replica) answerOpens(v *volume) bool {
+	if r.fencing(v) {
+		return false
 	}
 	at := r.position.Volumes[v.id]
 	waiting := v.opens[:0:0]
@@ -318,10 +340,13 @@ func (r *Replica) answerOpens(v *volume) {
 			waiting = append(waiting, o)
 		default:
 			o.end(Opened{Term: o.term, Durable: max(v.committed, at.LSN), Base: at.Base, Format: at.Format}, nil)
-			v.dirty = true
 		}
 	}
+	if len(waiting) < len(v.opens) {
+		r.touch(v)
+	}
 	v.opens = waiting
+	return len(waiting) == 0
 }
 
 // Watermarks of a volume as this replica knows them; Flushed is filled by the

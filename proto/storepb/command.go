@@ -2,6 +2,7 @@ package storepb
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -28,13 +29,19 @@ type Command struct {
 
 // EncodeBatches makes the payload that carries these batches, each copied once
 // into it.
-func EncodeBatches(batches []pinetree.Batch) []byte {
+func EncodeBatches(batches []pinetree.Batch) []byte { return AppendBatches(nil, batches, true) }
+
+// AppendBatches appends batches to a payload that carries others already, or, as
+// the first, to buf.
+func AppendBatches(buf []byte, batches []pinetree.Batch, first bool) []byte {
 	size := 1
 	for _, b := range batches {
 		size += len(b.Encoded)
 	}
-	buf := make([]byte, 1, size)
-	buf[0] = commandBatches
+	buf = slices.Grow(buf, size)
+	if first {
+		buf = append(buf, commandBatches)
+	}
 	for _, b := range batches {
 		buf = append(buf, b.Encoded...)
 	}
