@@ -3,7 +3,6 @@ package group
 import (
 	"errors"
 	"fmt"
-	"sync"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -42,11 +41,7 @@ func (r *Replica) propose() {
 	if len(r.ready) == 0 || !r.lead.ready || r.moving != nil || r.stopped != nil {
 		return
 	}
-	buffer, _ := buffers.Get().(*[]byte)
-	if buffer == nil {
-		buffer = new([]byte)
-	}
-	p := proposing{data: (*buffer)[:0]}
+	p := proposing{data: r.cfg.Buffer.bytes[:0]}
 	for len(r.ready) > 0 && r.flight.bytes+len(p.data) < r.opt.MaxInflightBytes {
 		v := r.ready[0]
 		r.ready = append(r.ready[:0], r.ready[1:]...)
@@ -69,15 +64,16 @@ func (r *Replica) propose() {
 			r.flight.proposals = append(r.flight.proposals, p.proposals...)
 		}
 	}
-	if *buffer = p.data; cap(p.data) <= maxBuffer {
-		buffers.Put(buffer)
+	if cap(p.data) <= maxBuffer {
+		r.cfg.Buffer.bytes = p.data
 	}
 }
 
-// buffers are used again: raft keeps a copy of what it is given. Larger ones than
-// maxBuffer are not kept.
-var buffers sync.Pool
+// Buffer is memory in which replicas encode what they propose, one at a time: raft
+// keeps a copy of it.
+type Buffer struct{ bytes []byte }
 
+// maxBuffer is the size beyond which memory is not kept.
 const maxBuffer = 4 << 20
 
 // proposing puts batches together to entries, in one buffer.

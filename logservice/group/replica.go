@@ -25,6 +25,9 @@ type ReplicaConfig struct {
 	// Incarnation differs between any two starts of this replica, so that an
 	// answer to a read asked before a restart is never taken for a new one.
 	Incarnation uint64
+	// Buffer may be shared by replicas that are called by the same goroutine; nil
+	// for one of its own.
+	Buffer *Buffer
 	// Publish, when not nil, is given each new View before anybody hears of an
 	// acknowledgement or a release that it does not show yet.
 	Publish func(View)
@@ -103,6 +106,9 @@ type leadership struct {
 // NewReplica starts from what the log and the engine hold. It refuses, with a
 // *pinetree.CorruptError, a log and an engine that do not fit together.
 func NewReplica(cfg ReplicaConfig) (*Replica, error) {
+	if cfg.Buffer == nil {
+		cfg.Buffer = new(Buffer)
+	}
 	r := &Replica{
 		cfg: cfg, opt: cfg.Options, log: cfg.Logger, position: cfg.Applied,
 		holder:  lease.NewHolder(cfg.Options.MaxDrift),

@@ -9,7 +9,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/replay"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
@@ -32,6 +34,21 @@ func (s Save) Awaited() bool { return len(s.responses) > 0 }
 // Empty tells that there is nothing to do.
 func (e Effects) Empty() bool {
 	return len(e.Send) == 0 && len(e.Save) == 0 && len(e.Commit) == 0 && len(e.Snapshots) == 0
+}
+
+// Commit is a run of committed entries for the engine, in order.
+type Commit struct {
+	replay.Run
+	responses []*raftpb.Message
+}
+
+// Replay decides what runs of committed entries change; see replay.Decide.
+func Replay(at pinetree.Position, commits []Commit) (engine.Write, error) {
+	runs := make([]replay.Run, len(commits))
+	for i, c := range commits {
+		runs[i] = c.Run
+	}
+	return replay.Decide(at, runs)
 }
 
 // Save is a write to the raft log and what is to be said after it.
@@ -148,7 +165,7 @@ func (r *Replica) save(m *raftpb.Message, mustSync bool) Save {
 // commit notes the memberships that conf changes lead to. They take effect in
 // raft now, when they are committed, and in the engine with their entry.
 func (r *Replica) commit(m *raftpb.Message) Commit {
-	c := Commit{Entries: m.Entries, responses: m.Responses}
+	c := Commit{Run: replay.Run{Entries: m.Entries}, responses: m.Responses}
 	for _, e := range m.Entries {
 		var change raftpb.ConfChangeI
 		var err error
@@ -166,10 +183,10 @@ func (r *Replica) commit(m *raftpb.Message) Commit {
 			continue // Replay meets the same bytes and stops the replica
 		}
 		conf := r.applyChange(change, e)
-		if c.memberships == nil {
-			c.memberships = map[uint64]*raftpb.ConfState{}
+		if c.Memberships == nil {
+			c.Memberships = map[uint64]*raftpb.ConfState{}
 		}
-		c.memberships[e.GetIndex()] = conf
+		c.Memberships[e.GetIndex()] = conf
 	}
 	return c
 }

@@ -111,7 +111,7 @@ func (h *Host) open(id pinetree.GroupID) error {
 		Group: id, Node: h.cfg.Node, Log: h.cfg.Log.View(id), Applied: g.progress.at,
 		Options: h.cfg.Options.Replica, Incarnation: h.incarnation,
 		Logger:  h.cfg.Logger.With("group", id, "node", h.cfg.Node),
-		Publish: g.publish,
+		Publish: g.publish, Buffer: &g.worker.buffer,
 	})
 	if err != nil {
 		h.cfg.Logger.Error("replica refuses to start", "group", id, "err", err)

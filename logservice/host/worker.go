@@ -29,6 +29,7 @@ type worker struct {
 	ticks  int
 	active map[*Group]int           // replicas that are ticked, and for how many ticks nothing happened to them
 	timed  map[*Group]lease.Instant // replicas that want a turn without an event
+	buffer group.Buffer
 	spare  []event
 
 	mu     sync.Mutex

@@ -1,4 +1,4 @@
-package rawnode
+package group
 
 import (
 	"log/slog"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/logservice/membership"
+	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/memlog"
 )
@@ -27,7 +28,7 @@ func TestRaftKeepsACopyOfWhatItIsGiven(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	rn, _, err := New(Config{
+	rn, _, err := rawnode.New(rawnode.Config{
 		Group: 1, Node: 1, Log: log.View(1), Applied: pinetree.Position{Index: 1, Term: 1, Membership: members},
 		Logger: slog.New(slog.DiscardHandler), ElectionTicks: 10, MaxMessageBytes: 1 << 20,
 	})

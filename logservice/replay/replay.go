@@ -1,4 +1,6 @@
-package group
+// Package replay decides what committed entries change, the same on every replica.
+// It is pure.
+package replay
 
 import (
 	"fmt"
@@ -12,23 +14,22 @@ import (
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
-// Commit is a run of committed entries for the engine, in order.
-type Commit struct {
+// Run is a run of committed entries, in order.
+type Run struct {
 	Entries []*raftpb.Entry
-	// memberships are the memberships that conf changes among the entries led
+	// Memberships are the memberships that conf changes among the entries led
 	// to, by index.
-	memberships map[uint64]*raftpb.ConfState
-	responses   []*raftpb.Message
+	Memberships map[uint64]*raftpb.ConfState
 }
 
-// Replay decides what runs of committed entries change, on every replica the
+// Decide tells what runs of committed entries change, on every replica the
 // same: a batch of a fenced writer is skipped, so is one that was replayed
 // before, the next one is applied. A hole or an entry that does not decode is
 // a *pinetree.CorruptError: the queue of the leader made it impossible, so the
 // replica must stop.
-func Replay(at pinetree.Position, commits []Commit) (engine.Write, error) {
+func Decide(at pinetree.Position, runs []Run) (engine.Write, error) {
 	w := engine.Write{Position: at.Clone()}
-	for _, c := range commits {
+	for _, c := range runs {
 		for _, e := range c.Entries {
 			if pinetree.RaftIndex(e.GetIndex()) <= at.Index {
 				continue
@@ -36,7 +37,7 @@ func Replay(at pinetree.Position, commits []Commit) (engine.Write, error) {
 			if pinetree.RaftIndex(e.GetIndex()) != w.Position.Index+1 {
 				return w, corruptEntry(e, fmt.Sprintf("it does not follow on index %d", w.Position.Index))
 			}
-			if err := replayEntry(&w, e, c.memberships[e.GetIndex()]); err != nil {
+			if err := replayEntry(&w, e, c.Memberships[e.GetIndex()]); err != nil {
 				return w, err
 			}
 			w.Position.Index = pinetree.RaftIndex(e.GetIndex())
