@@ -5,10 +5,11 @@ BIN        ?= bin
 TOOL       := $(GO) tool -modfile=tools/go.mod
 
 # How much the long targets do.
-FUZZ_COUNT ?= 200000x
+FUZZTIME   ?= 60s
 SIM_SEEDS  ?= 5000
 SIM_FIRST  ?= 1
 E2E        ?= full
+CRASH      ?= full
 BENCH      ?= .
 BENCH_COUNT ?= 6
 PEERS      ?= --rounds 5
@@ -18,7 +19,7 @@ PEERS      ?= --rounds 5
 RACE := . ./proto/... ./adapter ./adapter/ship ./raftlog/... ./engine/... ./logservice/... ./clustermgr/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet lint generate fuzz sim e2e bench bench-go bench-peers demo ci clean
+.PHONY: help build test race vet lint generate fuzz sim crash e2e bench bench-go bench-peers demo ci clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,16 +43,20 @@ lint: vet ## vet, formatting and staticcheck
 generate: ## compile the .proto files
 	$(GO) generate ./proto/...
 
-fuzz: ## each fuzz target for FUZZ_COUNT (200000x) inputs, or a time such as 1m
-	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' . | sort); do \
-		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
-			echo "== $$(dirname $$file) $$target"; \
-			$(GO) test $$(dirname $$file) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_COUNT); \
+fuzz: ## each fuzz target for FUZZTIME (60s), or so many inputs, such as 200000x
+	@set -e; for folder in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+		targets=$$($(GO) test -list '^Fuzz' $$folder | grep '^Fuzz'); \
+		for target in $$targets; do \
+			echo "== $$folder $$target"; \
+			$(GO) test $$folder -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
 		done; \
 	done
 
 sim: ## the simulation with SIM_SEEDS (5000) seeds from SIM_FIRST (1) on
 	$(GO) test ./test/sim -run TestSeeds -count=1 -timeout 60m -v -args -sim.seeds=$(SIM_SEEDS) -sim.first=$(SIM_FIRST)
+
+crash: ## replicas that crash and fail at every call that changes their files; about 5 minutes
+	PINETREE_CRASH=$(CRASH) $(GO) test ./test/crash -count=1 -timeout 60m -v
 
 e2e: ## the end-to-end tests with real processes in full; as root, about 15 minutes
 	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 60m -v
