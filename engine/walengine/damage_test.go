@@ -89,3 +89,47 @@ func TestMissingFileIsSeen(t *testing.T) {
 		}
 	}
 }
+
+// TestLostSectorIsSeen zeroes each sector of what a flush made durable. It looks
+// like a torn write, and may not be taken for one.
+func TestLostSectorIsSeen(t *testing.T) {
+	h := history(t)
+	whole := newStory(t, h)
+	if err := whole.run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := whole.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole.disk.Crash(faultfs.Crash{})
+	refused := 0
+	for name, data := range whole.disk.Files() {
+		for from := 0; from+faultfs.SectorBytes <= len(data); from += faultfs.SectorBytes {
+			s := &story{t: t, disk: whole.disk.Clone(), history: h, sure: whole.sure, tried: whole.tried}
+			fs, err := s.disk.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := fs.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.WriteParts([][]byte{make([]byte, faultfs.SectorBytes)}, int64(from)); err != nil {
+				t.Fatal(err)
+			}
+			s.store, err = walengine.OpenFS(fs, tiny)
+			for id := pinetree.GroupID(1); id <= 2 && err == nil; id++ {
+				err = s.checkGroup(id)
+			}
+			if err != nil && !errors.Is(err, pinetree.ErrCorrupt) {
+				t.Fatalf("%s without the sector at %d: %v", name, from, err)
+			}
+			if err != nil {
+				refused++
+			}
+		}
+	}
+	if refused < 20 {
+		t.Fatalf("%d lost sectors were refused, the test wants more", refused)
+	}
+}
