@@ -51,7 +51,7 @@ func (f *Follower) serve() {
 		_ = conn.Close()
 	}
 	f.mu.Unlock()
-	if err := f.receive(conn); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+	if err := f.receive(conn); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		slog.Error("the connection of the leader ended", "error", err)
 	}
 	_ = conn.Close()
