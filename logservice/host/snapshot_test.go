@@ -13,9 +13,12 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/memengine"
 	"github.com/pinetree-db/pinetree/logservice/manifest"
 	"github.com/pinetree-db/pinetree/logservice/membership"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
+	"github.com/pinetree-db/pinetree/raftlog/memlog"
 )
 
 // ledWithData is a cluster with a leader and 100 records.
@@ -211,5 +214,59 @@ func TestOrdersAboutReplicas(t *testing.T) {
 	}
 	if _, _, err := logEnd(c, c.group(3), pinetree.ReadStale, time.Second); !errors.Is(err, pinetree.ErrStopped) {
 		t.Errorf("a removed replica answers reads: %v", err)
+	}
+}
+
+// heldEngines hold back the taking over of restored states.
+type heldEngines struct {
+	engine.Store
+	begun, goOn chan struct{}
+}
+
+type heldRestore struct {
+	engine.Restore
+	store heldEngines
+}
+
+func (s heldEngines) Restore(g pinetree.GroupID, at pinetree.Position) (engine.Restore, error) {
+	r, err := s.Store.Restore(g, at)
+	return heldRestore{r, s}, err
+}
+
+func (r heldRestore) Commit() error {
+	close(r.store.begun)
+	<-r.store.goOn
+	return r.Restore.Commit()
+}
+
+func TestWhatRaftWritesWhileASnapshotIsInstalledComesAfterIt(t *testing.T) {
+	c, g := ledWithData(t)
+	held := heldEngines{memengine.New(memengine.Options{}), make(chan struct{}), make(chan struct{})}
+	c.logs[4], c.state[4] = memlog.New(), held
+	c.start(4)
+	if err := c.hosts[4].CreateBlank(c.ctx(time.Second), theGroup); err != nil {
+		t.Fatal(err)
+	}
+	c.change(g, membership.Change{Add: []pinetree.NodeID{4}})
+	<-held.begun
+	c.stopGrants(1)
+	c.appoint(2) // a new raft term reaches node 4 in the middle of it
+	want, err := c.group(2).Status(c.ctx(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.eventually(func() error {
+		if s, err := c.group(4).Status(c.ctx(time.Second)); err != nil || s.RaftTerm != want.RaftTerm {
+			return fmt.Errorf("%+v, %v", s, err)
+		}
+		return nil
+	})
+	close(held.goOn)
+	c.reads(c.group(4), 1000)
+	c.kill(4)
+	log := c.logs[4].View(theGroup)
+	hard, err := log.HardState()
+	if err != nil || hard.GetTerm() != uint64(want.RaftTerm) {
+		t.Fatalf("its log says raft term %d, it was in %d; %v", hard.GetTerm(), want.RaftTerm, err)
 	}
 }
