@@ -50,7 +50,7 @@ var systems = map[string]system{
 
 // defaultSystems are compared when nobody says otherwise.
 var defaultSystems = []string{
-	"pinetree", "etcd", "nats", "nats-batch", "hashicorp-grpc", "dragonboat-grpc", "hashicorp-tcp", "dragonboat-tcp", "floor-grpc", "floor-tcp",
+	"pinetree:wal", "pinetree:badger", "etcd", "nats", "nats-batch", "hashicorp-grpc", "dragonboat-grpc", "hashicorp-tcp", "dragonboat-tcp", "floor-grpc", "floor-tcp",
 }
 
 func dialFront(s system, t target, sink load.Sink) (load.Client, error) {
