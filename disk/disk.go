@@ -93,6 +93,16 @@ func (d *directory) Rename(from, to string) error {
 
 func (d *directory) Remove(name string) error { return os.Remove(filepath.Join(d.path, name)) }
 
+// Usage is how many bytes the file system has left for those who are not root,
+// and how many it has in all.
+func (d *directory) Usage() (free, total uint64, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(d.path, &fs); err != nil {
+		return 0, 0, &os.PathError{Op: "statfs", Path: d.path, Err: err}
+	}
+	return fs.Bavail * uint64(fs.Bsize), fs.Blocks * uint64(fs.Bsize), nil
+}
+
 func (d *directory) List() ([]string, error) {
 	entries, err := os.ReadDir(d.path)
 	var names []string

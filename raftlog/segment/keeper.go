@@ -46,6 +46,7 @@ type keeper struct {
 	next   uint64  // the segment that a new spare is for; zero for none
 	spares []*spare
 	taken  int
+	tight  bool // the disk is nearly full: spares are used up, and none is made
 	busy   bool // something is being done
 	failed error
 	closed bool
@@ -97,7 +98,7 @@ func (k *keeper) put(c chore) {
 // want asks for a spare, to become that segment, if there is none.
 func (k *keeper) want(segment uint64) {
 	k.mu.Lock()
-	if len(k.spares) == 0 {
+	if len(k.spares) == 0 && !k.tight {
 		k.next = segment
 	}
 	k.mu.Unlock()
@@ -160,7 +161,7 @@ func (k *keeper) wanting() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	dropped := slices.ContainsFunc(k.chores, func(c chore) bool { return c.dropped != nil })
-	return !k.closed && !dropped && len(k.spares) == 0
+	return !k.closed && !k.tight && !dropped && len(k.spares) == 0
 }
 
 // step does one thing, if there is one to do.
@@ -242,7 +243,24 @@ func (k *keeper) drop(f *segmentFile) error {
 func (k *keeper) room() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.spares) < maxSpares
+	return len(k.spares) < maxSpares && !k.tight
+}
+
+// setTight tells whether the disk is nearly full.
+func (k *keeper) setTight(tight bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.tight = tight
+}
+
+// spareBytes is what can be written without asking for more space.
+func (k *keeper) spareBytes() (bytes uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.spares {
+		bytes += uint64(s.filled)
+	}
+	return bytes
 }
 
 // prepare makes a new spare, filled with zeroes. It may fail, for want of

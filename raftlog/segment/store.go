@@ -39,6 +39,9 @@ type Options struct {
 	// CacheBytes bounds the newest entries that are kept in memory, all groups
 	// together.
 	CacheBytes int64
+	// Marks are the free-space marks; by default those that raftlog.Marks finds
+	// right for the disk.
+	Marks raftlog.SpaceMarks
 	// Logger gets what an operator may want to know. Nothing by default.
 	Logger *slog.Logger
 
@@ -53,6 +56,7 @@ type Options struct {
 type Store struct {
 	fs           FS
 	meter        *meter // is fs
+	marks        raftlog.SpaceMarks
 	segmentBytes int64
 	fill         int64 // files are zero-filled up to multiples of this
 	log          *slog.Logger
@@ -102,9 +106,12 @@ func OpenFS(fs FS, o Options) (*Store, error) {
 	if o.SegmentBytes < minSegmentBytes || o.SegmentBytes > maxSegmentBytes {
 		return nil, fmt.Errorf("segment size of %d bytes: choose one from %d to %d", o.SegmentBytes, minSegmentBytes, maxSegmentBytes)
 	}
+	if err := o.Marks.Check(); err != nil {
+		return nil, err
+	}
 	m := &meter{FS: fs}
 	s := &Store{
-		fs: m, meter: m, segmentBytes: o.SegmentBytes, log: o.Logger, index: newIndex(o.CacheBytes),
+		fs: m, meter: m, marks: o.Marks, segmentBytes: o.SegmentBytes, log: o.Logger, index: newIndex(o.CacheBytes),
 		fill:   max(leastFill, min(int64(len(frame.Zeroes)), o.SegmentBytes/64)),
 		staged: map[pinetree.GroupID]bounds{},
 	}

@@ -56,7 +56,7 @@ func Run(ctx context.Context, name string, store raftlog.Store, cfg Config, tell
 	w := &writer{store: store, next: 1}
 	const warmEntry = 64 << 10
 	for warm := 0; warm < cfg.WarmBytes; warm += 16 * warmEntry {
-		if err := w.save(16, warmEntry); err != nil {
+		if err := w.save(shape{16, warmEntry}); err != nil {
 			return fmt.Errorf("warm %s up: %w", name, err)
 		}
 		if err := ctx.Err(); err != nil {
@@ -106,7 +106,7 @@ func (w *writer) measure(ctx context.Context, cfg Config, s shape) (Result, erro
 			return Result{}, err
 		}
 		at := time.Now()
-		if err := w.save(s.batch, s.bytes); err != nil {
+		if err := w.save(s); err != nil {
 			return Result{}, err
 		}
 		latency = append(latency, time.Since(at))
@@ -123,7 +123,8 @@ func (w *writer) measure(ctx context.Context, cfg Config, s shape) (Result, erro
 }
 
 // save appends one batch, and compacts when more is kept than is to be.
-func (w *writer) save(batch, bytes int) error {
+func (w *writer) save(s shape) error {
+	batch, bytes := s.batch, s.bytes
 	w.entries = make([]*raftpb.Entry, batch) // the store keeps the one before
 	term, kind := uint64(1), raftpb.EntryNormal
 	data := make([]byte, batch*bytes)
