@@ -15,7 +15,13 @@ import (
 // TestAReplicaThatWasAwayIsCaughtUpBySnapshot keeps a follower away until the log
 // that it lacks is gone, and lets it come back while a writer goes on.
 func TestAReplicaThatWasAwayIsCaughtUpBySnapshot(t *testing.T) {
-	c := startCluster(t, 3, "--keep-log", "256KiB")
+	for _, engine := range []string{"badger", "wal"} {
+		t.Run(engine, func(t *testing.T) { testAway(t, engine) })
+	}
+}
+
+func testAway(t *testing.T, engine string) {
+	c := startCluster(t, 3, "--keep-log", "256KiB", "--engine", engine)
 	volume := c.createVolume("v", pinetree.FormatOpaque)
 	l := c.load("v")
 	l.more(1 << 18)
