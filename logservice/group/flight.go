@@ -158,7 +158,8 @@ func (f *flight) end(id pinetree.VolumeID) pinetree.LSN {
 
 // proposeControl puts a control into the log behind all that was proposed.
 func (r *Replica) proposeControl(c *storepb.Control) error {
-	if r.moving != nil {
+	r.lookAtRole()
+	if r.moving != nil || !r.lead.ready {
 		return r.notLeader()
 	}
 	r.propose() // what is in order goes first

@@ -76,6 +76,13 @@ func (r *Replica) campaignIfDue() {
 	}
 }
 
+// lookAtRole follows raft between two turns: what was received since may have
+// deposed this leader, and raft would drop its proposals.
+func (r *Replica) lookAtRole() {
+	r.basic = r.rn.BasicStatus()
+	r.followRole()
+}
+
 // followRole takes note of what raft made of this replica.
 func (r *Replica) followRole() {
 	term := pinetree.RaftTerm(r.basic.HardState.GetTerm())

@@ -335,6 +335,24 @@ func TestAChangeIsDoneWhenThoseWhoAreLeftKnow(t *testing.T) {
 	c.lead(2, 2) // with the vote of node 4 alone
 }
 
+func TestALeaderThatWasJustDeposedProposesNothing(t *testing.T) {
+	for name, act := range map[string]func(*cluster){
+		"an opening": func(c *cluster) { c.open(1, theVolume, fence(2)) },
+		"a transfer": func(c *cluster) {
+			c.peer(1).do(func(r *Replica) { r.Transfer(TransferOrder{Appointment: 1, To: 2}, func(TransferResult, error) {}) })
+		},
+	} {
+		c := newLedCluster(t, DefaultOptions())
+		c.must(c.offerSpan(1, pinetree.Record{LSN: 10}))
+		c.deliver([]*raftpb.Message{{Type: raftpb.MsgHeartbeat.Enum(), From: proto.Uint64(2), To: proto.Uint64(1), Term: proto.Uint64(9)}})
+		act(c) // before the next turn
+		c.run()
+		if c.told("raft did not take a proposal") || !c.told("node 1 leads no longer") {
+			t.Errorf("%s: %q", name, c.story)
+		}
+	}
+}
+
 func TestALostLeadershipLeavesTheChangeToTheNextLeader(t *testing.T) {
 	c := newLedCluster(t, DefaultOptions())
 	c.isolate(1, true)

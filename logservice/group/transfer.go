@@ -47,6 +47,7 @@ func (t *transfer) end(now lease.Instant, transferred bool, reason string) {
 // up to date and tells it to take over. If that has not happened within the
 // pause, this replica leads on. It waits for no disk write here.
 func (r *Replica) Transfer(o TransferOrder, done func(TransferResult, error)) {
+	r.lookAtRole()
 	if r.lead.term == 0 || r.stopped != nil {
 		done(TransferResult{}, r.notLeader())
 		return
