@@ -35,6 +35,14 @@ type Store interface {
 	Close() error
 }
 
+// Formats is what a Store implements that does not keep volumes of every format.
+type Formats interface {
+	// Supports is an error that says which formats the store keeps, if it does
+	// not keep this one. A volume that it does not support must not be created:
+	// its first write would stop the replica.
+	Supports(format pinetree.Format) error
+}
+
 // Snapshot is the state of a group at one moment. Its methods are called by one
 // goroutine.
 type Snapshot interface {

@@ -213,6 +213,14 @@ func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
 	return nil
 }
 
+// Supports implements engine.Formats: the engine keeps nothing but logs.
+func (s *Store) Supports(format pinetree.Format) error {
+	if format != pinetree.FormatOpaque {
+		return fmt.Errorf("%w: the wal engine keeps nothing but the log of opaque volumes, and this one is to be %s; have it in a group whose nodes run another engine", pinetree.ErrBadBatch, format)
+	}
+	return nil
+}
+
 // Open implements engine.Store. The first time it reads the end of the group's
 // log; one that is damaged other than by a crash is a *pinetree.CorruptError,
 // and is left as it is.

@@ -138,6 +138,11 @@ func (g *Group) CreateVolume(ctx context.Context, id pinetree.VolumeID, format p
 	if id == 0 || format != pinetree.FormatOpaque && format != pinetree.FormatRedo {
 		return fmt.Errorf("%w: volume %d with format %d; formats are opaque (1) and redo (2)", pinetree.ErrBadBatch, id, format)
 	}
+	if store, picky := g.host.cfg.Engines.(engine.Formats); picky {
+		if err := store.Supports(format); err != nil {
+			return err
+		}
+	}
 	_, err := ask(ctx, g, func(r *group.Replica, done func(struct{}, error)) {
 		r.CreateVolume(id, format, func(err error) { done(struct{}{}, err) })
 	})

@@ -223,3 +223,24 @@ func TestFailedFsyncStopsTheNode(t *testing.T) {
 		t.Errorf("a stopped replica answers %v", err)
 	}
 }
+
+// logOnly is an engine that keeps opaque volumes alone.
+type logOnly struct{ engine.Store }
+
+func (logOnly) Supports(f pinetree.Format) error {
+	if f == pinetree.FormatRedo {
+		return pinetree.ErrBadBatch
+	}
+	return nil
+}
+
+// Its first write would stop every replica.
+func TestAVolumeThatTheEngineDoesNotKeepIsNotCreated(t *testing.T) {
+	c := newCluster(t)
+	g := c.appoint(1)
+	g.host.cfg.Engines = logOnly{g.host.cfg.Engines}
+	if err := g.CreateVolume(c.ctx(time.Second), theVolume, pinetree.FormatRedo); !errors.Is(err, pinetree.ErrBadBatch) {
+		t.Errorf("a redo volume in an engine of logs: %v", err)
+	}
+	c.createVolume(g)
+}
