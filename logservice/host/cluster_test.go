@@ -47,10 +47,14 @@ type cluster struct {
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newCluster(t *testing.T) *cluster {
-	c := &cluster{
-		t: t, hosts: map[pinetree.NodeID]*Host{}, logs: map[pinetree.NodeID]raftlog.Store{},
-		state: map[pinetree.NodeID]engine.Store{}, cut: map[[2]pinetree.NodeID]bool{}, stop: map[pinetree.NodeID]func(){},
-	}
+	c := &cluster{}
+	c.init(t)
+	return c
+}
+
+func (c *cluster) init(t *testing.T) {
+	c.t, c.hosts, c.logs = t, map[pinetree.NodeID]*Host{}, map[pinetree.NodeID]raftlog.Store{}
+	c.state, c.cut, c.stop = map[pinetree.NodeID]engine.Store{}, map[[2]pinetree.NodeID]bool{}, map[pinetree.NodeID]func(){}
 	t.Cleanup(c.close)
 	for id := pinetree.NodeID(1); id <= 3; id++ {
 		c.logs[id] = memlog.New()
@@ -62,7 +66,6 @@ func newCluster(t *testing.T) *cluster {
 			t.Fatal(err)
 		}
 	}
-	return c
 }
 
 func (c *cluster) start(id pinetree.NodeID) {
