@@ -77,6 +77,14 @@ func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
 	for _, c := range append(append(written(n.cfg.Log), snapshotCounts(n.network.SnapshotStats)...),
 		m.batches, m.records, m.bytes, m.reads, m.grants, m.fsync,
 		gauge("replicas", "Replicas on this node.", func() float64 { return float64(len(n.host.Groups())) }),
+		gauge("raftlog_free_bytes", "What is left to the raft log on its disk; zero when the store does not know.", func() float64 {
+			space, _ := n.host.Space()
+			return float64(space.Free)
+		}),
+		gauge("raftlog_space_level", "0 plenty, 1 warn, 2 writers are throttled, 3 writers are refused, 4 the reserve is half used.", func() float64 {
+			space, _ := n.host.Space()
+			return float64(space.Level)
+		}),
 		gauge("raftlog_fsync_age_seconds", "Time since the last fsync of the raft log completed.", func() float64 { return n.host.Disk().FsyncAge.Seconds() }),
 		gauge("raftlog_fsync_pending_seconds", "For how long the write under way runs; zero when there is none.", func() float64 { return n.host.Disk().Pending.Seconds() }),
 	) {
@@ -101,6 +109,18 @@ func (m *metrics) read(level pinetree.ReadLevel) { m.reads.WithLabelValues(level
 type timedLog struct {
 	raftlog.Store
 	fsync prometheus.Observer
+}
+
+// timed measures a raft log store, without hiding what it knows of its disk.
+func timed(store raftlog.Store, fsync prometheus.Observer) raftlog.Store {
+	measured := timedLog{store, fsync}
+	if spacer, knows := store.(raftlog.Spacer); knows {
+		return struct {
+			timedLog
+			raftlog.Spacer
+		}{measured, spacer}
+	}
+	return measured
 }
 
 // Save implements raftlog.Store.

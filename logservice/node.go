@@ -182,7 +182,7 @@ func (n *Node) open() error {
 	})
 	n.agent = &agent{node: n, log: n.log, changed: make(chan struct{}, 1)}
 	h, err := host.NewHost(host.Config{
-		Node: n.identity.Node, Log: timedLog{n.cfg.Log, n.metrics.fsync}, Engines: n.cfg.Engines,
+		Node: n.identity.Node, Log: timed(n.cfg.Log, n.metrics.fsync), Engines: n.cfg.Engines,
 		Send: n.network.Send, SendSnapshot: n.network.SendSnapshot, Clock: lease.BootTime, Options: *n.cfg.Options, Logger: n.cfg.Logger, Changed: n.agent.poke,
 	})
 	if err != nil {

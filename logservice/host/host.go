@@ -54,6 +54,7 @@ type Host struct {
 	writer      *logWriter
 	appliers    *appliers
 	offered     *semaphore.Weighted // bytes of batches that wait for workers
+	space       *space
 	sends       *sends
 
 	mu      sync.RWMutex
@@ -73,12 +74,13 @@ func NewHost(cfg Config) (*Host, error) {
 	h := &Host{
 		cfg: cfg, incarnation: binary.LittleEndian.Uint64(seed[:]),
 		groups: map[pinetree.GroupID]*Group{}, volumes: map[pinetree.VolumeID]*Group{},
-		offered: semaphore.NewWeighted(cfg.Options.MaxOfferedBytes),
+		space: newSpace(), offered: semaphore.NewWeighted(cfg.Options.MaxOfferedBytes),
 	}
 	ids, err := cfg.Engines.Groups()
 	if err != nil {
 		return nil, err
 	}
+	h.space.look(h)
 	h.sends = newSends(h)
 	h.writer = startLogWriter(h)
 	h.appliers = startAppliers(h, cfg.Options.Appliers)

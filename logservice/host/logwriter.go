@@ -90,6 +90,7 @@ func (l *logWriter) run() {
 		case <-l.wake:
 		case <-probe.C:
 			l.probe()
+			l.host.space.look(l.host)
 		}
 		l.mu.Lock()
 		jobs, closed := l.jobs, l.closed
