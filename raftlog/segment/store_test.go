@@ -174,7 +174,7 @@ func TestAReadOutlivesTheDeletionOfItsSegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := &gate{FS: fs}
-	s, err := segment.OpenFS(g, segment.Options{SegmentBytes: 4 << 10, CacheBytes: 1})
+	s, err := segment.OpenFS(g, segment.Inline(segment.Options{SegmentBytes: 4 << 10, CacheBytes: 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,6 +199,10 @@ func TestAReadOutlivesTheDeletionOfItsSegment(t *testing.T) {
 	}
 	if st := s.Stats(); st.Segments != 1 {
 		t.Fatalf("%d segments are left, held by %s", st.Segments, st.Held)
+	}
+	// A file that is read is not used again.
+	for i := range 40 {
+		save(t, s, raftlog.Update{Group: 1, Entries: entries(pinetree.RaftIndex(i+21), 1, 1000), MustSync: true})
 	}
 	g.entered = nil
 	close(g.pass)
