@@ -52,8 +52,8 @@ func (o *operator) tick() {
 // cleanUp removes the files of replicas whose nodes are no members any more.
 func (o *operator) cleanUp(g pinetree.GroupID) {
 	t := o.w.truths[g]
-	if !o.w.known(g) {
-		return // their votes may be needed
+	if !o.w.knownByAll(g) {
+		return // those who do not know may need their votes
 	}
 	for _, n := range o.w.nodes {
 		if m := n.member(g); n.up && m != nil && !m.blank() && !t.members.Has(n.id) && o.w.chance(0.3) {

@@ -84,6 +84,18 @@ func (w *World) known(g pinetree.GroupID) bool {
 	})
 }
 
+// knownByAll tells whether every voter of a group has: a majority may lose one of
+// those who know to a disk, and the others may be ahead in their logs.
+func (w *World) knownByAll(g pinetree.GroupID) bool {
+	t := w.truths[g]
+	for _, id := range t.members.AllVoters() {
+		if m := w.nodes[id-1].member(g); m == nil || !t.lost[id] && !m.members.Equal(t.members) {
+			return false
+		}
+	}
+	return true
+}
+
 // missing is a member of a group that has no replica; zero when there is none.
 func (w *World) missing(g pinetree.GroupID) pinetree.NodeID {
 	for _, id := range w.truths[g].members.All() {
