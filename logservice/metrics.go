@@ -53,6 +53,40 @@ func written(store raftlog.Store) []prometheus.Collector {
 	}
 }
 
+// kept shows how much log a store keeps, and as a label why it does not let the
+// oldest file go.
+type kept struct {
+	store        raftlog.Keeper
+	bytes, cause *prometheus.Desc
+}
+
+func newKept(store raftlog.Store) []prometheus.Collector {
+	keeper, ok := store.(raftlog.Keeper)
+	if !ok {
+		return nil
+	}
+	return []prometheus.Collector{kept{
+		store: keeper,
+		bytes: prometheus.NewDesc("pinetree_raftlog_bytes", "Bytes in the raft log's files.", nil, nil),
+		cause: prometheus.NewDesc("pinetree_raftlog_held", "1 while something keeps the oldest file of the raft log; reason says what.", []string{"reason"}, nil),
+	}}
+}
+
+// Describe implements prometheus.Collector.
+func (k kept) Describe(to chan<- *prometheus.Desc) {
+	to <- k.bytes
+	to <- k.cause
+}
+
+// Collect implements prometheus.Collector.
+func (k kept) Collect(to chan<- prometheus.Metric) {
+	bytes, why := k.store.Kept()
+	to <- prometheus.MustNewConstMetric(k.bytes, prometheus.GaugeValue, float64(bytes))
+	if why != "" {
+		to <- prometheus.MustNewConstMetric(k.cause, prometheus.GaugeValue, 1, why)
+	}
+}
+
 // snapshotCounts are what the node has sent and taken of snapshots.
 func snapshotCounts(stats func() transport.SnapshotStats) []prometheus.Collector {
 	total := func(name, help string, value func(transport.SnapshotStats) uint64) prometheus.Collector {
@@ -74,7 +108,7 @@ func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "pinetree", Name: name, Help: help}, value)
 	}
-	for _, c := range append(append(written(n.cfg.Log), snapshotCounts(n.network.SnapshotStats)...),
+	for _, c := range append(append(append(written(n.cfg.Log), newKept(n.cfg.Log)...), snapshotCounts(n.network.SnapshotStats)...),
 		m.batches, m.records, m.bytes, m.reads, m.grants, m.fsync,
 		gauge("replicas", "Replicas on this node.", func() float64 { return float64(len(n.host.Groups())) }),
 		gauge("raftlog_free_bytes", "What is left to the raft log on its disk; zero when the store does not know.", func() float64 {

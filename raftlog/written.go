@@ -15,3 +15,12 @@ type Written struct {
 	// Syncs are the calls that made files or directories durable.
 	Syncs uint64
 }
+
+// Keeper is implemented by stores that know what keeps their files from getting
+// fewer.
+type Keeper interface {
+	// Kept is how many bytes the log's files have, and why the oldest of them is
+	// not gone; empty when nothing keeps it. It may be called by any goroutine
+	// at any time.
+	Kept() (bytes int64, why string)
+}

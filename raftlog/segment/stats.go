@@ -59,3 +59,9 @@ func (s *Store) held(oldest *segmentFile) string {
 	return fmt.Sprintf("%d bytes of live entries of %d groups, most of group %d from index %d on",
 		h.bytes, len(h.groups), most, first)
 }
+
+// Kept implements raftlog.Keeper.
+func (s *Store) Kept() (bytes int64, why string) {
+	st := s.Stats()
+	return st.Bytes, st.Held
+}
