@@ -37,11 +37,11 @@ func (f *frames) Next() (pinetree.Record, error) {
 	}
 	length, n := binary.Uvarint(head)
 	switch {
-	case n == 0 && !errors.Is(err, io.EOF):
+	case n == 0 && len(head) < binary.MaxVarintLen64 && !errors.Is(err, io.EOF):
 		return pinetree.Record{}, f.damage("the length: " + err.Error())
-	case n == 0:
+	case n == 0 && len(head) < binary.MaxVarintLen64:
 		return pinetree.Record{}, f.damage("the input ends in a length")
-	case n < 0 || length > maxFrameBytes:
+	case n <= 0 || length > maxFrameBytes:
 		return pinetree.Record{}, f.damage(fmt.Sprintf("a payload is longer than %d bytes, which is the limit", maxFrameBytes))
 	}
 	if _, err := f.in.Discard(n); err != nil {
