@@ -58,7 +58,7 @@ sim: ## the simulation with SIM_SEEDS (5000) seeds from SIM_FIRST (1) on
 crash: ## replicas that crash and fail at every call that changes their files; about 5 minutes
 	PINETREE_CRASH=$(CRASH) $(GO) test ./test/crash -count=1 -timeout 60m -v
 
-e2e: ## the end-to-end tests with real processes in full; as root, about 15 minutes
+e2e: ## the end-to-end tests with real processes in full; as root, about 20 minutes
 	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 60m -v
 
 bench: ## the usual loads on a real cluster, about a minute; more flags in BENCH_FLAGS
