@@ -27,6 +27,7 @@ type node struct {
 	addr  string // where it listens
 	proxy *proxy
 	dir   string
+	image *image // nil when dir is on the machine's own file system
 	id    pinetree.NodeID
 }
 
@@ -39,11 +40,21 @@ type cluster struct {
 	network *network
 	nodes   []*node
 	flags   []string // of every node
+	// images, by node, are the file systems on which nodes are; the others are in
+	// dir.
+	images []*image
 }
 
 func startCluster(t *testing.T, size int, flags ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir(), managed: freeAddr(t, "127.0.0.1"), network: newNetwork(), flags: flags}
+	return startClusterOn(t, nil, size, flags...)
+}
+
+// startClusterOn starts a cluster whose first nodes are on file systems of their
+// own.
+func startClusterOn(t *testing.T, images []*image, size int, flags ...string) *cluster {
+	t.Helper()
+	c := &cluster{t: t, dir: t.TempDir(), managed: freeAddr(t, "127.0.0.1"), network: newNetwork(), flags: flags, images: images}
 	t.Cleanup(c.stop)
 	c.manager = &process{
 		t: t, name: "manager", log: filepath.Join(c.dir, "manager.log"),
@@ -63,9 +74,14 @@ func (c *cluster) addNode() *node {
 	id := len(c.nodes) + 1
 	host := fmt.Sprintf("127.0.0.%d", id+1)
 	n := &node{host: host, addr: freeAddr(c.t, host), dir: filepath.Join(c.dir, fmt.Sprintf("node%d", id)), id: pinetree.NodeID(id)}
+	log := n.dir + ".log"
+	if id <= len(c.images) {
+		n.image = c.images[id-1]
+		n.dir = n.image.place(n.dir)
+	}
 	n.proxy = newProxy(c.t, c.network, host, n.addr)
 	n.process = process{
-		t: c.t, name: fmt.Sprintf("node %d", id), log: n.dir + ".log",
+		t: c.t, name: fmt.Sprintf("node %d", id), log: log,
 		args: append([]string{"node", "--dir", n.dir, "--listen", n.addr, "--advertise", n.proxy.addr(),
 			"--call-from", host, "--manager", c.managed, "--zone", string(rune('a' + id - 1))}, c.flags...),
 	}

@@ -14,11 +14,12 @@ type network struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	cut     map[[2]string]bool // from, to: hosts
+	lives   map[string]int     // by host: how often it was switched off or on; off while odd
 	closed  bool
 }
 
 func newNetwork() *network {
-	n := &network{cut: map[[2]string]bool{}}
+	n := &network{cut: map[[2]string]bool{}, lives: map[string]int{}}
 	n.changed.L = &n.mu
 	return n
 }
@@ -32,14 +33,46 @@ func (n *network) set(from, to string, cut bool) {
 	n.changed.Broadcast()
 }
 
-// pass returns when the way is open; false when the network is gone.
-func (n *network) pass(from, to string) bool {
+// power switches a host off, or on again. From the moment on which it is off
+// nobody hears anything from it, not even what it has sent before.
+func (n *network) power(host string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for n.cut[[2]string{from, to}] && !n.closed {
+	n.lives[host]++
+	n.changed.Broadcast()
+}
+
+// way is the one from a host to another, of a connection that was made when they
+// had these lives.
+type way struct {
+	from, to string
+	lives    [2]int
+}
+
+// way makes one; false when one of the two is off.
+func (n *network) way(from, to string) (way, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	lives := [2]int{n.lives[from], n.lives[to]}
+	return way{from, to, lives}, lives[0]%2 == 0 && lives[1]%2 == 0
+}
+
+func (w way) back() way { return way{w.to, w.from, [2]int{w.lives[1], w.lives[0]}} }
+
+// pass returns when the way is open; false when the network is gone, or one of the
+// two was switched off.
+func (n *network) pass(w way) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for {
+		if n.closed || w.lives != [2]int{n.lives[w.from], n.lives[w.to]} {
+			return false
+		}
+		if !n.cut[[2]string{w.from, w.to}] {
+			return true
+		}
 		n.changed.Wait()
 	}
-	return !n.closed
 }
 
 func (n *network) close() {
@@ -90,7 +123,8 @@ func (p *proxy) serve(in net.Conn) {
 	defer in.Close()
 	from, _, _ := net.SplitHostPort(in.RemoteAddr().String())
 	to, _, _ := net.SplitHostPort(p.target)
-	if !p.keep(in) || !p.network.pass(from, to) {
+	way, on := p.network.way(from, to)
+	if !on || !p.keep(in) || !p.network.pass(way) {
 		return
 	}
 	out, err := net.Dial("tcp", p.target)
@@ -104,9 +138,9 @@ func (p *proxy) serve(in net.Conn) {
 	p.wait.Add(1)
 	go func() {
 		defer p.wait.Done()
-		p.copy(in, out, to, from)
+		p.copy(in, out, way.back())
 	}()
-	p.copy(out, in, from, to)
+	p.copy(out, in, way)
 }
 
 // keep remembers a connection, so that close can end it.
@@ -121,14 +155,14 @@ func (p *proxy) keep(c net.Conn) bool {
 }
 
 // copy carries bytes one way while the way is open, and ends both ways after.
-func (p *proxy) copy(dst, src net.Conn, from, to string) {
+func (p *proxy) copy(dst, src net.Conn, w way) {
 	defer dst.Close()
 	defer src.Close()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := src.Read(buf)
 		if n > 0 {
-			if !p.network.pass(from, to) {
+			if !p.network.pass(w) {
 				return
 			}
 			if _, err := dst.Write(buf[:n]); err != nil {
