@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ type deafStream[Answer any] struct {
 	ctx      context.Context
 	requests chan *wirepb.ShipRequest
 	waits    chan struct{} // closed when an answer waits for the client
+	once     sync.Once
 }
 
 func deaf[Answer any](t *testing.T) (s *deafStream[Answer], leave func()) {
@@ -31,7 +33,7 @@ func deaf[Answer any](t *testing.T) (s *deafStream[Answer], leave func()) {
 func (s *deafStream[Answer]) Context() context.Context { return s.ctx }
 
 func (s *deafStream[Answer]) Send(*Answer) error {
-	close(s.waits)
+	s.once.Do(func() { close(s.waits) })
 	<-s.ctx.Done()
 	return s.ctx.Err()
 }

@@ -37,7 +37,7 @@ type member struct {
 // a bounded queue for each link, as on a network, so that no node works on
 // another one's time.
 type cluster struct {
-	t       *testing.T
+	t       testing.TB
 	options host.Options
 	quit    chan struct{}
 	links   sync.WaitGroup
@@ -59,7 +59,7 @@ const linkQueue = 4096
 // all are the nodes that a cluster begins with.
 var all = []pinetree.NodeID{1, 2, 3}
 
-func newCluster(t *testing.T, o host.Options) *cluster {
+func newCluster(t testing.TB, o host.Options) *cluster {
 	c := &cluster{
 		t: t, options: o, quit: make(chan struct{}),
 		members: map[pinetree.NodeID]*member{}, queues: map[link]chan []wirepb.GroupMessage{},

@@ -21,7 +21,7 @@ type brake struct {
 }
 
 // slowDisk is a disk in memory with a brake.
-func slowDisk(t *testing.T) (disk.FS, *brake) {
+func slowDisk(t testing.TB) (disk.FS, *brake) {
 	t.Helper()
 	fs, err := faultfs.New().Open()
 	if err != nil {

@@ -27,56 +27,116 @@ const (
 // TestIdleGroupsCostAlmostNothing makes thousands of groups, lets them come to
 // rest and wants no message, no turn of a replica and hardly any CPU time.
 func TestIdleGroupsCostAlmostNothing(t *testing.T) {
-	o := host.DefaultOptions()
-	o.Replica.QuietAfter = 500 * time.Millisecond
-	o.FlushInterval = 200 * time.Millisecond
-	c := newCluster(t, o)
-	for _, id := range all {
-		c.member(id).logDisk.slowSyncs(0)
-		c.member(id).engineDisk.slowSyncs(0)
-	}
-	before := heap()
-	began := time.Now()
-	c.createMany(idleGroups)
-	made := time.Since(began)
-
-	var last map[*host.Group]*group.View
-	var sent int64
-	c.eventually("the groups are quiet", 60*time.Second, func() error {
-		last, sent = c.views(), c.sent.Load()
-		time.Sleep(500 * time.Millisecond)
-		return c.stirred(last, sent)
-	})
-	quiet := time.Since(began)
-	kept := (heap() - before) / (idleGroups * int64(len(all)))
-	cpu := cpuTime(t)
-	time.Sleep(quietTime)
-	cpu = cpuTime(t) - cpu
-	t.Logf("%d groups made in %v, quiet after %v; %d bytes for each replica; %v of CPU time in %v for %d nodes",
-		idleGroups, made.Round(time.Millisecond), quiet.Round(time.Millisecond), kept, cpu, quietTime, len(all))
-	if err := c.stirred(last, sent); err != nil {
+	idle := newIdle(t, idleGroups)
+	t.Log(idle)
+	if err := idle.c.stirred(idle.views, idle.sent); err != nil {
 		t.Errorf("the groups did not stay quiet: %v", err)
 	}
-	if kept > maxIdleBytes {
-		t.Errorf("an idle replica keeps %d bytes, more than %d", kept, maxIdleBytes)
+	if idle.kept > maxIdleBytes {
+		t.Errorf("an idle replica keeps %d bytes, more than %d", idle.kept, maxIdleBytes)
 	}
-	if cpu > maxQuietCPU {
-		t.Errorf("%v of CPU time in %v with nothing to do", cpu, quietTime)
+	if idle.cpu > maxQuietCPU {
+		t.Errorf("%v of CPU time in %v with nothing to do", idle.cpu, quietTime)
 	}
 	// One that is wanted wakes up, and no other.
-	g, err := c.member(1).Group(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := c.newWriter("writer", g, 1)
-	if err := w.write(c.ctx(5*time.Second), []byte("awake")); err != nil {
+	if err := idle.writers(1)[0].write(idle.c.ctx(5*time.Second), []byte("awake")); err != nil {
 		t.Error(err)
 	}
-	for g, view := range last {
+	for g, view := range idle.views {
 		if g.ID() != 1 && g.View() != view {
 			t.Fatalf("group %d stirred when group 1 was written to", g.ID())
 		}
 	}
+}
+
+// BenchmarkGroups measures what groups cost that nobody uses, and how fast one
+// append at a time is in each of up to 64 of them.
+func BenchmarkGroups(b *testing.B) {
+	for _, n := range []int{1, 16, 256, idleGroups} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			idle := newIdle(b, n)
+			b.Log(idle)
+			for _, id := range all {
+				idle.c.member(id).logDisk.slowSyncs(healthySync)
+			}
+			writers := idle.writers(min(n, 64))
+			b.ResetTimer()
+			var working sync.WaitGroup
+			for _, w := range writers {
+				working.Go(func() {
+					for range b.N {
+						if err := w.write(idle.c.ctx(20*time.Second), []byte("record")); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			working.Wait()
+			b.ReportMetric(float64(b.N*len(writers))/b.Elapsed().Seconds(), "commits/s")
+			b.ReportMetric(float64(idle.kept), "B/replica")
+			b.ReportMetric(100*idle.cpu.Seconds()/quietTime.Seconds()/float64(len(all)), "%cpu/node")
+		})
+	}
+}
+
+// idle is a cluster of groups that have come to rest.
+type idle struct {
+	c     *cluster
+	n     int
+	made  time.Duration // how long that took
+	quiet time.Duration // until nothing happened any more
+	kept  int64         // bytes of each replica
+	cpu   time.Duration // that all nodes took in quietTime
+	views map[*host.Group]*group.View
+	sent  int64 // messages, before quietTime
+}
+
+// newIdle makes groups and lets them come to rest.
+func newIdle(t testing.TB, n int) *idle {
+	t.Helper()
+	o := host.DefaultOptions()
+	o.Replica.QuietAfter = 500 * time.Millisecond
+	o.FlushInterval = 200 * time.Millisecond
+	i := &idle{c: newCluster(t, o), n: n}
+	for _, id := range all {
+		i.c.member(id).logDisk.slowSyncs(0)
+		i.c.member(id).engineDisk.slowSyncs(0)
+	}
+	before, began := heap(), time.Now()
+	i.c.createMany(n)
+	i.made = time.Since(began)
+	i.c.eventually("the groups are quiet", 60*time.Second, func() error {
+		i.views, i.sent = i.c.views(), i.c.sent.Load()
+		time.Sleep(500 * time.Millisecond)
+		return i.c.stirred(i.views, i.sent)
+	})
+	i.quiet = time.Since(began)
+	i.kept = (heap() - before) / int64(n*len(all))
+	cpu := cpuTime(t)
+	time.Sleep(quietTime)
+	i.cpu = cpuTime(t) - cpu
+	return i
+}
+
+// String tells what was measured.
+func (i *idle) String() string {
+	return fmt.Sprintf("%d groups made in %v, quiet after %v; %d bytes for each replica; %v of CPU time in %v for %d nodes",
+		i.n, i.made.Round(time.Millisecond), i.quiet.Round(time.Millisecond), i.kept, i.cpu, quietTime, len(all))
+}
+
+// writers of the first n groups.
+func (i *idle) writers(n int) []*writer {
+	i.c.t.Helper()
+	var list []*writer
+	for id := range n {
+		g, err := i.c.member(all[id%len(all)]).Group(pinetree.GroupID(id + 1))
+		if err != nil {
+			i.c.t.Fatal(err)
+		}
+		list = append(list, i.c.newWriter(fmt.Sprintf("writer of group %d", id+1), g, pinetree.VolumeID(id+1)))
+	}
+	return list
 }
 
 // createMany makes groups 1 to n, several at a time, and spreads their leaders.
@@ -123,16 +183,20 @@ func (c *cluster) stirred(views map[*host.Group]*group.View, sent int64) error {
 	return nil
 }
 
+// heap is what is in use once all that was left behind is collected, which takes
+// the collector a few rounds.
 func heap() int64 {
-	runtime.GC()
-	runtime.GC()
+	for range 4 {
+		runtime.GC()
+		time.Sleep(20 * time.Millisecond)
+	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
 // cpuTime is what this process has taken.
-func cpuTime(t *testing.T) time.Duration {
+func cpuTime(t testing.TB) time.Duration {
 	t.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

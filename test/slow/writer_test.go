@@ -136,7 +136,7 @@ func (r *reader) read(ctx context.Context) error {
 
 // load is writers and readers at work.
 type load struct {
-	t       *testing.T
+	t       testing.TB
 	writers []*writer
 	readers []*reader
 	cancel  context.CancelFunc
@@ -144,7 +144,7 @@ type load struct {
 }
 
 // start has them work until stop, which the test's end calls.
-func start(t *testing.T, writers []*writer, readers []*reader) *load {
+func start(t testing.TB, writers []*writer, readers []*reader) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{t: t, writers: writers, readers: readers, cancel: cancel}
 	for _, w := range writers {
