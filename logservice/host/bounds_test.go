@@ -39,7 +39,7 @@ func TestAnInboxThatIsFullRefusesLoadFirstThenRaftAndNeverACompletion(t *testing
 	carried := 0
 	fill := func(u urgency) (taken int) {
 		for range 2 * limit {
-			err := g.worker.put(event{g, func(*group.Replica) { carried++ }}, u)
+			err := g.worker.put(event{group: g, do: func(*group.Replica) { carried++ }}, u)
 			if err == nil {
 				taken++
 			} else if !errors.Is(err, pinetree.ErrQueueFull) {

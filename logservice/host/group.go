@@ -70,14 +70,23 @@ func (g *Group) postUrgent(do func(*group.Replica)) {
 
 // ask posts a request and waits for the answer that it gives.
 func ask[T any](ctx context.Context, g *Group, request func(*group.Replica, func(T, error))) (T, error) {
+	return inquire(ctx, g, event{group: g}, request)
+}
+
+// inquire is ask by a given event.
+func inquire[T any](ctx context.Context, g *Group, e event, request func(*group.Replica, func(T, error))) (T, error) {
 	type answer struct {
 		value T
 		err   error
 	}
 	answered := make(chan answer, 1)
-	err := g.post(offered, func(r *group.Replica) {
+	e.do = func(r *group.Replica) {
 		request(r, func(value T, err error) { answered <- answer{value, err} })
-	})
+	}
+	err := g.refused
+	if err == nil {
+		err = g.worker.post(e, offered)
+	}
 	if err != nil {
 		var none T
 		return none, err
@@ -96,7 +105,7 @@ func (g *Group) Status(ctx context.Context) (group.Status, error) {
 	if g.refused != nil {
 		return group.Status{Group: g.id, Node: g.host.cfg.Node, Stopped: g.refused, Applied: g.engine.Position()}, nil
 	}
-	return ask(ctx, g, func(r *group.Replica, done func(group.Status, error)) { done(r.Status()) })
+	return inquire(ctx, g, event{group: g, looks: true}, func(r *group.Replica, done func(group.Status, error)) { done(r.Status()) })
 }
 
 // Appoint makes this replica lead and returns when it does, when a newer

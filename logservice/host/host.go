@@ -221,7 +221,7 @@ func (h *Host) Deliver(messages []wirepb.GroupMessage) {
 			continue
 		}
 		message, floor := m.Message, m.Floor
-		_ = g.worker.put(event{g, func(r *group.Replica) {
+		_ = g.worker.put(event{group: g, do: func(r *group.Replica) {
 			r.LearnFloor(floor)
 			r.Receive(message)
 		}}, consensus)

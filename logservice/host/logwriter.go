@@ -144,7 +144,7 @@ func (l *logWriter) saveAll(jobs []logJob) {
 			continue
 		}
 		save := j.save
-		_ = j.group.worker.put(event{j.group, func(r *group.Replica) { r.Saved(save) }}, completion)
+		_ = j.group.worker.put(event{group: j.group, do: func(r *group.Replica) { r.Saved(save) }}, completion)
 	}
 	waits := l.waits()
 	for _, w := range l.host.workers {

@@ -17,6 +17,9 @@ import (
 type event struct {
 	group *Group
 	do    func(*group.Replica)
+	// looks tells that do changes nothing. The replica has no turn for it, so that
+	// one who looks does not wake it.
+	looks bool
 }
 
 // worker owns the replicas of some groups: one goroutine at a time calls them.
@@ -195,8 +198,10 @@ func (w *worker) round(events []event, tick bool) lease.Instant {
 			r.At(now)
 			e.do(r)
 		})
-		touched[e.group] = struct{}{}
-		w.active[e.group] = 0
+		if !e.looks {
+			touched[e.group] = struct{}{}
+			w.active[e.group] = 0
+		}
 	}
 	if tick {
 		w.tickActive(now, touched)
