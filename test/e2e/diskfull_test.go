@@ -9,10 +9,11 @@ import (
 	"github.com/pinetree-db/pinetree"
 )
 
-// TestAFullDiskStopsItsNodeAlone fills the disk of a follower and then that of the
-// leader: the node says so, the group goes on, and when there is space again and
-// the node is started it catches up.
-func TestAFullDiskStopsItsNodeAlone(t *testing.T) {
+// TestAFullDiskHarmsItsNodeAlone fills the disk of a follower: the node says so and
+// stops, the group goes on without it, and when there is space again and the node
+// is started it catches up. Then that of the leader: writers are refused, or
+// another one leads, and they go on when there is space again.
+func TestAFullDiskHarmsItsNodeAlone(t *testing.T) {
 	for _, logOnly := range []bool{false, true} {
 		t.Run(fmt.Sprintf("of the raft log alone %v", logOnly), func(t *testing.T) {
 			if !logOnly && !full() {
@@ -25,25 +26,44 @@ func TestAFullDiskStopsItsNodeAlone(t *testing.T) {
 			c := startClusterOn(t, images, 3, "--engine", "wal")
 			volume := c.createVolume("v", pinetree.FormatOpaque)
 			l := c.load("v")
-			for _, leads := range []bool{false, true} {
-				l.more(1 << 18)
-				n := c.victim(volume.Group, leads)
-				n.image.fill()
-				within(t, 30*time.Second, fmt.Sprintf("%s, leader %v, says that its disk is full", n.name, leads), func() error {
-					return n.logSays("no space left on device")
-				})
-				l.more(1 << 19)
-				c.hasNoVoice(n, l)
-				n.kill()
-				n.image.free()
-				n.start()
-				c.awaitServing(n)
-				l.more(1 << 18)
-				c.votersAre(volume.Group, c.nodes...)
-			}
+			l.more(1 << 18)
+			follower := c.victim(volume.Group, false)
+			follower.image.fill()
+			within(t, 30*time.Second, "the follower says that its disk is full", func() error { return follower.logSays(stopped) })
+			l.more(1 << 19)
+			c.hasNoVoice(follower, l)
+			c.makeSpace(follower)
+			l.more(1 << 18)
+			c.votersAre(volume.Group, c.nodes...)
+
+			leader := c.victim(volume.Group, true)
+			leader.image.fill()
+			within(t, 30*time.Second, "the leader says that its disk is full", func() error { return leader.logSays(refuses) })
+			time.Sleep(time.Second)
+			c.makeSpace(leader)
+			l.more(1 << 18)
 			c.verify(volume.Volume, l.end())
 		})
 	}
+}
+
+// What a node says when its disk is full: that it takes no more from writers, and
+// that a write has failed, after which it must be started anew.
+const (
+	refuses = "level=reserve"
+	stopped = "no space left on device"
+)
+
+// makeSpace empties a disk that was filled, and starts the node anew if it has
+// stopped.
+func (c *cluster) makeSpace(n *node) {
+	c.t.Helper()
+	n.image.free()
+	if err := n.logSays(stopped); err == nil {
+		n.kill()
+		n.start()
+	}
+	c.awaitServing(n)
 }
 
 // hasNoVoice pauses one more node: of the two that are left, the one that takes
@@ -76,6 +96,9 @@ func TestFullDisksLoseNothing(t *testing.T) {
 	for _, n := range c.nodes {
 		n.image.fill()
 	}
+	for _, n := range c.nodes {
+		within(t, 30*time.Second, n.name+" says that its disk is full", func() error { return n.logSays(refuses) })
+	}
 	within(t, 30*time.Second, "nothing more is acknowledged", func() error {
 		before := l.acked.Load()
 		time.Sleep(time.Second)
@@ -85,12 +108,7 @@ func TestFullDisksLoseNothing(t *testing.T) {
 		return nil
 	})
 	for _, n := range c.nodes {
-		n.kill()
-		n.image.free()
-		n.start()
-	}
-	for _, n := range c.nodes {
-		c.awaitServing(n)
+		c.makeSpace(n)
 	}
 	l.more(1 << 18)
 	c.verify(volume.Volume, l.end())
