@@ -59,6 +59,9 @@ type peer struct {
 const theGroup = pinetree.GroupID(1)
 
 func newCluster(t testing.TB, nodes int, options Options) *cluster {
+	if options.CommitDelay == DefaultOptions().CommitDelay {
+		options.CommitDelay = 0 // time stands still while a test lets things happen
+	}
 	c := &cluster{t: t, options: options, now: 1_000_000, cut: map[[2]pinetree.NodeID]bool{}}
 	var voters []pinetree.NodeID
 	for i := range nodes {

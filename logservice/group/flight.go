@@ -57,6 +57,7 @@ func (r *Replica) propose() {
 	}
 	p.seal()
 	if len(p.proposals) > 0 {
+		r.lead.news.Entries(r.now)
 		r.flight.bytes += len(p.data)
 		if err := r.step(p.entries()); err != nil {
 			r.dropped(p.proposals, err)

@@ -26,6 +26,9 @@ type Options struct {
 	// QuietAfter is how long a leader is ticked on after the last wish of
 	// anybody, some heartbeats at least.
 	QuietAfter time.Duration
+	// CommitDelay is how long the news of a commit may wait for entries to travel
+	// with, while entries keep coming.
+	CommitDelay time.Duration
 	// MaxDrift bounds by which fraction clocks of two machines differ in rate.
 	MaxDrift float64
 
@@ -66,6 +69,7 @@ func DefaultOptions() Options {
 		MaxPause:         150 * time.Millisecond,
 		SuspectAfter:     1500 * time.Millisecond,
 		QuietAfter:       3 * time.Second,
+		CommitDelay:      20 * time.Millisecond,
 		MaxDrift:         0.01,
 		MaxEntryBytes:    1 << 20,
 		MaxInflightBytes: 16 << 20,

@@ -120,7 +120,7 @@ func (r *Replica) atRest(last pinetree.RaftIndex) bool {
 // wanted tells that somebody waits for this leader.
 func (r *Replica) wanted() bool {
 	return len(r.flight.proposals) > 0 || len(r.reads.asked)+len(r.reads.waiting) > 0 || len(r.sending.to) > 0 ||
-		r.moving != nil || r.changing != nil || r.conf.members.Joint() || r.lead.rest.stirred
+		r.busy() || r.lead.rest.stirred
 }
 
 // wake ends the rest of a leader of whom something is wanted.

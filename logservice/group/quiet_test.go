@@ -200,3 +200,28 @@ func TestLateAnswersToHeartbeatsDoNotWakeALeader(t *testing.T) {
 		t.Error("a late answer woke the leader")
 	}
 }
+
+func TestFollowersHearOfACommitInTimeWhenNoMoreEntriesCome(t *testing.T) {
+	options := DefaultOptions()
+	options.CommitDelay = 15 * time.Millisecond
+	c := newLedCluster(t, options)
+	c.now = c.now.Add(time.Second)
+	for lsn := pinetree.LSN(10); lsn <= 30; lsn += 10 {
+		c.must(c.offerSpan(1, pinetree.Record{Prev: lsn - 10, LSN: lsn}))
+		c.run()
+	}
+	if at := c.peer(2).engine.Position().Volumes[theVolume].LSN; at != 20 {
+		t.Fatalf("while entries came, a follower has replayed up to %s, want what the last ones told: 14", at)
+	}
+	due := c.peer(1).replica.Deadline()
+	if due == 0 || due.Sub(c.now) > options.CommitDelay {
+		t.Fatalf("the next turn is due at %d, now is %d", due, c.now)
+	}
+	c.now = due
+	c.run()
+	for id := 2; id <= 3; id++ {
+		if at := c.peer(id).engine.Position().Volumes[theVolume].LSN; at != 30 {
+			t.Errorf("node %d has replayed up to %s of 1E", id, at)
+		}
+	}
+}

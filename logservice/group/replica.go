@@ -9,6 +9,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/membership"
+	"github.com/pinetree-db/pinetree/logservice/news"
 	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/logservice/retention"
 	"github.com/pinetree-db/pinetree/raftlog"
@@ -94,6 +95,7 @@ type leadership struct {
 	since   lease.Instant
 	warned  bool // writers were sent away for lack of a quorum
 	rest    rest
+	news    news.Desk
 	opens   []func() // Opens that wait until it is ready
 	// early are the newest accepted appends of each follower, which raft does
 	// not hear of before the activation.

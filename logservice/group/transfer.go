@@ -143,5 +143,8 @@ func (r *Replica) Deadline() lease.Instant {
 	if r.moving != nil && (due == 0 || r.moving.deadline < due) {
 		due = r.moving.deadline
 	}
+	if news := r.lead.news.Due(); news != 0 && (due == 0 || news < due) {
+		due = news
+	}
 	return due
 }

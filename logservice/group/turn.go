@@ -104,6 +104,9 @@ func (r *Replica) Turn() Effects {
 	r.confirmChange()
 	r.startReads()
 	r.wake()
+	if due := r.lead.news.Due(); due != 0 && (r.now >= due || r.busy()) {
+		r.outbox = append(r.outbox, r.lead.news.Take()...)
+	}
 	for r.rn.HasReady() {
 		r.takeReady(r.rn.Ready(), &out)
 	}
@@ -120,6 +123,12 @@ func (r *Replica) Turn() Effects {
 		r.outbox = nil
 	}
 	return out
+}
+
+// busy tells that the leadership or the members are being changed, which followers
+// are to hear of at once.
+func (r *Replica) busy() bool {
+	return r.moving != nil || r.changing != nil || r.conf.members.Joint()
 }
 
 // takeReady sorts raft's wishes by who fulfils them.
@@ -142,7 +151,9 @@ func (r *Replica) takeReady(rd raft.Ready, out *Effects) {
 				out.Snapshots = append(out.Snapshots, r.order(m))
 				continue
 			}
-			out.Send = append(out.Send, m)
+			if r.busy() || !r.lead.news.Hold(m, r.now, r.opt.CommitDelay) {
+				out.Send = append(out.Send, m)
+			}
 		}
 	}
 }

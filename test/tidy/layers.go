@@ -18,7 +18,7 @@ var layers = [][]string{
 	{"raftlog/segment/frame"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "engine/walengine/frames", "engine/badgerengine/database"},
 	{"engine/walengine/files"},
-	{"logservice/manifest", "logservice/rawnode", "logservice/replay"},
+	{"logservice/manifest", "logservice/news", "logservice/rawnode", "logservice/replay"},
 	{"adapter", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention"},
 	{"proto/wirepb"},
 	{"proto/storepb"},
@@ -62,7 +62,7 @@ var importers = []struct {
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/orders", "clustermgr/policy"}, by: []string{"clustermgr/...", "test/..."}},
-	{of: []string{"logservice/manifest", "logservice/membership", "logservice/rawnode", "logservice/replay", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
+	{of: []string{"logservice/manifest", "logservice/membership", "logservice/news", "logservice/rawnode", "logservice/replay", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
 		"logservice/...", "clustermgr", "clustermgr/orders", "clustermgr/policy", "adapter/ship", "cmd/...", "test/...",
