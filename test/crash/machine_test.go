@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,6 +38,7 @@ type machine struct {
 	dead   bool     // the process has ended and was not started again
 	calls  []string // that change files, in all lives
 	failed *failure
+	torn   error     // what the write that is struck returns
 	due    time.Time // when it is to be started again
 }
 
@@ -178,19 +181,26 @@ func (d *directory) change(what, name string, call func() error) error {
 	return call()
 }
 
-// strike lets the next operation of the disk fail, or the process die in it. It
+// strike lets the call that follows fail, or the process die in it. It
 // returns what is to be done after the call.
 func (d *directory) strike(what, name string) func() {
 	m, g := d.m, &d.m.c.grid
 	s := g.strikes[0]
 	g.strikes = g.strikes[1:]
 	g.struck = append(g.struck, what)
+	fault, cause := faultfs.Stop, faultfs.ErrStopped
 	if s.kind == failing {
-		d.on.Inject(d.on.Operations()+1, faultfs.Fail)
+		fault, cause = faultfs.Fail, syscall.EIO
+	}
+	if what == "write" {
+		m.torn = cause
+	} else {
+		d.on.Inject(d.on.Operations()+1, fault)
+	}
+	if s.kind == failing {
 		m.failed = &failure{name: name, log: d.on == m.logDisk, sync: what == "sync", told: time.Now(), end: m.c.acked()}
 		return func() {}
 	}
-	d.on.Inject(d.on.Operations()+1, faultfs.Stop)
 	return func() {
 		if len(g.strikes) > 0 {
 			g.strikes[0].at += len(m.calls)
@@ -242,13 +252,13 @@ type file struct {
 	broken string // the call that has failed
 }
 
-// touch is change for what is in the file. Nobody may go on writing after a
-// failure, and a sync that has failed is not tried again: the system may have
-// forgotten what it could not write. A sync after a failed write says nothing
-// wrong of what was written before.
+// touch is change for what is in the file. A sync that has failed is not tried
+// again: the system may have forgotten what it could not write. Nor does anybody
+// go on writing to the raft log then, or to any file behind a write that failed.
 func (f *file) touch(what string, call func() error) error {
 	return f.d.change(what, f.name, func() error {
-		if f.broken == "sync" || f.broken == "write" && what == "write" {
+		again := f.broken != "" && what == f.broken
+		if again || f.broken == "sync" && f.d.on == f.d.m.logDisk {
 			f.d.m.c.t.Errorf("%s: node %d: %s of %s after a %s of it has failed", f.d.m.c.plan, f.d.m.id, what, f.name, f.broken)
 		}
 		err := call()
@@ -259,8 +269,23 @@ func (f *file) touch(what string, call func() error) error {
 	})
 }
 
+// WriteParts writes. What is interrupted ends where a sector does, or is done: a
+// system copies whole pages before it looks whether the process was killed.
 func (f *file) WriteParts(parts [][]byte, offset int64) error {
-	return f.touch("write", func() error { return f.File.WriteParts(parts, offset) })
+	return f.touch("write", func() error {
+		cause := f.d.m.torn
+		if cause == nil {
+			return f.File.WriteParts(parts, offset)
+		}
+		f.d.m.torn = nil
+		data := slices.Concat(parts...)
+		sectors := (offset+int64(len(data)))/faultfs.SectorBytes - offset/faultfs.SectorBytes
+		if kept := int64(len(f.d.m.calls)) % (sectors + 2); kept <= sectors {
+			end := (offset/faultfs.SectorBytes + kept) * faultfs.SectorBytes
+			data = data[:max(0, end-offset)]
+		}
+		return errors.Join(f.File.WriteParts([][]byte{data}, offset), cause)
+	})
 }
 
 func (f *file) Sync() error { return f.touch("sync", f.File.Sync) }
