@@ -42,7 +42,7 @@ func (r *Replica) propose() {
 		return
 	}
 	p := proposing{data: r.cfg.Buffer.bytes[:0]}
-	for len(r.ready) > 0 && r.flight.bytes+len(p.data) < r.opt.MaxInflightBytes {
+	for len(r.ready) > 0 && r.flight.bytes+len(p.data) < r.opt.MaxInflightBytes && r.unsaved < r.opt.MaxUnsavedBytes {
 		v := r.ready[0]
 		r.ready = append(r.ready[:0], r.ready[1:]...)
 		v.ready = false

@@ -38,6 +38,9 @@ type Options struct {
 	// MaxInflightBytes bounds what a leader has proposed and not yet seen
 	// committed. What is above it waits in the queues.
 	MaxInflightBytes int
+	// MaxUnsavedBytes bounds what waits for this node's own disk, which a leader
+	// does not need to commit.
+	MaxUnsavedBytes int
 	// MaxMessageBytes bounds the entries of one raft message.
 	MaxMessageBytes int
 	// MaxReads bounds the quorum reads waiting in one replica.
@@ -73,6 +76,7 @@ func DefaultOptions() Options {
 		MaxDrift:         0.01,
 		MaxEntryBytes:    1 << 20,
 		MaxInflightBytes: 16 << 20,
+		MaxUnsavedBytes:  64 << 20,
 		MaxMessageBytes:  1 << 20,
 		MaxReads:         10_000,
 		MaxTransferLag:   8 << 20,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/news"
 )
 
 // rest is how a leader of whom nobody wants anything goes quiet: it is ticked no
@@ -17,11 +18,9 @@ import (
 // send back. The lease lapses, and the next default read, answered by a quorum,
 // is what wakes the leader to ask for it again.
 type rest struct {
-	last    pinetree.RaftIndex       // the log's end at the last tick
-	since   lease.Instant            // nothing was wanted of this leader since then
-	asked   string                   // the context of the heartbeats that tell of the commit index; empty when not sent
-	heard   map[pinetree.NodeID]bool // who sent it back
-	askedAt lease.Instant
+	last    pinetree.RaftIndex // the log's end at the last tick
+	since   lease.Instant      // nothing was wanted of this leader since then
+	asked   news.Question      // whether every member knows the commit index
 	quiet   bool
 	stirred bool          // a peer wants something
 	woke    lease.Instant // when it was quiet last
@@ -45,11 +44,11 @@ func (r *Replica) goQuiet() {
 	s.stirred = false
 	switch {
 	case r.now.Sub(s.since) < r.opt.QuietAfter:
-		s.asked = ""
-	case s.asked == "" || r.now.Sub(s.askedAt) >= r.opt.ReadRetry:
-		s.asked, s.heard, s.askedAt = string(r.askAll()), map[pinetree.NodeID]bool{}, r.now
+		s.asked = news.Question{}
+	case s.asked.Overdue(r.now, r.opt.ReadRetry):
+		s.asked.Ask(r.askAll(), r.now)
 	default:
-		s.quiet = r.allHeard()
+		s.quiet = s.asked.AnsweredBy(r.conf.members.All(), r.cfg.Node)
 	}
 }
 
@@ -74,18 +73,7 @@ func (r *Replica) answersUs(m *raftpb.Message) bool {
 	if m.GetType() != raftpb.MsgHeartbeatResp || len(m.GetContext()) != contextBytes {
 		return false
 	}
-	if s := &r.lead.rest; s.asked != "" && string(m.GetContext()) == s.asked {
-		s.heard[pinetree.NodeID(m.GetFrom())] = true
-	}
-	return true
-}
-
-func (r *Replica) allHeard() bool {
-	for _, id := range r.conf.members.All() {
-		if id != r.cfg.Node && !r.lead.rest.heard[id] {
-			return false
-		}
-	}
+	r.lead.rest.asked.Hear(m)
 	return true
 }
 

@@ -65,6 +65,7 @@ type Replica struct {
 	reads   reads
 	volumes map[pinetree.VolumeID]*volume
 	ready   []*volume // in line to be proposed
+	unsaved int       // bytes of entries that wait for this node's disk
 	dirty   []*volume // whose listeners may have something to hear
 	opening []*volume // that have openings to answer
 	flight  flight

@@ -219,6 +219,28 @@ func TestTrap7AnIsolatedLeaderKeepsLittle(t *testing.T) {
 	}
 }
 
+// Its followers commit without it, so nothing else would keep it from piling up.
+func TestALeaderWhoseDiskHangsKeepsLittle(t *testing.T) {
+	o := DefaultOptions()
+	o.MaxUnsavedBytes, o.MaxEntryBytes = 1000, 200
+	o.Queue = adapter.Limits{MaxHeldBytes: 2000, MaxHeldBatches: 100}
+	c := newLedCluster(t, o)
+	c.peer(1).diskHung = true
+	refused, end := false, pinetree.LSN(0)
+	for ; end < 10_000 && !refused; end += 10 {
+		refused = errors.Is(c.offerSpan(1, pinetree.Record{Prev: end, LSN: end + 10}), pinetree.ErrQueueFull)
+		c.run()
+	}
+	if acked := c.acked(1); !refused || acked == 0 || acked > 1000 {
+		t.Fatalf("refused: %v; acknowledged up to %s", refused, acked)
+	}
+	c.peer(1).diskHung = false
+	c.run()
+	if acked := c.acked(1); acked != end-10 {
+		t.Errorf("with its disk again, acknowledged up to %s of %s", acked, end-10)
+	}
+}
+
 func TestTrap7ForgottenReadsMakeRoom(t *testing.T) {
 	o := DefaultOptions()
 	o.MaxReads = 3

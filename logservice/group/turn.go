@@ -31,6 +31,15 @@ type Effects struct {
 // Awaited tells whether the replica waits to hear of the write.
 func (s Save) Awaited() bool { return len(s.responses) > 0 }
 
+// bytes is how much of entries the write has.
+func (s Save) bytes() int {
+	n := 0
+	for _, e := range s.Update.Entries {
+		n += len(e.GetData())
+	}
+	return n
+}
+
 // Empty tells that there is nothing to do.
 func (e Effects) Empty() bool {
 	return len(e.Send) == 0 && len(e.Save) == 0 && len(e.Commit) == 0 && len(e.Snapshots) == 0
@@ -170,6 +179,9 @@ func (r *Replica) save(m *raftpb.Message, mustSync bool) Save {
 		r.install(&s, m.Snapshot)
 	}
 	r.size.Append(m.Entries, r.opt.MaxLogBytes)
+	if s.Awaited() {
+		r.unsaved += s.bytes()
+	}
 	return s
 }
 
@@ -208,6 +220,7 @@ func (r *Replica) Saved(s Save) {
 	if s.Install != nil && r.stopped == nil {
 		r.installed(*s.Install)
 	}
+	r.unsaved -= s.bytes()
 	if n := len(s.Update.Entries); n > 0 && pinetree.RaftTerm(s.Update.Entries[n-1].GetTerm()) == r.lead.term {
 		r.lead.saved = pinetree.RaftIndex(s.Update.Entries[n-1].GetIndex())
 	}

@@ -2,7 +2,7 @@
 // but the commit index. Each costs the follower a write and an answer, and while
 // entries keep coming the next ones tell the same a moment later. When no entries
 // came lately nothing waits. A lost one would do no harm: heartbeats tell the
-// commit index, too. It is pure.
+// commit index, too. Question asks them all whether they know it. It is pure.
 package news
 
 import (
