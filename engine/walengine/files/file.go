@@ -28,7 +28,8 @@ type File struct {
 // Name is the file's name in its directory.
 func (f *File) Name() string { return f.name }
 
-// Open returns the file's handle, for use until Done.
+// Open returns the file's handle, for use until Done. After a sync has failed it
+// does so no more: what the file holds is not known.
 func (f *File) Open() (disk.File, error) {
 	handle, err := f.use()
 	if err != nil {
@@ -43,6 +44,9 @@ func (f *File) Open() (disk.File, error) {
 func (f *File) use() (disk.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.failed != nil {
+		return nil, f.failed
+	}
 	if f.handle == nil {
 		if f.set.isClosed() {
 			return nil, errClosed
