@@ -254,11 +254,11 @@ type file struct {
 
 // touch is change for what is in the file. A sync that has failed is not tried
 // again: the system may have forgotten what it could not write. Nor does anybody
-// go on writing to the raft log then, or to any file behind a write that failed.
+// go on writing to a file behind a write or a sync that failed.
 func (f *file) touch(what string, call func() error) error {
 	return f.d.change(what, f.name, func() error {
 		again := f.broken != "" && what == f.broken
-		if again || f.broken == "sync" && f.d.on == f.d.m.logDisk {
+		if again || f.broken == "sync" {
 			f.d.m.c.t.Errorf("%s: node %d: %s of %s after a %s of it has failed", f.d.m.c.plan, f.d.m.id, what, f.name, f.broken)
 		}
 		err := call()
