@@ -47,6 +47,13 @@ type File interface {
 	io.Closer
 }
 
+// Uncacher is implemented by files that the operating system keeps in memory.
+type Uncacher interface {
+	// Uncache tells that a part of the file, which was synced, will not be read
+	// soon, so that its memory goes to what is written next. It is a hint.
+	Uncache(from, to int64)
+}
+
 // directory is FS on the operating system.
 type directory struct {
 	path string
@@ -174,6 +181,13 @@ func (f file) Sync() error {
 			}
 			return nil
 		}
+	}
+}
+
+// Uncache implements Uncacher.
+func (f file) Uncache(from, to int64) {
+	if to > from { // a length of zero would mean the whole file
+		_ = unix.Fadvise(f.fd, from, to-from, unix.FADV_DONTNEED) // a hint that is not taken does no harm
 	}
 }
 

@@ -29,8 +29,9 @@ type groupLog struct {
 	fileBytes int64
 
 	synced   frames.Offset
-	unsynced bool // something but marks is above synced
-	unnamed  bool // a file was made since the directory was synced
+	unsynced bool          // something but marks is above synced
+	unnamed  bool          // a file was made since the directory was synced
+	uncached frames.Offset // what is below may be read from the disk alone
 	buf      []byte
 	parts    [][]byte
 
@@ -223,7 +224,31 @@ func (l *groupLog) flush() error {
 		return err
 	}
 	l.trim()
+	l.uncache()
 	return nil
+}
+
+// cachedBytes is how much of the end of a log stays in memory for those who read
+// it as it grows. The rest would push out what others need, and memory that was
+// not used before costs more than to use the same again.
+const cachedBytes = 16 << 20
+
+// uncache lets go of the memory of what is durable and not new.
+func (l *groupLog) uncache() {
+	to := l.synced - cachedBytes
+	if l.synced < cachedBytes || to <= l.uncached {
+		return
+	}
+	for i := len(l.files) - 1; i >= 0; i-- {
+		f := l.files[i]
+		if f.base < to {
+			f.Uncache(int64(max(f.base, l.uncached)-f.base), int64(to-f.base))
+		}
+		if f.base <= l.uncached {
+			break
+		}
+	}
+	l.uncached = to
 }
 
 // sync makes everything durable.

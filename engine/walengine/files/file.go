@@ -123,6 +123,16 @@ func (f *File) Sync() error {
 	return err
 }
 
+// Uncache lets the memory of a part of the file that was synced go to what is
+// written next. If the file is not open nothing happens.
+func (f *File) Uncache(from, to int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if cached, ok := f.handle.(disk.Uncacher); ok {
+		cached.Uncache(from, to)
+	}
+}
+
 // Pin keeps the file from being removed until Unpin.
 func (f *File) Pin() {
 	f.mu.Lock()
