@@ -51,8 +51,11 @@ type File interface {
 type Uncacher interface {
 	// Uncache tells that a part of the file, which was synced, will not be read
 	// soon, so that its memory goes to what is written next. It is a hint.
-	Uncache(from, to int64)
+	Uncache(Span)
 }
+
+// Span is the bytes [From, To) of a file.
+type Span struct{ From, To int64 }
 
 // directory is FS on the operating system.
 type directory struct {
@@ -185,9 +188,9 @@ func (f file) Sync() error {
 }
 
 // Uncache implements Uncacher.
-func (f file) Uncache(from, to int64) {
-	if to > from { // a length of zero would mean the whole file
-		_ = unix.Fadvise(f.fd, from, to-from, unix.FADV_DONTNEED) // a hint that is not taken does no harm
+func (f file) Uncache(s Span) {
+	if s.To > s.From { // a length of zero would mean the whole file
+		_ = unix.Fadvise(f.fd, s.From, s.To-s.From, unix.FADV_DONTNEED) // a hint that is not taken does no harm
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/disk"
 	"github.com/pinetree-db/pinetree/engine/walengine/files"
 	"github.com/pinetree-db/pinetree/engine/walengine/frames"
 	"github.com/pinetree-db/pinetree/proto/storepb"
@@ -242,7 +243,7 @@ func (l *groupLog) uncache() {
 	for i := len(l.files) - 1; i >= 0; i-- {
 		f := l.files[i]
 		if f.base < to {
-			f.Uncache(int64(max(f.base, l.uncached)-f.base), int64(to-f.base))
+			f.Uncache(disk.Span{From: int64(max(f.base, l.uncached) - f.base), To: int64(to - f.base)})
 		}
 		if f.base <= l.uncached {
 			break

@@ -20,7 +20,7 @@ const (
 	// DefaultSegmentBytes is the size at which a new segment is begun.
 	DefaultSegmentBytes = 64 << 20
 	// DefaultCacheBytes is how much of the newest entries is kept in memory.
-	DefaultCacheBytes = 64 << 20
+	DefaultCacheBytes = 32 << 20
 
 	// leastFill is the least that files are filled by: what a disk writes as a
 	// whole.

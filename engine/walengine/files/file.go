@@ -125,11 +125,11 @@ func (f *File) Sync() error {
 
 // Uncache lets the memory of a part of the file that was synced go to what is
 // written next. If the file is not open nothing happens.
-func (f *File) Uncache(from, to int64) {
+func (f *File) Uncache(s disk.Span) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if cached, ok := f.handle.(disk.Uncacher); ok {
-		cached.Uncache(from, to)
+		cached.Uncache(s)
 	}
 }
 
