@@ -342,7 +342,7 @@ func testDump(t *testing.T, c *localcluster.Cluster, dir string) {
 	if out := must(t, "dump", filepath.Join(dir, "node-1", "identity")); !strings.Contains(out, "node 1 of cluster") {
 		t.Errorf("dump of the identity: %s", out)
 	}
-	spoil(t, segments[0], 200)
+	spoil(t, segments[0], 100) // in the head of the first frame after the checkpoint
 	if o := run(t, "dump", segments[0]); o.code != cli.ExitFailed || !strings.Contains(o.err, filepath.Base(segments[0])) {
 		t.Errorf("dump of a damaged segment: %+v", o)
 	}
