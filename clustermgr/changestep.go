@@ -179,7 +179,7 @@ func (r *reign) recordMembers(c changing, status *wirepb.ReplicaStatus) error {
 func (r *reign) cleanTask(g *group) func() error {
 	var dirty []orders.Target
 	for _, id := range slices.Sorted(maps.Keys(g.Is.Removed)) {
-		if n := r.nodes[id]; n != nil && r.health(n) == policy.Alive {
+		if n := r.nodes[id]; n != nil && r.health(n) == policy.Alive && policy.AllKnow(r.situation(g, r.cfg.Clock()), g.Is.Removed[id]) {
 			dirty = append(dirty, n.target())
 		}
 	}

@@ -119,3 +119,12 @@ func CheckChange(c Change, voters []pinetree.NodeID, health func(pinetree.NodeID
 	}
 	return nil
 }
+
+// AllKnow tells whether every live member has replayed the group's log up to an
+// index, at which a replica was removed. One that has not may need the vote of
+// that replica, which must stay until then.
+func AllKnow(s Situation, index pinetree.RaftIndex) bool {
+	return !slices.ContainsFunc(s.Members, func(m Member) bool {
+		return m.Health == Alive && m.Status.GetApplied() < uint64(index)
+	})
+}

@@ -218,3 +218,22 @@ func TestElectionsGoByTheNewestMembers(t *testing.T) {
 		})
 	}
 }
+
+func TestARemovedReplicaStaysUntilEveryLiveMemberKnows(t *testing.T) {
+	at := func(h Health, applied uint64) Member {
+		return Member{Health: h, Status: &wirepb.ReplicaStatus{Applied: applied}}
+	}
+	for name, test := range map[string]struct {
+		members []Member
+		want    bool
+	}{
+		"all know":             {[]Member{at(Alive, 9), at(Alive, 12)}, true},
+		"one is behind":        {[]Member{at(Alive, 9), at(Alive, 8)}, false},
+		"the one behind died":  {[]Member{at(Alive, 9), at(Dead, 8)}, true},
+		"one has not reported": {[]Member{at(Alive, 9), {Health: Alive}}, false},
+	} {
+		if got := AllKnow(Situation{Members: test.members}, 9); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
