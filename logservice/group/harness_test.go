@@ -207,12 +207,4 @@ func (c *cluster) cutOff(id, leader, batches int) {
 	c.pass(c.options.InactiveAfter + time.Second)
 }
 
-func kinds(messages []*raftpb.Message) []string {
-	var list []string
-	for _, m := range messages {
-		list = append(list, m.GetType().String())
-	}
-	return list
-}
-
 func fence(term pinetree.ComputeTerm) adapter.Fence { return adapter.Fence{Term: term} }

@@ -22,7 +22,7 @@ const (
 func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(Codec{})),
-		grpc.WithReadBufferSize(socketBytes), grpc.WithWriteBufferSize(socketBytes), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(socketBytes), grpc.WithWriteBufferSize(socketBytes),
 		experimental.WithBufferPool(frames),
 	}
 }
@@ -31,7 +31,7 @@ func DialOptions() []grpc.DialOption {
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(Codec{}),
-		grpc.ReadBufferSize(socketBytes), grpc.WriteBufferSize(socketBytes), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(socketBytes), grpc.WriteBufferSize(socketBytes),
 		experimental.BufferPool(frames),
 	}
 }

@@ -89,7 +89,6 @@ var errEnough = errors.New("enough")
 // reading is a call of Entries.
 type reading struct {
 	next, hi uint64
-	left     uint64 // of the bytes that the caller wants
 	entries  []*raftpb.Entry
 	enough   bool // the caller wants no more
 }

@@ -15,7 +15,6 @@ import (
 type operator struct {
 	w       *World
 	waiting map[pinetree.GroupID]bool // for an answer
-	used    map[pinetree.GroupID]map[pinetree.NodeID]bool
 }
 
 const (
