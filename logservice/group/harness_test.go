@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"go.etcd.io/raft/v3/raftpb"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
 	"github.com/pinetree-db/pinetree/engine/memengine"
