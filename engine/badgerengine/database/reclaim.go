@@ -50,7 +50,8 @@ func (d *DB) Settle() error {
 // RewriteOne lets badger rewrite the value log file with the most to give back;
 // false when there is none. Badger deletes a file at once, though what it has
 // rewritten is not synced. It does not while an iterator is open: so one is,
-// until all is on disk, and for good when it cannot be.
+// until all is on disk, and for good when it cannot be. Commits wait meanwhile, for
+// as long as it takes to read a file of 64 MiB and to write what lives in it.
 func (d *DB) RewriteOne() (rewritten bool, err error) {
 	if err := d.Enter(); err != nil {
 		return false, err
@@ -62,7 +63,9 @@ func (d *DB) RewriteOne() (rewritten bool, err error) {
 	}
 	txn := d.badger.NewTransactionAt(newest, false)
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(scratchKey)})
+	d.commitMu.Lock() // badger reads the newest version without a lock
 	err = d.badger.RunValueLogGC(reclaimRatio)
+	d.commitMu.Unlock()
 	if errors.Is(err, badger.ErrNoRewrite) {
 		it.Close()
 		txn.Discard()
