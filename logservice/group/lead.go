@@ -85,6 +85,9 @@ func (r *Replica) lookAtRole() {
 
 // followRole takes note of what raft made of this replica.
 func (r *Replica) followRole() {
+	if r.stopped != nil {
+		return // whatever raft believes, this replica leads no more
+	}
 	term := pinetree.RaftTerm(r.basic.HardState.GetTerm())
 	leads := r.basic.RaftState == raft.StateLeader
 	if r.lead.term != 0 && (!leads || r.lead.term != term) {

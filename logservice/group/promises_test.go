@@ -8,6 +8,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
+	"github.com/pinetree-db/pinetree/logservice/membership"
 )
 
 // A follower answers what it hears from an older raft term with an empty
@@ -225,5 +226,26 @@ func TestAReplicaThatStopsTellsAllWhoWait(t *testing.T) {
 	c.appoint(1, Appointment{ID: 9})
 	if !c.told("read y: stopped") || !c.told("appointment 9 of node 1: stopped") {
 		t.Errorf("it takes new work: %q", c.story)
+	}
+}
+
+// Raft does not know that its replica has stopped, and goes on believing to lead.
+func TestAStoppedReplicaLeadsNoMoreWhateverItIsAsked(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.peer(1).do(func(r *Replica) { r.Stop(errors.New("its disk has failed")) })
+	for name, ask := range map[string]func(*Replica){
+		"a transfer": func(r *Replica) { r.Transfer(TransferOrder{To: 2, Appointment: 1}, func(TransferResult, error) {}) },
+		"a volume":   func(r *Replica) { r.CreateVolume(99, pinetree.FormatOpaque, func(error) {}) },
+		"an opening": func(r *Replica) { r.Open(theVolume, adapter.Fence{Term: 9}, func(Opened, error) {}) },
+		"a change": func(r *Replica) {
+			r.ChangeMembership(membership.Change{Remove: []pinetree.NodeID{3}}, func(membership.Members, error) {})
+		},
+		"a tick": func(r *Replica) { r.Tick() },
+		"a turn": func(r *Replica) { r.Turn() },
+	} {
+		c.peer(1).do(ask)
+		if c.peer(1).replica.Role().Leads {
+			t.Errorf("%s made a stopped replica lead", name)
+		}
 	}
 }
