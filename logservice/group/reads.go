@@ -3,6 +3,7 @@ package group
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 
@@ -54,7 +55,7 @@ func (q *reads) wait(done func(pinetree.RaftIndex, error)) (cancel func()) {
 // before: an answer to an older request must not count for a newer one.
 func (r *Replica) startReads() {
 	q := &r.reads
-	q.waiting = dropForgotten(q.waiting)
+	q.waiting = slices.DeleteFunc(q.waiting, func(entry *read) bool { return entry.done == nil }) // forgotten
 	if len(q.asked) > 0 || len(q.waiting) == 0 {
 		return
 	}
@@ -115,22 +116,10 @@ func (r *Replica) retryReads() {
 }
 
 func (q *reads) fail(why error) {
-	for _, list := range [][]*read{q.asked, q.waiting} {
-		for _, entry := range list {
-			if entry.done != nil {
-				entry.done(0, why)
-			}
+	for _, entry := range slices.Concat(q.asked, q.waiting) {
+		if entry.done != nil {
+			entry.done(0, why)
 		}
 	}
 	q.asked, q.waiting = nil, nil
-}
-
-func dropForgotten(list []*read) []*read {
-	kept := list[:0]
-	for _, entry := range list {
-		if entry.done != nil {
-			kept = append(kept, entry)
-		}
-	}
-	return kept
 }
