@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"cmp"
 	"maps"
 	"os"
 	"slices"
@@ -64,9 +65,6 @@ func (s *tally) run(t *testing.T, p plan) (calls map[pinetree.NodeID][]string) {
 // TestAReplicaSurvivesACrashAtEveryCall runs the story again and again, with
 // something bad at another call of another machine each time.
 func TestAReplicaSurvivesACrashAtEveryCall(t *testing.T) {
-	if os.Getenv(strikeVariable) != "" {
-		t.Skip("a single strike is looked into")
-	}
 	seen := map[kind]*tally{}
 	for _, kind := range kinds {
 		s := &tally{calls: map[string]int{}}
@@ -136,12 +134,10 @@ func judge(t *testing.T, seen map[kind]*tally) {
 	}
 }
 
-// TestStrike repeats one run, with what the nodes have to say.
+// TestStrike repeats the run that the environment names, or one of them, with what
+// the nodes have to say.
 func TestStrike(t *testing.T) {
-	text := os.Getenv(strikeVariable)
-	if text == "" {
-		t.Skipf("%s=wal/killed/2/99 repeats the run of that name", strikeVariable)
-	}
+	text := cmp.Or(os.Getenv(strikeVariable), "wal/killed/2/99")
 	p, err := parsePlan(text)
 	if err != nil {
 		t.Fatalf("%s=%s: want such as wal/killed/2/99: %v", strikeVariable, text, err)
