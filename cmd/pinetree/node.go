@@ -10,7 +10,6 @@ import (
 	"net/http/pprof"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -92,16 +91,8 @@ from the YAML file that --config names, whose keys are the flags' names:
 	return c
 }
 
-// garbagePercent is how much a node's heap may grow before it is collected. What
-// lives is little next to what passes through; with Go's default of 100 a tenth of
-// the time under load is spent collecting.
-const garbagePercent = 300
-
 // run runs the node until ctx ends.
 func (f *nodeFlags) run(ctx context.Context) (err error) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbagePercent)
-	}
 	log, err := f.logging.Logger()
 	if err != nil {
 		return err
