@@ -103,7 +103,7 @@ type pace struct {
 func (a *agent) heartbeats(ctx context.Context, conn *grpc.ClientConn, p pace) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stream, err := wirepb.NewManagerClient(conn).Heartbeat(ctx)
+	stream, err := wirepb.NewManagerClient(conn).Heartbeat(ctx, wirepb.StreamOptions()...)
 	if err != nil {
 		return err
 	}

@@ -61,6 +61,7 @@ func (s *sender) sendQueued() {
 			s.fail(frame, err)
 			return
 		}
+		clear(frame) // the queue's array is used for what comes next
 		if s.down && time.Since(s.session.opened) > settled {
 			s.down = false
 			s.delay.Reset()

@@ -104,7 +104,7 @@ func (t *Transport) open(id laneID) (*session, error) {
 	late := time.AfterFunc(t.cfg.ConnectTimeout, func() {
 		s.cancel(fmt.Errorf("node %d at %s: no connection within %s", id.peer, addr, t.cfg.ConnectTimeout))
 	})
-	s.stream, err = wirepb.NewRaftTransportClient(conn).Stream(s.ctx)
+	s.stream, err = wirepb.NewRaftTransportClient(conn).Stream(s.ctx, wirepb.StreamOptions()...)
 	if !late.Stop() && err == nil {
 		err = context.Cause(s.ctx)
 	}

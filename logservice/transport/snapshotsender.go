@@ -95,7 +95,7 @@ func (s *snapshotSender) run(ctx context.Context, to pinetree.NodeID, m wirepb.G
 		return err
 	}
 	defer func() { _ = conn.Close() }() // the stream has ended or is given up
-	if s.stream, err = wirepb.NewRaftTransportClient(conn).Snapshot(ctx); err != nil {
+	if s.stream, err = wirepb.NewRaftTransportClient(conn).Snapshot(ctx, wirepb.StreamOptions()...); err != nil {
 		return s.reason(err)
 	}
 	head := &wirepb.SnapshotHead{

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +54,26 @@ func TestEachLaneKeepsItsOrder(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An acknowledgement is a few bytes, but it shares memory with the append that it
+// answers.
+func TestWhatWasSentIsForgotten(t *testing.T) {
+	b := &book{}
+	sender := start(t, b, 1, nil)
+	receiver := start(t, b, 2, nil)
+	const sent = 500
+	var collected atomic.Int64
+	for i := range uint64(sent) {
+		m := route{1, 2}.message(raftpb.MsgAppResp, i, 0)
+		runtime.AddCleanup(m.Message, func(n *atomic.Int64) { n.Add(1) }, &collected)
+		sender.Send(2, []wirepb.GroupMessage{m})
+	}
+	receiver.await(t, "all messages", func() bool { return len(receiver.received) == sent })
+	eventually(t, "the memory of most messages to be free", func() bool {
+		runtime.GC()
+		return collected.Load() > sent*9/10
+	})
 }
 
 func TestHeartbeatsPassABlockedBulkLane(t *testing.T) {

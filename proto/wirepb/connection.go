@@ -27,6 +27,15 @@ func DialOptions() []grpc.DialOption {
 	}
 }
 
+// StreamOptions is what every client stream with more than one request is opened
+// with. grpc-go keeps what was sent, so that it can send it again by itself, until
+// the server answers; a stream that carries the log may never be answered. 256 KiB
+// of acknowledgements, which share memory with the appends that they answer, kept
+// a gigabyte of those from the garbage collector.
+func StreamOptions() []grpc.CallOption {
+	return []grpc.CallOption{grpc.MaxRetryRPCBufferSize(0)}
+}
+
 // ServerOptions make a server fit for the log, as DialOptions do.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
