@@ -105,7 +105,7 @@ type WriterConfig struct {
 	// Append waits. Default 32 MiB. One Append always fits.
 	WindowBytes int
 	// SmallBatches is how many batches may be in flight while the next one is
-	// not full; default 4. Fewer make larger batches, more make shorter waits.
+	// not full; default 2. Fewer make larger batches, more make shorter waits.
 	SmallBatches int
 	// RetryFor is how long the Writer tries without progress before it gives
 	// up; default the client's.
@@ -132,7 +132,7 @@ type Acked struct {
 func (c WriterConfig) withDefaults(client Config) WriterConfig {
 	c.BatchBytes = cmp.Or(c.BatchBytes, 256<<10)
 	c.WindowBytes = cmp.Or(c.WindowBytes, 32<<20)
-	c.SmallBatches = cmp.Or(c.SmallBatches, 4)
+	c.SmallBatches = cmp.Or(c.SmallBatches, 2)
 	c.RetryFor = cmp.Or(c.RetryFor, client.RetryFor)
 	c.StallAfter = cmp.Or(c.StallAfter, 2*time.Second)
 	if c.Acked == nil {

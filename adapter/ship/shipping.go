@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sort"
 	"sync"
 	"time"
@@ -156,7 +157,7 @@ func (w *Writer) session(stalls int) error {
 	w.begin(opened)
 	defer w.end()
 
-	stream, err := wirepb.NewComputeClient(opened.conn).Ship(ctx)
+	stream, err := wirepb.NewComputeClient(opened.conn).Ship(ctx, wirepb.StreamOptions()...)
 	if err == nil {
 		err = stream.Send(&wirepb.ShipRequest{Volume: uint64(w.client.Volume()), ComputeTerm: uint64(w.term)})
 	}
@@ -269,10 +270,25 @@ func (w *Writer) send(ctx context.Context, stream wirepb.Compute_ShipClient) err
 		default:
 			select {
 			case <-w.work:
+				gather()
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 		}
+	}
+}
+
+// gatherYields is how often gather yields: enough, measured with 256 workers on
+// two cores, for most of them to be in the next batch.
+const gatherYields = 8
+
+// gather yields the processor to those who are ready to append as well, mostly
+// because they have just heard of an acknowledgement, so that what they have next
+// leaves in one batch rather than in several small ones. With nobody there it
+// takes a microsecond or two.
+func gather() {
+	for range gatherYields {
+		runtime.Gosched()
 	}
 }
 
