@@ -18,7 +18,7 @@ import (
 
 const (
 	// DefaultSegmentBytes is the size at which a new segment is begun.
-	DefaultSegmentBytes = 64 << 20
+	DefaultSegmentBytes = 16 << 20
 	// DefaultCacheBytes is how much of the newest entries is kept in memory.
 	DefaultCacheBytes = 32 << 20
 

@@ -50,7 +50,7 @@ func (s *Store) commit(sync bool) error {
 	if sync {
 		s.reclaim()
 	}
-	if f.end > s.segmentBytes/4 && f.number != s.asked {
+	if f.end > s.segmentBytes/4*3 && f.number != s.asked {
 		s.asked = f.number
 		s.keeper.want(f.number + 1)
 	}
