@@ -47,10 +47,15 @@ type File interface {
 	io.Closer
 }
 
-// Uncacher is implemented by files that the operating system keeps in memory.
-type Uncacher interface {
+// Cached is implemented by files that the operating system keeps in memory. All
+// of it are hints.
+type Cached interface {
+	// WriteBack has a part of the file written out from now on, so that a later
+	// Sync finds little left to do, and what others write meanwhile does not wait
+	// behind it. Nothing is durable by it. It may be called while others read.
+	WriteBack(Span)
 	// Uncache tells that a part of the file, which was synced, will not be read
-	// soon, so that its memory goes to what is written next. It is a hint.
+	// soon, so that its memory goes to what is written next.
 	Uncache(Span)
 }
 
@@ -187,7 +192,12 @@ func (f file) Sync() error {
 	}
 }
 
-// Uncache implements Uncacher.
+// WriteBack implements Cached. An error of the writing is told by the next Sync.
+func (f file) WriteBack(s Span) {
+	_ = unix.SyncFileRange(f.fd, s.From, s.To-s.From, unix.SYNC_FILE_RANGE_WRITE)
+}
+
+// Uncache implements Cached.
 func (f file) Uncache(s Span) {
 	if s.To > s.From { // a length of zero would mean the whole file
 		_ = unix.Fadvise(f.fd, s.From, s.To-s.From, unix.FADV_DONTNEED) // a hint that is not taken does no harm

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/pinetree-db/pinetree"
-	"github.com/pinetree-db/pinetree/disk"
 	"github.com/pinetree-db/pinetree/engine/walengine/files"
 	"github.com/pinetree-db/pinetree/engine/walengine/frames"
 	"github.com/pinetree-db/pinetree/proto/storepb"
@@ -33,6 +32,7 @@ type groupLog struct {
 	unsynced bool          // something but marks is above synced
 	unnamed  bool          // a file was made since the directory was synced
 	uncached frames.Offset // what is below may be read from the disk alone
+	begun    int64         // bytes of the last file that the disk was set to work on
 	buf      []byte
 	parts    [][]byte
 
@@ -193,6 +193,12 @@ func (l *groupLog) write(file *logFile) error {
 	physical := int64(0)
 	if file == l.active() {
 		physical = frames.FileHeaderBytes + int64(l.end-file.base)
+	} else {
+		l.begun = 0
+	}
+	end := physical
+	for _, p := range l.parts {
+		end += int64(len(p))
 	}
 	err = handle.WriteParts(l.parts, physical)
 	clear(l.parts)
@@ -200,6 +206,7 @@ func (l *groupLog) write(file *logFile) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", file.Name(), err)
 	}
+	l.writeBack(file, end)
 	return nil
 }
 
@@ -227,29 +234,6 @@ func (l *groupLog) flush() error {
 	l.trim()
 	l.uncache()
 	return nil
-}
-
-// cachedBytes is how much of the end of a log stays in memory for those who read
-// it as it grows. The rest would push out what others need, and memory that was
-// not used before costs more than to use the same again.
-const cachedBytes = 16 << 20
-
-// uncache lets go of the memory of what is durable and not new.
-func (l *groupLog) uncache() {
-	to := l.synced - cachedBytes
-	if l.synced < cachedBytes || to <= l.uncached {
-		return
-	}
-	for i := len(l.files) - 1; i >= 0; i-- {
-		f := l.files[i]
-		if f.base < to {
-			f.Uncache(disk.Span{From: int64(max(f.base, l.uncached) - f.base), To: int64(to - f.base)})
-		}
-		if f.base <= l.uncached {
-			break
-		}
-	}
-	l.uncached = to
 }
 
 // sync makes everything durable.

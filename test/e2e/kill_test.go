@@ -64,7 +64,7 @@ func (l *ledger) run(ctx context.Context) error {
 func TestNothingAcknowledgedIsLost(t *testing.T) {
 	rounds := 12
 	if full() {
-		rounds = 200
+		rounds = 500
 	}
 	c := startCluster(t, 3)
 	volume := c.createVolume("ledger", pinetree.FormatOpaque)

@@ -123,12 +123,22 @@ func (f *File) Sync() error {
 	return err
 }
 
+// WriteBack has a part of the file written out from now on. If the file is not
+// open nothing happens.
+func (f *File) WriteBack(s disk.Span) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if cached, ok := f.handle.(disk.Cached); ok {
+		cached.WriteBack(s)
+	}
+}
+
 // Uncache lets the memory of a part of the file that was synced go to what is
 // written next. If the file is not open nothing happens.
 func (f *File) Uncache(s disk.Span) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if cached, ok := f.handle.(disk.Uncacher); ok {
+	if cached, ok := f.handle.(disk.Cached); ok {
 		cached.Uncache(s)
 	}
 }
