@@ -33,6 +33,9 @@ func replicaStatus(s group.Status) *wirepb.ReplicaStatus {
 	if s.Stopped != nil {
 		w.Stopped = s.Stopped.Error()
 	}
+	if s.Lost != nil {
+		w.Lost = s.Lost.Error()
+	}
 	w.Voters, w.Learners = numbers(s.Voters), numbers(s.Learners)
 	w.Incoming, w.Outgoing = numbers(s.Incoming), numbers(s.Outgoing)
 	for _, id := range slices.Sorted(maps.Keys(s.Applied.Volumes)) {

@@ -294,6 +294,7 @@ type ReplicaStatus struct {
 	// While the change is half done, a majority of each list is needed.
 	Incoming      []uint64 `protobuf:"varint,24,rep,packed,name=incoming,proto3" json:"incoming,omitempty"`
 	Outgoing      []uint64 `protobuf:"varint,25,rep,packed,name=outgoing,proto3" json:"outgoing,omitempty"`
+	Lost          string   `protobuf:"bytes,26,opt,name=lost,proto3" json:"lost,omitempty"` // why a blank replica seems to be one whose disk was lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -501,6 +502,13 @@ func (x *ReplicaStatus) GetOutgoing() []uint64 {
 		return x.Outgoing
 	}
 	return nil
+}
+
+func (x *ReplicaStatus) GetLost() string {
+	if x != nil {
+		return x.Lost
+	}
+	return ""
 }
 
 // MemberProgress is what a leader knows of a member of its group.
@@ -3124,7 +3132,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x10fsync_pending_ms\x18\x05 \x01(\rR\x0efsyncPendingMs\x12;\n" +
 	"\breplicas\x18\x06 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas\x12!\n" +
 	"\fchanges_only\x18\a \x01(\bR\vchangesOnly\x12\x12\n" +
-	"\x04gone\x18\b \x03(\x04R\x04gone\"\xfc\x05\n" +
+	"\x04gone\x18\b \x03(\x04R\x04gone\"\x90\x06\n" +
 	"\rReplicaStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\bR\x06leader\x12\x14\n" +
@@ -3154,7 +3162,8 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\amembers\x18\x16 \x03(\v2 .pinetree.wire.v1.MemberProgressR\amembers\x12\x14\n" +
 	"\x05quiet\x18\x17 \x01(\bR\x05quiet\x12\x1a\n" +
 	"\bincoming\x18\x18 \x03(\x04R\bincoming\x12\x1a\n" +
-	"\boutgoing\x18\x19 \x03(\x04R\boutgoing\"\xbb\x01\n" +
+	"\boutgoing\x18\x19 \x03(\x04R\boutgoing\x12\x12\n" +
+	"\x04lost\x18\x1a \x01(\tR\x04lost\"\xbb\x01\n" +
 	"\x0eMemberProgress\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x18\n" +
 	"\alearner\x18\x02 \x01(\bR\alearner\x12\x14\n" +

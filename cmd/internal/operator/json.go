@@ -43,6 +43,7 @@ type replicaJSON struct {
 	Committed   uint64 `json:"committed"`
 	Applied     uint64 `json:"applied"`
 	Stopped     string `json:"stopped,omitempty"`
+	Lost        string `json:"lost,omitempty"`
 	Learner     bool   `json:"learner"`
 	Blank       bool   `json:"blank"`
 	Removed     bool   `json:"removed"`
@@ -87,7 +88,7 @@ func groupsOf(groups []*wirepb.GroupInfo) []groupJSON {
 			to.Replicas = append(to.Replicas, replicaJSON{
 				Node: r.Node, Reported: s != nil, Leader: s.GetLeader(), Ready: s.GetReady(), Activated: s.GetActivated(),
 				RaftTerm: s.GetRaftTerm(), Appointment: s.GetAppointment(), QuorumAgeMS: s.GetQuorumAgeMs(),
-				LastTerm: s.GetLastTerm(), LastIndex: s.GetLastIndex(), Committed: s.GetCommitted(), Applied: s.GetApplied(), Stopped: s.GetStopped(),
+				LastTerm: s.GetLastTerm(), LastIndex: s.GetLastIndex(), Committed: s.GetCommitted(), Applied: s.GetApplied(), Stopped: s.GetStopped(), Lost: s.GetLost(),
 				Learner: slices.Contains(g.Learners, r.Node), Blank: s.GetBlank(), Removed: s.GetRemoved(), Progress: progress,
 			})
 		}
