@@ -3,8 +3,10 @@ package host
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
@@ -17,16 +19,28 @@ const flushBytes = 16 << 20
 // maxReplayBytes is about how much is replayed in one engine write.
 const maxReplayBytes = 4 << 20
 
+// stuckAfter is how long an engine may take for one write before somebody else
+// takes the place of the applier that waits for it.
+const stuckAfter = 500 * time.Millisecond
+
 // appliers replay committed entries beside the workers: a group by at most one
 // goroutine at a time, in order. What waits is bounded by raft, which hands out
 // no more than MaxCommittedSizePerReady before it hears that it was applied.
+//
+// So many of them work side by side, not counting those whose engine hangs:
+// there are never more than that and the groups.
 type appliers struct {
 	host *Host
-	mu   sync.Mutex
-	cond sync.Cond
-	due  []*Group
-	quit bool
+	most int
 	wait sync.WaitGroup
+
+	mu     sync.Mutex
+	cond   sync.Cond
+	due    []*Group
+	atWork map[*Group]lease.Instant // since when; zero when it is stuck
+	count  int                      // of goroutines
+	stuck  int                      // of them
+	quit   bool
 }
 
 // backlog is a group's part of the appliers' work.
@@ -43,13 +57,18 @@ type backlog struct {
 }
 
 func startAppliers(h *Host, n int) *appliers {
-	a := &appliers{host: h}
+	a := &appliers{host: h, most: max(1, n), atWork: map[*Group]lease.Instant{}}
 	a.cond.L = &a.mu
-	for range max(1, n) {
-		a.wait.Add(1)
-		go a.run()
+	for range a.most {
+		a.start()
 	}
 	return a
+}
+
+// start starts one more goroutine; a.mu is held, or nobody knows of a.
+func (a *appliers) start() {
+	a.count++
+	a.wait.Go(a.run)
 }
 
 func (a *appliers) put(g *Group, c group.Commit) {
@@ -75,24 +94,51 @@ func (a *appliers) schedule(g *Group, add func(*backlog)) {
 }
 
 func (a *appliers) run() {
-	defer a.wait.Done()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	defer func() { a.count-- }()
 	for {
-		a.mu.Lock()
 		for len(a.due) == 0 && !a.quit {
 			a.cond.Wait()
 		}
 		if a.quit {
-			a.mu.Unlock()
 			return
 		}
 		g := a.due[0]
 		a.due = a.due[1:]
+		a.atWork[g] = a.host.cfg.Clock()
 		a.mu.Unlock()
 		a.work(g)
+		a.mu.Lock()
+		wasStuck := a.atWork[g] == 0
+		delete(a.atWork, g)
+		if a.finish(g) {
+			a.due = append(a.due, g)
+			a.cond.Signal()
+		}
+		if wasStuck {
+			if a.stuck--; a.count-a.stuck > a.most {
+				return // another one has taken its place
+			}
+		}
 	}
 }
 
-// work replays one write's worth of a group and puts it back in line.
+// look finds those whose engine hangs, and has others started in their place.
+func (a *appliers) look() {
+	now := a.host.cfg.Clock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for g, since := range a.atWork {
+		if since != 0 && now.Sub(since) > stuckAfter && !a.quit {
+			a.atWork[g] = 0
+			a.stuck++
+			a.start()
+		}
+	}
+}
+
+// work replays one write's worth of a group.
 func (a *appliers) work(g *Group) {
 	g.backlog.mu.Lock()
 	commits, flush := g.backlog.take()
@@ -110,16 +156,15 @@ func (a *appliers) work(g *Group) {
 		g.progress.stop()
 		g.postUrgent(func(r *group.Replica) { r.Stop(err) })
 	}
+}
+
+// finish tells whether there is more to do for a group after its work, so that it
+// is put back in line.
+func (a *appliers) finish(g *Group) (more bool) {
 	g.backlog.mu.Lock()
-	more := len(g.backlog.commits) > 0 || g.backlog.flush || g.backlog.arrivals()
-	g.backlog.busy = more
-	g.backlog.mu.Unlock()
-	if more {
-		a.mu.Lock()
-		a.due = append(a.due, g)
-		a.mu.Unlock()
-		a.cond.Signal()
-	}
+	defer g.backlog.mu.Unlock()
+	g.backlog.busy = len(g.backlog.commits) > 0 || g.backlog.flush || g.backlog.arrivals()
+	return g.backlog.busy
 }
 
 // take removes commits of about one engine write from the backlog, and tells

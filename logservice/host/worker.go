@@ -174,6 +174,7 @@ func (w *worker) run() {
 		case <-w.alarm.C:
 			w.time(&w.due)
 		case <-ticker.C:
+			w.host.appliers.look()
 			w.time(&w.tick)
 		}
 	}

@@ -73,6 +73,23 @@ func TestAStalledEngineOfOneGroupDelaysNoReaderOfAnother(t *testing.T) {
 	l.unharmed(func() func() { return c.member(1).engineDisk.stopWrites(fmt.Sprintf("%016x.", 1)) })
 }
 
+// More groups hang than there are appliers.
+func TestStalledEnginesDelayNoReaderOfAnotherGroup(t *testing.T) {
+	c, writers := loaded(t, 1)
+	l := start(t, writers, c.readers(1, groups))
+	l.unharmed(func() func() {
+		var resume []func()
+		for id := 1; id < groups; id++ {
+			resume = append(resume, c.member(1).engineDisk.stopWrites(fmt.Sprintf("%016x.", id)))
+		}
+		return func() {
+			for _, r := range resume {
+				r()
+			}
+		}
+	})
+}
+
 func TestAStalledEngineOfAFollowerDelaysNobodyElse(t *testing.T) {
 	c, writers := loaded(t, 1)
 	l := start(t, writers, append(c.readers(1, 1, 2), c.readers(2, 3, 4)...))
