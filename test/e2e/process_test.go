@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -109,15 +110,27 @@ func (p *process) tail() {
 	p.t.Logf("---- end of the log of %s:\n%s", p.name, data)
 }
 
+// Ports that are listened on come from below those that the system gives to
+// connections (32768 and up, see ip(7)): nodes call from addresses of their own,
+// so that a call would sooner or later have the port that a node is about to
+// listen on.
+const firstPort, lastPort = 10_000, 32_000
+
 // freeAddr picks a port of a loopback host that nobody listens on.
 func freeAddr(t *testing.T, host string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
+	var last error
+	for range 100 {
+		addr := net.JoinHostPort(host, fmt.Sprint(firstPort+rand.IntN(lastPort-firstPort)))
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			l.Close()
+			return addr
+		}
+		last = err
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal(last)
+	return ""
 }
 
 // within polls until check holds.
