@@ -1,8 +1,6 @@
 package walengine
 
-import (
-	"github.com/pinetree-db/pinetree/disk"
-)
+import "github.com/pinetree-db/pinetree/disk"
 
 // writeBackBytes is how much is written before the disk is set to work on it. Left
 // to the next sync, all of it would keep the disk from the raft log's small syncs

@@ -116,6 +116,6 @@
 //
 // What need not be done before Save returns is done by a goroutine beside it:
 // end frames, renaming and deleting, and filling a new spare with zeroes when
-// a quarter of the newest segment is full and there is none. Overwriting what
+// three quarters of the newest segment are full and there is none. Overwriting what
 // is in a file spares fdatasync the file's metadata, and the disk the zeroes.
 package segment
