@@ -185,13 +185,23 @@ func (g *Group) Resolve(ctx context.Context, id pinetree.VolumeID, a adapter.App
 	})
 }
 
-// Watermarks of a volume as this replica knows them.
+// Watermarks of a volume as this replica knows them. What a read was served
+// before the call is applied in them, though the worker may hear of it later
+// than the reader.
 func (g *Group) Watermarks(ctx context.Context, id pinetree.VolumeID) (pinetree.Watermarks, error) {
 	flushed := g.engine.Flushed().Volumes[id].LSN // before the rest, so that it is not above it
+	applied := g.engine.Position().Volumes[id].LSN
 	w, err := ask(ctx, g, func(r *group.Replica, done func(pinetree.Watermarks, error)) { done(r.Watermarks(id)) })
+	if err != nil {
+		return pinetree.Watermarks{}, err
+	}
+	w.Applied = max(w.Applied, applied)
+	w.Committed = max(w.Committed, w.Applied)
+	w.Ordered = max(w.Ordered, w.Committed)
+	w.Received = max(w.Received, w.Ordered)
 	// While a snapshot is being installed, the engine is ahead.
 	w.Flushed = max(w.Truncated, min(flushed, w.Applied))
-	return w, err
+	return w, nil
 }
 
 // notLeader is the refusal of a replica that does not lead, with a hint.
