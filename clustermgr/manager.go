@@ -2,7 +2,6 @@ package clustermgr
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -13,9 +12,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
-	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
-	"github.com/pinetree-db/pinetree/clustermgr/orders"
+	"github.com/pinetree-db/pinetree/clustermgr/reign"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -26,13 +24,16 @@ const stopTimeout = 2 * time.Second
 // it is the active one of its cluster it reigns.
 type Manager struct {
 	cfg       Config
-	reign     atomic.Pointer[reign]
+	reign     atomic.Pointer[reign.Reign]
 	receivers sync.WaitGroup // goroutines that receive heartbeats
 }
 
+// Config is what a manager needs to know.
+type Config = reign.Config
+
 // New makes a manager. It does nothing until Serve.
 func New(cfg Config) (*Manager, error) {
-	cfg, err := cfg.withDefaults()
+	cfg, err := cfg.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -97,67 +98,17 @@ func (m *Manager) reignOnce(ctx context.Context) error {
 			m.cfg.Log.Warn("could not resign; the office ends by itself", "err", err)
 		}
 	}()
-	r, err := m.takeOffice(ctx, office)
+	r, err := reign.Begin(ctx, m.cfg, office)
 	if err != nil {
 		return fmt.Errorf("take office: %w", err)
 	}
 	m.reign.Store(r)
 	defer m.reign.Store(nil)
-	return r.run()
-}
-
-// takeOffice reads everything and begins a reign.
-func (m *Manager) takeOffice(ctx context.Context, office ledger.Office) (*reign, error) {
-	cfg := m.cfg
-	taken := cfg.Clock()
-	reading, cancel := context.WithTimeout(ctx, 10*cfg.OfficeClaim)
-	defer cancel()
-	entries, err := cfg.Store.Read(reading, "")
-	if err != nil {
-		return nil, err
-	}
-	b, err := ledger.Open(entries)
-	if err != nil {
-		return nil, err
-	}
-	if b.Cluster.Is.ID == "" {
-		b.Cluster.Is.ID = rand.Text()
-		b.Cluster.Revision, err = cfg.Store.Swap(reading, office, []ledger.Change{b.Cluster.Put(ledger.ClusterKey, b.Cluster.Is)})
-		if err != nil {
-			return nil, err
-		}
-	}
-	r := &reign{
-		cfg: cfg, office: office, log: cfg.Log,
-		dial:  orders.New(orders.Timeouts{Probe: cfg.Probe, Call: cfg.Call, Appoint: cfg.Appoint}),
-		inbox: make(chan func(), 256), ended: make(chan struct{}),
-		since:   taken.Add(scale(cfg.OfficeClaim, 1+cfg.Lease.MaxDrift)),
-		cluster: b.Cluster, counters: b.Counters, events: ledger.NewEvents(b.Events, cfg.MaxEvents),
-		nodes: map[pinetree.NodeID]*node{}, groups: map[pinetree.GroupID]*group{},
-		volumes: map[pinetree.VolumeID]*ledger.Kept[ledger.Volume]{}, names: map[string]pinetree.VolumeID{},
-		addresses: 1, changed: make(chan struct{}),
-	}
-	r.scribe = ledger.Scribe{Store: cfg.Store, Office: office, Owner: r.do, Events: &r.events, Timeout: cfg.OfficeClaim, Log: cfg.Log}
-	r.scribe.Start()
-	r.ctx, r.cancel = context.WithCancelCause(ctx)
-	for _, k := range b.Nodes {
-		n := &node{Kept: k}
-		n.vitals.Hear(taken)
-		r.nodes[k.Is.ID] = n
-	}
-	for _, k := range b.Groups {
-		r.addGroup(k)
-	}
-	for _, k := range b.Volumes {
-		r.addVolume(k)
-	}
-	r.event(ledger.Event{Kind: "manager_active", Cause: "elected as " + office.Name, Outcome: fmt.Sprintf(
-		"at %s for cluster %s with %d nodes, %d groups, %d volumes", cfg.Address, r.cluster.Is.ID, len(r.nodes), len(r.groups), len(r.volumes))})
-	return r, nil
+	return r.Run()
 }
 
 // current is the reign, or an error that names the active manager.
-func (m *Manager) current(ctx context.Context) (*reign, error) {
+func (m *Manager) current(ctx context.Context) (*reign.Reign, error) {
 	if r := m.reign.Load(); r != nil {
 		return r, nil
 	}
@@ -167,5 +118,5 @@ func (m *Manager) current(ctx context.Context) (*reign, error) {
 	if err != nil || active == m.cfg.Address { // about to take office, or not to be told
 		active = ""
 	}
-	return nil, notActive(active)
+	return nil, reign.NotActive(active)
 }

@@ -142,40 +142,6 @@ func TestAGroupOfOneMovesToAnotherNode(t *testing.T) {
 	}
 }
 
-// TestAChangeThatWasGivenUpIsNotRecorded: a step may end after its change did.
-func TestAChangeThatWasGivenUpIsNotRecorded(t *testing.T) {
-	t.Parallel()
-	c, group, leader, _, _, spare := newGroupOf(t, ledger.NewMemory())
-	slow := c.byID(spare)
-	unlock := slow.lock()
-	slow.slow = true
-	unlock()
-	go func() { _, _ = c.change(group, spare, 0) }() // it is recorded, and does not end
-	c.eventually("the change waits", func() bool { return len(c.group(group).GetLearners()) == 1 })
-	r := c.managers[0].manager.reign.Load()
-	cut := c.byID(leader)
-	unlock = cut.lock()
-	cut.cutOff = true
-	unlock()
-	var step func() error
-	r.tell(func() { step = r.changeTask(r.groups[pinetree.GroupID(group)]) })
-	if err := step(); err == nil || !strings.Contains(err.Error(), "has not heard from a quorum") {
-		t.Errorf("a step by the word of a leader that is cut off: %v", err)
-	}
-	var old changing
-	r.tell(func() {
-		old.group = r.groups[pinetree.GroupID(group)]
-		old.record = ledger.ReplicaChange{Number: old.group.Is.Changes - 1, Remove: pinetree.NodeID(spare)}
-	})
-	err := r.recordMembers(old, &wirepb.ReplicaStatus{Leader: true, Voters: []uint64{leader}})
-	if err == nil || !strings.Contains(err.Error(), "given up") {
-		t.Errorf("recorded: %v", err)
-	}
-	if now := c.group(group); !slices.Equal(now.GetVoters(), []uint64{1, 2, 3}) || now.GetChange() == "" {
-		t.Errorf("%v", now)
-	}
-}
-
 func TestADeadReplicaIsReplacedAndItsFilesRemovedWhenItReturns(t *testing.T) {
 	t.Parallel()
 	c, g, leader, follower, other, spare := newGroupOf(t, ledger.NewMemory())

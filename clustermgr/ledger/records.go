@@ -42,6 +42,13 @@ type Node struct {
 	Instance string          `json:"instance"`
 	Address  string          `json:"address"`
 	Zone     string          `json:"zone"`
+	// Draining nodes are to lead nothing, Leaving ones to have no replicas either.
+	Draining bool `json:"draining,omitempty"`
+	Leaving  bool `json:"leaving,omitempty"`
+	// QuarantinedUntil is the wall-clock time in milliseconds of the Unix epoch up
+	// to which the node is not appointed, and Quarantine says why.
+	QuarantinedUntil int64  `json:"quarantined_until,omitempty"`
+	Quarantine       string `json:"quarantine,omitempty"`
 }
 
 // Key is where the node is kept.
@@ -62,6 +69,8 @@ type Group struct {
 	// Removed are nodes that may have files of their former replica, each with a
 	// raft index at which it was no member.
 	Removed map[pinetree.NodeID]pinetree.RaftIndex `json:"removed,omitempty"`
+	// Deleted groups are no more, but for the replicas on these nodes.
+	Deleted bool `json:"deleted,omitempty"`
 }
 
 // ReplicaChange puts a replica on node Add, takes that of node Remove away, or both.

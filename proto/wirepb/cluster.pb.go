@@ -173,6 +173,9 @@ type HeartbeatRequest struct {
 	// this stream, except for those of the groups that are gone.
 	ChangesOnly   bool     `protobuf:"varint,7,opt,name=changes_only,json=changesOnly,proto3" json:"changes_only,omitempty"`
 	Gone          []uint64 `protobuf:"varint,8,rep,packed,name=gone,proto3" json:"gone,omitempty"`
+	FsyncUs       uint32   `protobuf:"varint,9,opt,name=fsync_us,json=fsyncUs,proto3" json:"fsync_us,omitempty"` // usual time of an fsync of late; zero when there was none
+	Space         string   `protobuf:"bytes,10,opt,name=space,proto3" json:"space,omitempty"`                    // the mark that free space has fallen below: warn, throttle, stop or reserve; empty when none
+	Load          uint32   `protobuf:"varint,11,opt,name=load,proto3" json:"load,omitempty"`                     // how busy the node is, in thousandths of its processors
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -263,6 +266,27 @@ func (x *HeartbeatRequest) GetGone() []uint64 {
 	return nil
 }
 
+func (x *HeartbeatRequest) GetFsyncUs() uint32 {
+	if x != nil {
+		return x.FsyncUs
+	}
+	return 0
+}
+
+func (x *HeartbeatRequest) GetSpace() string {
+	if x != nil {
+		return x.Space
+	}
+	return ""
+}
+
+func (x *HeartbeatRequest) GetLoad() uint32 {
+	if x != nil {
+		return x.Load
+	}
+	return 0
+}
+
 // ReplicaStatus is one replica as its node sees it.
 type ReplicaStatus struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -292,11 +316,14 @@ type ReplicaStatus struct {
 	// says nothing of its health; it asks for no lease.
 	Quiet bool `protobuf:"varint,23,opt,name=quiet,proto3" json:"quiet,omitempty"`
 	// While the change is half done, a majority of each list is needed.
-	Incoming      []uint64 `protobuf:"varint,24,rep,packed,name=incoming,proto3" json:"incoming,omitempty"`
-	Outgoing      []uint64 `protobuf:"varint,25,rep,packed,name=outgoing,proto3" json:"outgoing,omitempty"`
-	Lost          string   `protobuf:"bytes,26,opt,name=lost,proto3" json:"lost,omitempty"` // why a blank replica seems to be one whose disk was lost
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Incoming       []uint64 `protobuf:"varint,24,rep,packed,name=incoming,proto3" json:"incoming,omitempty"`
+	Outgoing       []uint64 `protobuf:"varint,25,rep,packed,name=outgoing,proto3" json:"outgoing,omitempty"`
+	Lost           string   `protobuf:"bytes,26,opt,name=lost,proto3" json:"lost,omitempty"`                                              // why a blank replica seems to be one whose disk was lost
+	ApplyStalledMs uint32   `protobuf:"varint,27,opt,name=apply_stalled_ms,json=applyStalledMs,proto3" json:"apply_stalled_ms,omitempty"` // for how long committed entries wait while none is replayed; zero when none do
+	CommitUs       uint32   `protobuf:"varint,28,opt,name=commit_us,json=commitUs,proto3" json:"commit_us,omitempty"`                     // leader: usual time from a proposal to its commit of late; zero when there was none
+	ApplyUs        uint32   `protobuf:"varint,29,opt,name=apply_us,json=applyUs,proto3" json:"apply_us,omitempty"`                        // usual time from commit to replay of late
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ReplicaStatus) Reset() {
@@ -509,6 +536,27 @@ func (x *ReplicaStatus) GetLost() string {
 		return x.Lost
 	}
 	return ""
+}
+
+func (x *ReplicaStatus) GetApplyStalledMs() uint32 {
+	if x != nil {
+		return x.ApplyStalledMs
+	}
+	return 0
+}
+
+func (x *ReplicaStatus) GetCommitUs() uint32 {
+	if x != nil {
+		return x.CommitUs
+	}
+	return 0
+}
+
+func (x *ReplicaStatus) GetApplyUs() uint32 {
+	if x != nil {
+		return x.ApplyUs
+	}
+	return 0
 }
 
 // MemberProgress is what a leader knows of a member of its group.
@@ -812,6 +860,13 @@ type NodeInfo struct {
 	SilentMs      uint32                 `protobuf:"varint,5,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"` // since the last heartbeat
 	Leaders       uint32                 `protobuf:"varint,6,opt,name=leaders,proto3" json:"leaders,omitempty"`
 	Replicas      uint32                 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	Draining      bool                   `protobuf:"varint,8,opt,name=draining,proto3" json:"draining,omitempty"`                              // is to lead nothing
+	Leaving       bool                   `protobuf:"varint,9,opt,name=leaving,proto3" json:"leaving,omitempty"`                                // is to have no replicas, and to be forgotten then
+	QuarantineMs  uint32                 `protobuf:"varint,10,opt,name=quarantine_ms,json=quarantineMs,proto3" json:"quarantine_ms,omitempty"` // for how much longer it is not appointed; zero when it is not in quarantine
+	Note          string                 `protobuf:"bytes,11,opt,name=note,proto3" json:"note,omitempty"`                                      // why it is in quarantine, or what draining or leaving waits for
+	FsyncUs       uint32                 `protobuf:"varint,12,opt,name=fsync_us,json=fsyncUs,proto3" json:"fsync_us,omitempty"`
+	Space         string                 `protobuf:"bytes,13,opt,name=space,proto3" json:"space,omitempty"`
+	Load          uint32                 `protobuf:"varint,14,opt,name=load,proto3" json:"load,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -895,8 +950,58 @@ func (x *NodeInfo) GetReplicas() uint32 {
 	return 0
 }
 
+func (x *NodeInfo) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *NodeInfo) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+func (x *NodeInfo) GetQuarantineMs() uint32 {
+	if x != nil {
+		return x.QuarantineMs
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *NodeInfo) GetFsyncUs() uint32 {
+	if x != nil {
+		return x.FsyncUs
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetSpace() string {
+	if x != nil {
+		return x.Space
+	}
+	return ""
+}
+
+func (x *NodeInfo) GetLoad() uint32 {
+	if x != nil {
+		return x.Load
+	}
+	return 0
+}
+
 type ListNodesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint64                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -929,6 +1034,13 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
 	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListNodesRequest) GetNode() uint64 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
 }
 
 type ListNodesResponse struct {
@@ -1042,6 +1154,7 @@ type GroupInfo struct {
 	Learners      []uint64               `protobuf:"varint,11,rep,packed,name=learners,proto3" json:"learners,omitempty"`
 	Change        string                 `protobuf:"bytes,12,opt,name=change,proto3" json:"change,omitempty"`           // the change of replicas under way and how far it is, in words
 	Removed       []uint64               `protobuf:"varint,13,rep,packed,name=removed,proto3" json:"removed,omitempty"` // nodes that still have files of their former replica
+	Words         []string               `protobuf:"bytes,14,rep,name=words,proto3" json:"words,omitempty"`             // why it has or has no leader, lease and quorum, and what the manager waits for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1163,6 +1276,13 @@ func (x *GroupInfo) GetChange() string {
 func (x *GroupInfo) GetRemoved() []uint64 {
 	if x != nil {
 		return x.Removed
+	}
+	return nil
+}
+
+func (x *GroupInfo) GetWords() []string {
+	if x != nil {
+		return x.Words
 	}
 	return nil
 }
@@ -1700,6 +1820,7 @@ type MoveLeaderResponse struct {
 	RaftTerm      uint64                 `protobuf:"varint,5,opt,name=raft_term,json=raftTerm,proto3" json:"raft_term,omitempty"`
 	PauseUs       uint32                 `protobuf:"varint,6,opt,name=pause_us,json=pauseUs,proto3" json:"pause_us,omitempty"` // from release of the old lease to activation of the new leader
 	Reason        string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	PredictedUs   uint32                 `protobuf:"varint,8,opt,name=predicted_us,json=predictedUs,proto3" json:"predicted_us,omitempty"` // dry run: the pause to be expected
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1781,6 +1902,13 @@ func (x *MoveLeaderResponse) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *MoveLeaderResponse) GetPredictedUs() uint32 {
+	if x != nil {
+		return x.PredictedUs
+	}
+	return 0
 }
 
 type ListLeasesRequest struct {
@@ -2012,6 +2140,7 @@ type RouteResponse struct {
 	Volume        *VolumeInfo            `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
 	Replicas      []*NodeInfo            `protobuf:"bytes,2,rep,name=replicas,proto3" json:"replicas,omitempty"`
 	Leader        uint64                 `protobuf:"varint,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	States        []*ReplicaRoute        `protobuf:"bytes,4,rep,name=states,proto3" json:"states,omitempty"` // of the replicas, in the same order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2067,6 +2196,90 @@ func (x *RouteResponse) GetLeader() uint64 {
 	return 0
 }
 
+func (x *RouteResponse) GetStates() []*ReplicaRoute {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+// ReplicaRoute is what a reader goes by when it chooses among replicas.
+type ReplicaRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint64                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
+	AppliedLsn    uint64                 `protobuf:"varint,2,opt,name=applied_lsn,json=appliedLsn,proto3" json:"applied_lsn,omitempty"`
+	BehindMs      uint32                 `protobuf:"varint,3,opt,name=behind_ms,json=behindMs,proto3" json:"behind_ms,omitempty"` // for how long it has not been up to date with the leader; zero when it is
+	AgeMs         uint32                 `protobuf:"varint,4,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`          // how old this knowledge is
+	Serves        bool                   `protobuf:"varint,5,opt,name=serves,proto3" json:"serves,omitempty"`                     // its node lives and the replica runs
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicaRoute) Reset() {
+	*x = ReplicaRoute{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaRoute) ProtoMessage() {}
+
+func (x *ReplicaRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaRoute.ProtoReflect.Descriptor instead.
+func (*ReplicaRoute) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ReplicaRoute) GetNode() uint64 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *ReplicaRoute) GetAppliedLsn() uint64 {
+	if x != nil {
+		return x.AppliedLsn
+	}
+	return 0
+}
+
+func (x *ReplicaRoute) GetBehindMs() uint32 {
+	if x != nil {
+		return x.BehindMs
+	}
+	return 0
+}
+
+func (x *ReplicaRoute) GetAgeMs() uint32 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *ReplicaRoute) GetServes() bool {
+	if x != nil {
+		return x.Serves
+	}
+	return false
+}
+
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2083,7 +2296,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[28]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2308,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[28]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2321,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{28}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Event) GetId() uint64 {
@@ -2168,16 +2381,21 @@ func (x *Event) GetOutcome() string {
 }
 
 type ListEventsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	After         uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
-	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	After uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	Limit uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Of these only, when they are given.
+	Group         uint64 `protobuf:"varint,3,opt,name=group,proto3" json:"group,omitempty"`
+	Node          uint64 `protobuf:"varint,4,opt,name=node,proto3" json:"node,omitempty"`
+	Kind          string `protobuf:"bytes,5,opt,name=kind,proto3" json:"kind,omitempty"`
+	Newest        bool   `protobuf:"varint,6,opt,name=newest,proto3" json:"newest,omitempty"` // the last ones, when there are more than the limit
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[29]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +2407,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[29]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +2420,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{29}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListEventsRequest) GetAfter() uint64 {
@@ -2219,6 +2437,34 @@ func (x *ListEventsRequest) GetLimit() uint32 {
 	return 0
 }
 
+func (x *ListEventsRequest) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetNode() uint64 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetNewest() bool {
+	if x != nil {
+		return x.Newest
+	}
+	return false
+}
+
 type ListEventsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
@@ -2228,7 +2474,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[30]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2486,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[30]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2499,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{30}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -2261,6 +2507,442 @@ func (x *ListEventsResponse) GetEvents() []*Event {
 		return x.Events
 	}
 	return nil
+}
+
+type DrainNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint64                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
+	Undrain       bool                   `protobuf:"varint,2,opt,name=undrain,proto3" json:"undrain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeRequest) Reset() {
+	*x = DrainNodeRequest{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeRequest) ProtoMessage() {}
+
+func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeRequest.ProtoReflect.Descriptor instead.
+func (*DrainNodeRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *DrainNodeRequest) GetNode() uint64 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *DrainNodeRequest) GetUndrain() bool {
+	if x != nil {
+		return x.Undrain
+	}
+	return false
+}
+
+type RemoveNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint64                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
+	Stay          bool                   `protobuf:"varint,2,opt,name=stay,proto3" json:"stay,omitempty"` // it is not to leave after all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeRequest) Reset() {
+	*x = RemoveNodeRequest{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeRequest) ProtoMessage() {}
+
+func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
+func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RemoveNodeRequest) GetNode() uint64 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *RemoveNodeRequest) GetStay() bool {
+	if x != nil {
+		return x.Stay
+	}
+	return false
+}
+
+type RemoveNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Info          *NodeInfo              `protobuf:"bytes,1,opt,name=info,proto3" json:"info,omitempty"` // empty when the node is not known any more
+	Removed       bool                   `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeResponse) Reset() {
+	*x = RemoveNodeResponse{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeResponse) ProtoMessage() {}
+
+func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
+func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RemoveNodeResponse) GetInfo() *NodeInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+func (x *RemoveNodeResponse) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+type SafeToStopRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint64                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SafeToStopRequest) Reset() {
+	*x = SafeToStopRequest{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SafeToStopRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SafeToStopRequest) ProtoMessage() {}
+
+func (x *SafeToStopRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SafeToStopRequest.ProtoReflect.Descriptor instead.
+func (*SafeToStopRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *SafeToStopRequest) GetNode() uint64 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+type SafeToStopResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Safe          bool                   `protobuf:"varint,1,opt,name=safe,proto3" json:"safe,omitempty"`
+	Reasons       []string               `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"` // what would be lost
+	Notes         []string               `protobuf:"bytes,3,rep,name=notes,proto3" json:"notes,omitempty"`     // what would happen and is no loss
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SafeToStopResponse) Reset() {
+	*x = SafeToStopResponse{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SafeToStopResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SafeToStopResponse) ProtoMessage() {}
+
+func (x *SafeToStopResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SafeToStopResponse.ProtoReflect.Descriptor instead.
+func (*SafeToStopResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *SafeToStopResponse) GetSafe() bool {
+	if x != nil {
+		return x.Safe
+	}
+	return false
+}
+
+func (x *SafeToStopResponse) GetReasons() []string {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *SafeToStopResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+type DeleteVolumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteVolumeRequest) Reset() {
+	*x = DeleteVolumeRequest{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteVolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteVolumeRequest) ProtoMessage() {}
+
+func (x *DeleteVolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteVolumeRequest.ProtoReflect.Descriptor instead.
+func (*DeleteVolumeRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *DeleteVolumeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type DeleteVolumeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Group         uint64                 `protobuf:"varint,2,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteVolumeResponse) Reset() {
+	*x = DeleteVolumeResponse{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteVolumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteVolumeResponse) ProtoMessage() {}
+
+func (x *DeleteVolumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteVolumeResponse.ProtoReflect.Descriptor instead.
+func (*DeleteVolumeResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *DeleteVolumeResponse) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *DeleteVolumeResponse) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+type DeleteGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteGroupRequest) Reset() {
+	*x = DeleteGroupRequest{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteGroupRequest) ProtoMessage() {}
+
+func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteGroupRequest.ProtoReflect.Descriptor instead.
+func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *DeleteGroupRequest) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+type DeleteGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteGroupResponse) Reset() {
+	*x = DeleteGroupResponse{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteGroupResponse) ProtoMessage() {}
+
+func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteGroupResponse.ProtoReflect.Descriptor instead.
+func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{40}
 }
 
 type CreateReplicaRequest struct {
@@ -2274,7 +2956,7 @@ type CreateReplicaRequest struct {
 
 func (x *CreateReplicaRequest) Reset() {
 	*x = CreateReplicaRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[31]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2286,7 +2968,7 @@ func (x *CreateReplicaRequest) String() string {
 func (*CreateReplicaRequest) ProtoMessage() {}
 
 func (x *CreateReplicaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[31]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2299,7 +2981,7 @@ func (x *CreateReplicaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReplicaRequest.ProtoReflect.Descriptor instead.
 func (*CreateReplicaRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{31}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CreateReplicaRequest) GetGroup() uint64 {
@@ -2331,7 +3013,7 @@ type CreateReplicaResponse struct {
 
 func (x *CreateReplicaResponse) Reset() {
 	*x = CreateReplicaResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[32]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +3025,7 @@ func (x *CreateReplicaResponse) String() string {
 func (*CreateReplicaResponse) ProtoMessage() {}
 
 func (x *CreateReplicaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[32]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +3038,7 @@ func (x *CreateReplicaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReplicaResponse.ProtoReflect.Descriptor instead.
 func (*CreateReplicaResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{32}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{42}
 }
 
 type ChangeMembershipRequest struct {
@@ -2374,7 +3056,7 @@ type ChangeMembershipRequest struct {
 
 func (x *ChangeMembershipRequest) Reset() {
 	*x = ChangeMembershipRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[33]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +3068,7 @@ func (x *ChangeMembershipRequest) String() string {
 func (*ChangeMembershipRequest) ProtoMessage() {}
 
 func (x *ChangeMembershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[33]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +3081,7 @@ func (x *ChangeMembershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMembershipRequest.ProtoReflect.Descriptor instead.
 func (*ChangeMembershipRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{33}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ChangeMembershipRequest) GetGroup() uint64 {
@@ -2446,7 +3128,7 @@ type ChangeMembershipResponse struct {
 
 func (x *ChangeMembershipResponse) Reset() {
 	*x = ChangeMembershipResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[34]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +3140,7 @@ func (x *ChangeMembershipResponse) String() string {
 func (*ChangeMembershipResponse) ProtoMessage() {}
 
 func (x *ChangeMembershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[34]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +3153,7 @@ func (x *ChangeMembershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMembershipResponse.ProtoReflect.Descriptor instead.
 func (*ChangeMembershipResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{34}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ChangeMembershipResponse) GetStatus() *ReplicaStatus {
@@ -2487,13 +3169,14 @@ type RemoveReplicaRequest struct {
 	// as_of is a raft index at which the node was no member. A replica that has
 	// replayed it and is a member was added again later, and stays.
 	AsOf          uint64 `protobuf:"varint,2,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Deleted       bool   `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"` // the group is no more: the replica goes whatever it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RemoveReplicaRequest) Reset() {
 	*x = RemoveReplicaRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[35]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +3188,7 @@ func (x *RemoveReplicaRequest) String() string {
 func (*RemoveReplicaRequest) ProtoMessage() {}
 
 func (x *RemoveReplicaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[35]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +3201,7 @@ func (x *RemoveReplicaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveReplicaRequest.ProtoReflect.Descriptor instead.
 func (*RemoveReplicaRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{35}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RemoveReplicaRequest) GetGroup() uint64 {
@@ -2535,6 +3218,13 @@ func (x *RemoveReplicaRequest) GetAsOf() uint64 {
 	return 0
 }
 
+func (x *RemoveReplicaRequest) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
 type RemoveReplicaResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2543,7 +3233,7 @@ type RemoveReplicaResponse struct {
 
 func (x *RemoveReplicaResponse) Reset() {
 	*x = RemoveReplicaResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[36]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +3245,7 @@ func (x *RemoveReplicaResponse) String() string {
 func (*RemoveReplicaResponse) ProtoMessage() {}
 
 func (x *RemoveReplicaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[36]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +3258,7 @@ func (x *RemoveReplicaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveReplicaResponse.ProtoReflect.Descriptor instead.
 func (*RemoveReplicaResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{36}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 type NodeCreateVolumeRequest struct {
@@ -2582,7 +3272,7 @@ type NodeCreateVolumeRequest struct {
 
 func (x *NodeCreateVolumeRequest) Reset() {
 	*x = NodeCreateVolumeRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[37]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2594,7 +3284,7 @@ func (x *NodeCreateVolumeRequest) String() string {
 func (*NodeCreateVolumeRequest) ProtoMessage() {}
 
 func (x *NodeCreateVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[37]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2607,7 +3297,7 @@ func (x *NodeCreateVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCreateVolumeRequest.ProtoReflect.Descriptor instead.
 func (*NodeCreateVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{37}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *NodeCreateVolumeRequest) GetGroup() uint64 {
@@ -2639,7 +3329,7 @@ type NodeCreateVolumeResponse struct {
 
 func (x *NodeCreateVolumeResponse) Reset() {
 	*x = NodeCreateVolumeResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[38]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2651,7 +3341,7 @@ func (x *NodeCreateVolumeResponse) String() string {
 func (*NodeCreateVolumeResponse) ProtoMessage() {}
 
 func (x *NodeCreateVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[38]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2664,7 +3354,7 @@ func (x *NodeCreateVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCreateVolumeResponse.ProtoReflect.Descriptor instead.
 func (*NodeCreateVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{38}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{48}
 }
 
 type AppointRequest struct {
@@ -2679,7 +3369,7 @@ type AppointRequest struct {
 
 func (x *AppointRequest) Reset() {
 	*x = AppointRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[39]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2691,7 +3381,7 @@ func (x *AppointRequest) String() string {
 func (*AppointRequest) ProtoMessage() {}
 
 func (x *AppointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[39]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2704,7 +3394,7 @@ func (x *AppointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppointRequest.ProtoReflect.Descriptor instead.
 func (*AppointRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{39}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AppointRequest) GetGroup() uint64 {
@@ -2737,7 +3427,7 @@ type AppointResponse struct {
 
 func (x *AppointResponse) Reset() {
 	*x = AppointResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[40]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +3439,7 @@ func (x *AppointResponse) String() string {
 func (*AppointResponse) ProtoMessage() {}
 
 func (x *AppointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[40]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +3452,7 @@ func (x *AppointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppointResponse.ProtoReflect.Descriptor instead.
 func (*AppointResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{40}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *AppointResponse) GetStatus() *ReplicaStatus {
@@ -2785,7 +3475,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[41]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2797,7 +3487,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[41]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2810,7 +3500,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{41}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *TransferRequest) GetGroup() uint64 {
@@ -2860,7 +3550,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[42]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2872,7 +3562,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[42]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2885,7 +3575,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{42}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *TransferResponse) GetReleased() bool {
@@ -2926,7 +3616,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[43]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3628,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[43]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3641,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{43}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReleaseRequest) GetGroup() uint64 {
@@ -2976,7 +3666,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[44]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2988,7 +3678,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[44]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3001,7 +3691,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{44}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{54}
 }
 
 type StatusRequest struct {
@@ -3013,7 +3703,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[45]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3715,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[45]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3728,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{45}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *StatusRequest) GetGroup() uint64 {
@@ -3059,7 +3749,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[46]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3071,7 +3761,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[46]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3084,7 +3774,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{46}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *StatusResponse) GetNode() uint64 {
@@ -3122,7 +3812,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x10RegisterResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\x04R\x04node\x122\n" +
-	"\x15heartbeat_interval_ms\x18\x03 \x01(\rR\x13heartbeatIntervalMs\"\x9e\x02\n" +
+	"\x15heartbeat_interval_ms\x18\x03 \x01(\rR\x13heartbeatIntervalMs\"\xe3\x02\n" +
 	"\x10HeartbeatRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x1a\n" +
@@ -3132,7 +3822,11 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x10fsync_pending_ms\x18\x05 \x01(\rR\x0efsyncPendingMs\x12;\n" +
 	"\breplicas\x18\x06 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas\x12!\n" +
 	"\fchanges_only\x18\a \x01(\bR\vchangesOnly\x12\x12\n" +
-	"\x04gone\x18\b \x03(\x04R\x04gone\"\x90\x06\n" +
+	"\x04gone\x18\b \x03(\x04R\x04gone\x12\x19\n" +
+	"\bfsync_us\x18\t \x01(\rR\afsyncUs\x12\x14\n" +
+	"\x05space\x18\n" +
+	" \x01(\tR\x05space\x12\x12\n" +
+	"\x04load\x18\v \x01(\rR\x04load\"\xf2\x06\n" +
 	"\rReplicaStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\bR\x06leader\x12\x14\n" +
@@ -3163,7 +3857,10 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x05quiet\x18\x17 \x01(\bR\x05quiet\x12\x1a\n" +
 	"\bincoming\x18\x18 \x03(\x04R\bincoming\x12\x1a\n" +
 	"\boutgoing\x18\x19 \x03(\x04R\boutgoing\x12\x12\n" +
-	"\x04lost\x18\x1a \x01(\tR\x04lost\"\xbb\x01\n" +
+	"\x04lost\x18\x1a \x01(\tR\x04lost\x12(\n" +
+	"\x10apply_stalled_ms\x18\x1b \x01(\rR\x0eapplyStalledMs\x12\x1b\n" +
+	"\tcommit_us\x18\x1c \x01(\rR\bcommitUs\x12\x19\n" +
+	"\bapply_us\x18\x1d \x01(\rR\aapplyUs\"\xbb\x01\n" +
 	"\x0eMemberProgress\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x18\n" +
 	"\alearner\x18\x02 \x01(\bR\alearner\x12\x14\n" +
@@ -3187,7 +3884,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\vappointment\x18\x02 \x01(\x04R\vappointment\x12\x1b\n" +
 	"\traft_term\x18\x03 \x01(\x04R\braftTerm\x12\x1f\n" +
 	"\vduration_ms\x18\x04 \x01(\rR\n" +
-	"durationMs\"\xb5\x01\n" +
+	"durationMs\"\xe9\x02\n" +
 	"\bNodeInfo\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -3195,13 +3892,22 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x12\x1b\n" +
 	"\tsilent_ms\x18\x05 \x01(\rR\bsilentMs\x12\x18\n" +
 	"\aleaders\x18\x06 \x01(\rR\aleaders\x12\x1a\n" +
-	"\breplicas\x18\a \x01(\rR\breplicas\"\x12\n" +
-	"\x10ListNodesRequest\"E\n" +
+	"\breplicas\x18\a \x01(\rR\breplicas\x12\x1a\n" +
+	"\bdraining\x18\b \x01(\bR\bdraining\x12\x18\n" +
+	"\aleaving\x18\t \x01(\bR\aleaving\x12#\n" +
+	"\rquarantine_ms\x18\n" +
+	" \x01(\rR\fquarantineMs\x12\x12\n" +
+	"\x04note\x18\v \x01(\tR\x04note\x12\x19\n" +
+	"\bfsync_us\x18\f \x01(\rR\afsyncUs\x12\x14\n" +
+	"\x05space\x18\r \x01(\tR\x05space\x12\x12\n" +
+	"\x04load\x18\x0e \x01(\rR\x04load\"&\n" +
+	"\x10ListNodesRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\x04R\x04node\"E\n" +
 	"\x11ListNodesResponse\x120\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x1a.pinetree.wire.v1.NodeInfoR\x05nodes\"M\n" +
 	"\x12CreateGroupRequest\x12\x1a\n" +
 	"\breplicas\x18\x01 \x01(\rR\breplicas\x12\x1b\n" +
-	"\thome_zone\x18\x02 \x01(\tR\bhomeZone\"\x80\x03\n" +
+	"\thome_zone\x18\x02 \x01(\tR\bhomeZone\"\x96\x03\n" +
 	"\tGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06voters\x18\x02 \x03(\x04R\x06voters\x12\x1b\n" +
@@ -3216,7 +3922,8 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	" \x03(\v2\x1d.pinetree.wire.v1.ReplicaInfoR\breplicas\x12\x1a\n" +
 	"\blearners\x18\v \x03(\x04R\blearners\x12\x16\n" +
 	"\x06change\x18\f \x01(\tR\x06change\x12\x18\n" +
-	"\aremoved\x18\r \x03(\x04R\aremoved\"\x98\x01\n" +
+	"\aremoved\x18\r \x03(\x04R\aremoved\x12\x14\n" +
+	"\x05words\x18\x0e \x03(\tR\x05words\"\x98\x01\n" +
 	"\vReplicaInfo\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x127\n" +
 	"\x06status\x18\x02 \x01(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\x06status\x12<\n" +
@@ -3252,7 +3959,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x17\n" +
 	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12 \n" +
 	"\fmax_pause_ms\x18\x04 \x01(\rR\n" +
-	"maxPauseMs\"\xc0\x01\n" +
+	"maxPauseMs\"\xe3\x01\n" +
 	"\x12MoveLeaderResponse\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x14\n" +
@@ -3260,7 +3967,8 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\vappointment\x18\x04 \x01(\x04R\vappointment\x12\x1b\n" +
 	"\traft_term\x18\x05 \x01(\x04R\braftTerm\x12\x19\n" +
 	"\bpause_us\x18\x06 \x01(\rR\apauseUs\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\x13\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12!\n" +
+	"\fpredicted_us\x18\b \x01(\rR\vpredictedUs\"\x13\n" +
 	"\x11ListLeasesRequest\"\xbd\x01\n" +
 	"\tLeaseInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
@@ -3275,11 +3983,19 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\fRouteRequest\x12\x1f\n" +
 	"\vvolume_name\x18\x01 \x01(\tR\n" +
 	"volumeName\x12\x16\n" +
-	"\x06volume\x18\x02 \x01(\x04R\x06volume\"\x95\x01\n" +
+	"\x06volume\x18\x02 \x01(\x04R\x06volume\"\xcd\x01\n" +
 	"\rRouteResponse\x124\n" +
 	"\x06volume\x18\x01 \x01(\v2\x1c.pinetree.wire.v1.VolumeInfoR\x06volume\x126\n" +
 	"\breplicas\x18\x02 \x03(\v2\x1a.pinetree.wire.v1.NodeInfoR\breplicas\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\x04R\x06leader\"\xc0\x01\n" +
+	"\x06leader\x18\x03 \x01(\x04R\x06leader\x126\n" +
+	"\x06states\x18\x04 \x03(\v2\x1e.pinetree.wire.v1.ReplicaRouteR\x06states\"\x8f\x01\n" +
+	"\fReplicaRoute\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x1f\n" +
+	"\vapplied_lsn\x18\x02 \x01(\x04R\n" +
+	"appliedLsn\x12\x1b\n" +
+	"\tbehind_ms\x18\x03 \x01(\rR\bbehindMs\x12\x15\n" +
+	"\x06age_ms\x18\x04 \x01(\rR\x05ageMs\x12\x16\n" +
+	"\x06serves\x18\x05 \x01(\bR\x06serves\"\xc0\x01\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x17\n" +
 	"\aunix_ms\x18\x02 \x01(\x03R\x06unixMs\x12\x12\n" +
@@ -3288,12 +4004,39 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x04node\x18\x05 \x01(\x04R\x04node\x12 \n" +
 	"\vappointment\x18\x06 \x01(\x04R\vappointment\x12\x14\n" +
 	"\x05cause\x18\a \x01(\tR\x05cause\x12\x18\n" +
-	"\aoutcome\x18\b \x01(\tR\aoutcome\"?\n" +
+	"\aoutcome\x18\b \x01(\tR\aoutcome\"\x95\x01\n" +
 	"\x11ListEventsRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"E\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x14\n" +
+	"\x05group\x18\x03 \x01(\x04R\x05group\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\x04R\x04node\x12\x12\n" +
+	"\x04kind\x18\x05 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06newest\x18\x06 \x01(\bR\x06newest\"E\n" +
 	"\x12ListEventsResponse\x12/\n" +
-	"\x06events\x18\x01 \x03(\v2\x17.pinetree.wire.v1.EventR\x06events\"Z\n" +
+	"\x06events\x18\x01 \x03(\v2\x17.pinetree.wire.v1.EventR\x06events\"@\n" +
+	"\x10DrainNodeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x18\n" +
+	"\aundrain\x18\x02 \x01(\bR\aundrain\";\n" +
+	"\x11RemoveNodeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x12\n" +
+	"\x04stay\x18\x02 \x01(\bR\x04stay\"^\n" +
+	"\x12RemoveNodeResponse\x12.\n" +
+	"\x04info\x18\x01 \x01(\v2\x1a.pinetree.wire.v1.NodeInfoR\x04info\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\bR\aremoved\"'\n" +
+	"\x11SafeToStopRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\x04R\x04node\"X\n" +
+	"\x12SafeToStopResponse\x12\x12\n" +
+	"\x04safe\x18\x01 \x01(\bR\x04safe\x12\x18\n" +
+	"\areasons\x18\x02 \x03(\tR\areasons\x12\x14\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes\")\n" +
+	"\x13DeleteVolumeRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"D\n" +
+	"\x14DeleteVolumeResponse\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\x04R\x05group\"*\n" +
+	"\x12DeleteGroupRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\x15\n" +
+	"\x13DeleteGroupResponse\"Z\n" +
 	"\x14CreateReplicaRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06voters\x18\x02 \x03(\x04R\x06voters\x12\x14\n" +
@@ -3307,10 +4050,11 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\apromote\x18\x04 \x03(\x04R\apromote\x12\x16\n" +
 	"\x06remove\x18\x05 \x03(\x04R\x06remove\"S\n" +
 	"\x18ChangeMembershipResponse\x127\n" +
-	"\x06status\x18\x01 \x01(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\x06status\"A\n" +
+	"\x06status\x18\x01 \x01(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\x06status\"[\n" +
 	"\x14RemoveReplicaRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x13\n" +
-	"\x05as_of\x18\x02 \x01(\x04R\x04asOf\"\x17\n" +
+	"\x05as_of\x18\x02 \x01(\x04R\x04asOf\x12\x18\n" +
+	"\adeleted\x18\x03 \x01(\bR\adeleted\"\x17\n" +
 	"\x15RemoveReplicaResponse\"_\n" +
 	"\x17NodeCreateVolumeRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
@@ -3344,7 +4088,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12;\n" +
-	"\breplicas\x18\x03 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas2\x95\b\n" +
+	"\breplicas\x18\x03 \x03(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\breplicas2\x9e\f\n" +
 	"\aManager\x12Q\n" +
 	"\bRegister\x12!.pinetree.wire.v1.RegisterRequest\x1a\".pinetree.wire.v1.RegisterResponse\x12X\n" +
 	"\tHeartbeat\x12\".pinetree.wire.v1.HeartbeatRequest\x1a#.pinetree.wire.v1.HeartbeatResponse(\x010\x01\x12T\n" +
@@ -3361,7 +4105,15 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"ListLeases\x12#.pinetree.wire.v1.ListLeasesRequest\x1a$.pinetree.wire.v1.ListLeasesResponse\x12H\n" +
 	"\x05Route\x12\x1e.pinetree.wire.v1.RouteRequest\x1a\x1f.pinetree.wire.v1.RouteResponse\x12W\n" +
 	"\n" +
-	"ListEvents\x12#.pinetree.wire.v1.ListEventsRequest\x1a$.pinetree.wire.v1.ListEventsResponse2\xdc\x05\n" +
+	"ListEvents\x12#.pinetree.wire.v1.ListEventsRequest\x1a$.pinetree.wire.v1.ListEventsResponse\x12M\n" +
+	"\vWatchEvents\x12#.pinetree.wire.v1.ListEventsRequest\x1a\x17.pinetree.wire.v1.Event0\x01\x12K\n" +
+	"\tDrainNode\x12\".pinetree.wire.v1.DrainNodeRequest\x1a\x1a.pinetree.wire.v1.NodeInfo\x12W\n" +
+	"\n" +
+	"RemoveNode\x12#.pinetree.wire.v1.RemoveNodeRequest\x1a$.pinetree.wire.v1.RemoveNodeResponse\x12W\n" +
+	"\n" +
+	"SafeToStop\x12#.pinetree.wire.v1.SafeToStopRequest\x1a$.pinetree.wire.v1.SafeToStopResponse\x12]\n" +
+	"\fDeleteVolume\x12%.pinetree.wire.v1.DeleteVolumeRequest\x1a&.pinetree.wire.v1.DeleteVolumeResponse\x12Z\n" +
+	"\vDeleteGroup\x12$.pinetree.wire.v1.DeleteGroupRequest\x1a%.pinetree.wire.v1.DeleteGroupResponse2\xdc\x05\n" +
 	"\x04Node\x12`\n" +
 	"\rCreateReplica\x12&.pinetree.wire.v1.CreateReplicaRequest\x1a'.pinetree.wire.v1.CreateReplicaResponse\x12e\n" +
 	"\fCreateVolume\x12).pinetree.wire.v1.NodeCreateVolumeRequest\x1a*.pinetree.wire.v1.NodeCreateVolumeResponse\x12N\n" +
@@ -3384,7 +4136,7 @@ func file_proto_wirepb_cluster_proto_rawDescGZIP() []byte {
 	return file_proto_wirepb_cluster_proto_rawDescData
 }
 
-var file_proto_wirepb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_proto_wirepb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_proto_wirepb_cluster_proto_goTypes = []any{
 	(*RegisterRequest)(nil),          // 0: pinetree.wire.v1.RegisterRequest
 	(*RegisterResponse)(nil),         // 1: pinetree.wire.v1.RegisterResponse
@@ -3414,25 +4166,35 @@ var file_proto_wirepb_cluster_proto_goTypes = []any{
 	(*ListLeasesResponse)(nil),       // 25: pinetree.wire.v1.ListLeasesResponse
 	(*RouteRequest)(nil),             // 26: pinetree.wire.v1.RouteRequest
 	(*RouteResponse)(nil),            // 27: pinetree.wire.v1.RouteResponse
-	(*Event)(nil),                    // 28: pinetree.wire.v1.Event
-	(*ListEventsRequest)(nil),        // 29: pinetree.wire.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),       // 30: pinetree.wire.v1.ListEventsResponse
-	(*CreateReplicaRequest)(nil),     // 31: pinetree.wire.v1.CreateReplicaRequest
-	(*CreateReplicaResponse)(nil),    // 32: pinetree.wire.v1.CreateReplicaResponse
-	(*ChangeMembershipRequest)(nil),  // 33: pinetree.wire.v1.ChangeMembershipRequest
-	(*ChangeMembershipResponse)(nil), // 34: pinetree.wire.v1.ChangeMembershipResponse
-	(*RemoveReplicaRequest)(nil),     // 35: pinetree.wire.v1.RemoveReplicaRequest
-	(*RemoveReplicaResponse)(nil),    // 36: pinetree.wire.v1.RemoveReplicaResponse
-	(*NodeCreateVolumeRequest)(nil),  // 37: pinetree.wire.v1.NodeCreateVolumeRequest
-	(*NodeCreateVolumeResponse)(nil), // 38: pinetree.wire.v1.NodeCreateVolumeResponse
-	(*AppointRequest)(nil),           // 39: pinetree.wire.v1.AppointRequest
-	(*AppointResponse)(nil),          // 40: pinetree.wire.v1.AppointResponse
-	(*TransferRequest)(nil),          // 41: pinetree.wire.v1.TransferRequest
-	(*TransferResponse)(nil),         // 42: pinetree.wire.v1.TransferResponse
-	(*ReleaseRequest)(nil),           // 43: pinetree.wire.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),          // 44: pinetree.wire.v1.ReleaseResponse
-	(*StatusRequest)(nil),            // 45: pinetree.wire.v1.StatusRequest
-	(*StatusResponse)(nil),           // 46: pinetree.wire.v1.StatusResponse
+	(*ReplicaRoute)(nil),             // 28: pinetree.wire.v1.ReplicaRoute
+	(*Event)(nil),                    // 29: pinetree.wire.v1.Event
+	(*ListEventsRequest)(nil),        // 30: pinetree.wire.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),       // 31: pinetree.wire.v1.ListEventsResponse
+	(*DrainNodeRequest)(nil),         // 32: pinetree.wire.v1.DrainNodeRequest
+	(*RemoveNodeRequest)(nil),        // 33: pinetree.wire.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),       // 34: pinetree.wire.v1.RemoveNodeResponse
+	(*SafeToStopRequest)(nil),        // 35: pinetree.wire.v1.SafeToStopRequest
+	(*SafeToStopResponse)(nil),       // 36: pinetree.wire.v1.SafeToStopResponse
+	(*DeleteVolumeRequest)(nil),      // 37: pinetree.wire.v1.DeleteVolumeRequest
+	(*DeleteVolumeResponse)(nil),     // 38: pinetree.wire.v1.DeleteVolumeResponse
+	(*DeleteGroupRequest)(nil),       // 39: pinetree.wire.v1.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),      // 40: pinetree.wire.v1.DeleteGroupResponse
+	(*CreateReplicaRequest)(nil),     // 41: pinetree.wire.v1.CreateReplicaRequest
+	(*CreateReplicaResponse)(nil),    // 42: pinetree.wire.v1.CreateReplicaResponse
+	(*ChangeMembershipRequest)(nil),  // 43: pinetree.wire.v1.ChangeMembershipRequest
+	(*ChangeMembershipResponse)(nil), // 44: pinetree.wire.v1.ChangeMembershipResponse
+	(*RemoveReplicaRequest)(nil),     // 45: pinetree.wire.v1.RemoveReplicaRequest
+	(*RemoveReplicaResponse)(nil),    // 46: pinetree.wire.v1.RemoveReplicaResponse
+	(*NodeCreateVolumeRequest)(nil),  // 47: pinetree.wire.v1.NodeCreateVolumeRequest
+	(*NodeCreateVolumeResponse)(nil), // 48: pinetree.wire.v1.NodeCreateVolumeResponse
+	(*AppointRequest)(nil),           // 49: pinetree.wire.v1.AppointRequest
+	(*AppointResponse)(nil),          // 50: pinetree.wire.v1.AppointResponse
+	(*TransferRequest)(nil),          // 51: pinetree.wire.v1.TransferRequest
+	(*TransferResponse)(nil),         // 52: pinetree.wire.v1.TransferResponse
+	(*ReleaseRequest)(nil),           // 53: pinetree.wire.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),          // 54: pinetree.wire.v1.ReleaseResponse
+	(*StatusRequest)(nil),            // 55: pinetree.wire.v1.StatusRequest
+	(*StatusResponse)(nil),           // 56: pinetree.wire.v1.StatusResponse
 }
 var file_proto_wirepb_cluster_proto_depIdxs = []int32{
 	3,  // 0: pinetree.wire.v1.HeartbeatRequest.replicas:type_name -> pinetree.wire.v1.ReplicaStatus
@@ -3449,55 +4211,69 @@ var file_proto_wirepb_cluster_proto_depIdxs = []int32{
 	24, // 11: pinetree.wire.v1.ListLeasesResponse.leases:type_name -> pinetree.wire.v1.LeaseInfo
 	18, // 12: pinetree.wire.v1.RouteResponse.volume:type_name -> pinetree.wire.v1.VolumeInfo
 	8,  // 13: pinetree.wire.v1.RouteResponse.replicas:type_name -> pinetree.wire.v1.NodeInfo
-	28, // 14: pinetree.wire.v1.ListEventsResponse.events:type_name -> pinetree.wire.v1.Event
-	3,  // 15: pinetree.wire.v1.ChangeMembershipResponse.status:type_name -> pinetree.wire.v1.ReplicaStatus
-	3,  // 16: pinetree.wire.v1.AppointResponse.status:type_name -> pinetree.wire.v1.ReplicaStatus
-	3,  // 17: pinetree.wire.v1.StatusResponse.replicas:type_name -> pinetree.wire.v1.ReplicaStatus
-	0,  // 18: pinetree.wire.v1.Manager.Register:input_type -> pinetree.wire.v1.RegisterRequest
-	2,  // 19: pinetree.wire.v1.Manager.Heartbeat:input_type -> pinetree.wire.v1.HeartbeatRequest
-	9,  // 20: pinetree.wire.v1.Manager.ListNodes:input_type -> pinetree.wire.v1.ListNodesRequest
-	11, // 21: pinetree.wire.v1.Manager.CreateGroup:input_type -> pinetree.wire.v1.CreateGroupRequest
-	15, // 22: pinetree.wire.v1.Manager.ListGroups:input_type -> pinetree.wire.v1.ListGroupsRequest
-	14, // 23: pinetree.wire.v1.Manager.ChangeReplicas:input_type -> pinetree.wire.v1.ChangeReplicasRequest
-	17, // 24: pinetree.wire.v1.Manager.CreateVolume:input_type -> pinetree.wire.v1.CreateVolumeRequest
-	19, // 25: pinetree.wire.v1.Manager.ListVolumes:input_type -> pinetree.wire.v1.ListVolumesRequest
-	21, // 26: pinetree.wire.v1.Manager.MoveLeader:input_type -> pinetree.wire.v1.MoveLeaderRequest
-	23, // 27: pinetree.wire.v1.Manager.ListLeases:input_type -> pinetree.wire.v1.ListLeasesRequest
-	26, // 28: pinetree.wire.v1.Manager.Route:input_type -> pinetree.wire.v1.RouteRequest
-	29, // 29: pinetree.wire.v1.Manager.ListEvents:input_type -> pinetree.wire.v1.ListEventsRequest
-	31, // 30: pinetree.wire.v1.Node.CreateReplica:input_type -> pinetree.wire.v1.CreateReplicaRequest
-	37, // 31: pinetree.wire.v1.Node.CreateVolume:input_type -> pinetree.wire.v1.NodeCreateVolumeRequest
-	39, // 32: pinetree.wire.v1.Node.Appoint:input_type -> pinetree.wire.v1.AppointRequest
-	41, // 33: pinetree.wire.v1.Node.Transfer:input_type -> pinetree.wire.v1.TransferRequest
-	43, // 34: pinetree.wire.v1.Node.Release:input_type -> pinetree.wire.v1.ReleaseRequest
-	33, // 35: pinetree.wire.v1.Node.ChangeMembership:input_type -> pinetree.wire.v1.ChangeMembershipRequest
-	35, // 36: pinetree.wire.v1.Node.RemoveReplica:input_type -> pinetree.wire.v1.RemoveReplicaRequest
-	45, // 37: pinetree.wire.v1.Node.Status:input_type -> pinetree.wire.v1.StatusRequest
-	1,  // 38: pinetree.wire.v1.Manager.Register:output_type -> pinetree.wire.v1.RegisterResponse
-	6,  // 39: pinetree.wire.v1.Manager.Heartbeat:output_type -> pinetree.wire.v1.HeartbeatResponse
-	10, // 40: pinetree.wire.v1.Manager.ListNodes:output_type -> pinetree.wire.v1.ListNodesResponse
-	12, // 41: pinetree.wire.v1.Manager.CreateGroup:output_type -> pinetree.wire.v1.GroupInfo
-	16, // 42: pinetree.wire.v1.Manager.ListGroups:output_type -> pinetree.wire.v1.ListGroupsResponse
-	12, // 43: pinetree.wire.v1.Manager.ChangeReplicas:output_type -> pinetree.wire.v1.GroupInfo
-	18, // 44: pinetree.wire.v1.Manager.CreateVolume:output_type -> pinetree.wire.v1.VolumeInfo
-	20, // 45: pinetree.wire.v1.Manager.ListVolumes:output_type -> pinetree.wire.v1.ListVolumesResponse
-	22, // 46: pinetree.wire.v1.Manager.MoveLeader:output_type -> pinetree.wire.v1.MoveLeaderResponse
-	25, // 47: pinetree.wire.v1.Manager.ListLeases:output_type -> pinetree.wire.v1.ListLeasesResponse
-	27, // 48: pinetree.wire.v1.Manager.Route:output_type -> pinetree.wire.v1.RouteResponse
-	30, // 49: pinetree.wire.v1.Manager.ListEvents:output_type -> pinetree.wire.v1.ListEventsResponse
-	32, // 50: pinetree.wire.v1.Node.CreateReplica:output_type -> pinetree.wire.v1.CreateReplicaResponse
-	38, // 51: pinetree.wire.v1.Node.CreateVolume:output_type -> pinetree.wire.v1.NodeCreateVolumeResponse
-	40, // 52: pinetree.wire.v1.Node.Appoint:output_type -> pinetree.wire.v1.AppointResponse
-	42, // 53: pinetree.wire.v1.Node.Transfer:output_type -> pinetree.wire.v1.TransferResponse
-	44, // 54: pinetree.wire.v1.Node.Release:output_type -> pinetree.wire.v1.ReleaseResponse
-	34, // 55: pinetree.wire.v1.Node.ChangeMembership:output_type -> pinetree.wire.v1.ChangeMembershipResponse
-	36, // 56: pinetree.wire.v1.Node.RemoveReplica:output_type -> pinetree.wire.v1.RemoveReplicaResponse
-	46, // 57: pinetree.wire.v1.Node.Status:output_type -> pinetree.wire.v1.StatusResponse
-	38, // [38:58] is the sub-list for method output_type
-	18, // [18:38] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	28, // 14: pinetree.wire.v1.RouteResponse.states:type_name -> pinetree.wire.v1.ReplicaRoute
+	29, // 15: pinetree.wire.v1.ListEventsResponse.events:type_name -> pinetree.wire.v1.Event
+	8,  // 16: pinetree.wire.v1.RemoveNodeResponse.info:type_name -> pinetree.wire.v1.NodeInfo
+	3,  // 17: pinetree.wire.v1.ChangeMembershipResponse.status:type_name -> pinetree.wire.v1.ReplicaStatus
+	3,  // 18: pinetree.wire.v1.AppointResponse.status:type_name -> pinetree.wire.v1.ReplicaStatus
+	3,  // 19: pinetree.wire.v1.StatusResponse.replicas:type_name -> pinetree.wire.v1.ReplicaStatus
+	0,  // 20: pinetree.wire.v1.Manager.Register:input_type -> pinetree.wire.v1.RegisterRequest
+	2,  // 21: pinetree.wire.v1.Manager.Heartbeat:input_type -> pinetree.wire.v1.HeartbeatRequest
+	9,  // 22: pinetree.wire.v1.Manager.ListNodes:input_type -> pinetree.wire.v1.ListNodesRequest
+	11, // 23: pinetree.wire.v1.Manager.CreateGroup:input_type -> pinetree.wire.v1.CreateGroupRequest
+	15, // 24: pinetree.wire.v1.Manager.ListGroups:input_type -> pinetree.wire.v1.ListGroupsRequest
+	14, // 25: pinetree.wire.v1.Manager.ChangeReplicas:input_type -> pinetree.wire.v1.ChangeReplicasRequest
+	17, // 26: pinetree.wire.v1.Manager.CreateVolume:input_type -> pinetree.wire.v1.CreateVolumeRequest
+	19, // 27: pinetree.wire.v1.Manager.ListVolumes:input_type -> pinetree.wire.v1.ListVolumesRequest
+	21, // 28: pinetree.wire.v1.Manager.MoveLeader:input_type -> pinetree.wire.v1.MoveLeaderRequest
+	23, // 29: pinetree.wire.v1.Manager.ListLeases:input_type -> pinetree.wire.v1.ListLeasesRequest
+	26, // 30: pinetree.wire.v1.Manager.Route:input_type -> pinetree.wire.v1.RouteRequest
+	30, // 31: pinetree.wire.v1.Manager.ListEvents:input_type -> pinetree.wire.v1.ListEventsRequest
+	30, // 32: pinetree.wire.v1.Manager.WatchEvents:input_type -> pinetree.wire.v1.ListEventsRequest
+	32, // 33: pinetree.wire.v1.Manager.DrainNode:input_type -> pinetree.wire.v1.DrainNodeRequest
+	33, // 34: pinetree.wire.v1.Manager.RemoveNode:input_type -> pinetree.wire.v1.RemoveNodeRequest
+	35, // 35: pinetree.wire.v1.Manager.SafeToStop:input_type -> pinetree.wire.v1.SafeToStopRequest
+	37, // 36: pinetree.wire.v1.Manager.DeleteVolume:input_type -> pinetree.wire.v1.DeleteVolumeRequest
+	39, // 37: pinetree.wire.v1.Manager.DeleteGroup:input_type -> pinetree.wire.v1.DeleteGroupRequest
+	41, // 38: pinetree.wire.v1.Node.CreateReplica:input_type -> pinetree.wire.v1.CreateReplicaRequest
+	47, // 39: pinetree.wire.v1.Node.CreateVolume:input_type -> pinetree.wire.v1.NodeCreateVolumeRequest
+	49, // 40: pinetree.wire.v1.Node.Appoint:input_type -> pinetree.wire.v1.AppointRequest
+	51, // 41: pinetree.wire.v1.Node.Transfer:input_type -> pinetree.wire.v1.TransferRequest
+	53, // 42: pinetree.wire.v1.Node.Release:input_type -> pinetree.wire.v1.ReleaseRequest
+	43, // 43: pinetree.wire.v1.Node.ChangeMembership:input_type -> pinetree.wire.v1.ChangeMembershipRequest
+	45, // 44: pinetree.wire.v1.Node.RemoveReplica:input_type -> pinetree.wire.v1.RemoveReplicaRequest
+	55, // 45: pinetree.wire.v1.Node.Status:input_type -> pinetree.wire.v1.StatusRequest
+	1,  // 46: pinetree.wire.v1.Manager.Register:output_type -> pinetree.wire.v1.RegisterResponse
+	6,  // 47: pinetree.wire.v1.Manager.Heartbeat:output_type -> pinetree.wire.v1.HeartbeatResponse
+	10, // 48: pinetree.wire.v1.Manager.ListNodes:output_type -> pinetree.wire.v1.ListNodesResponse
+	12, // 49: pinetree.wire.v1.Manager.CreateGroup:output_type -> pinetree.wire.v1.GroupInfo
+	16, // 50: pinetree.wire.v1.Manager.ListGroups:output_type -> pinetree.wire.v1.ListGroupsResponse
+	12, // 51: pinetree.wire.v1.Manager.ChangeReplicas:output_type -> pinetree.wire.v1.GroupInfo
+	18, // 52: pinetree.wire.v1.Manager.CreateVolume:output_type -> pinetree.wire.v1.VolumeInfo
+	20, // 53: pinetree.wire.v1.Manager.ListVolumes:output_type -> pinetree.wire.v1.ListVolumesResponse
+	22, // 54: pinetree.wire.v1.Manager.MoveLeader:output_type -> pinetree.wire.v1.MoveLeaderResponse
+	25, // 55: pinetree.wire.v1.Manager.ListLeases:output_type -> pinetree.wire.v1.ListLeasesResponse
+	27, // 56: pinetree.wire.v1.Manager.Route:output_type -> pinetree.wire.v1.RouteResponse
+	31, // 57: pinetree.wire.v1.Manager.ListEvents:output_type -> pinetree.wire.v1.ListEventsResponse
+	29, // 58: pinetree.wire.v1.Manager.WatchEvents:output_type -> pinetree.wire.v1.Event
+	8,  // 59: pinetree.wire.v1.Manager.DrainNode:output_type -> pinetree.wire.v1.NodeInfo
+	34, // 60: pinetree.wire.v1.Manager.RemoveNode:output_type -> pinetree.wire.v1.RemoveNodeResponse
+	36, // 61: pinetree.wire.v1.Manager.SafeToStop:output_type -> pinetree.wire.v1.SafeToStopResponse
+	38, // 62: pinetree.wire.v1.Manager.DeleteVolume:output_type -> pinetree.wire.v1.DeleteVolumeResponse
+	40, // 63: pinetree.wire.v1.Manager.DeleteGroup:output_type -> pinetree.wire.v1.DeleteGroupResponse
+	42, // 64: pinetree.wire.v1.Node.CreateReplica:output_type -> pinetree.wire.v1.CreateReplicaResponse
+	48, // 65: pinetree.wire.v1.Node.CreateVolume:output_type -> pinetree.wire.v1.NodeCreateVolumeResponse
+	50, // 66: pinetree.wire.v1.Node.Appoint:output_type -> pinetree.wire.v1.AppointResponse
+	52, // 67: pinetree.wire.v1.Node.Transfer:output_type -> pinetree.wire.v1.TransferResponse
+	54, // 68: pinetree.wire.v1.Node.Release:output_type -> pinetree.wire.v1.ReleaseResponse
+	44, // 69: pinetree.wire.v1.Node.ChangeMembership:output_type -> pinetree.wire.v1.ChangeMembershipResponse
+	46, // 70: pinetree.wire.v1.Node.RemoveReplica:output_type -> pinetree.wire.v1.RemoveReplicaResponse
+	56, // 71: pinetree.wire.v1.Node.Status:output_type -> pinetree.wire.v1.StatusResponse
+	46, // [46:72] is the sub-list for method output_type
+	20, // [20:46] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_proto_wirepb_cluster_proto_init() }
@@ -3511,7 +4287,7 @@ func file_proto_wirepb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_wirepb_cluster_proto_rawDesc), len(file_proto_wirepb_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -15,8 +15,8 @@ var layers = [][]string{
 	{"logservice", "clustermgr/etcdstore", "adapter/pgwal"},
 	{"logservice/host"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
-	{"raftlog/segment/frame"},
-	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "engine/walengine/frames", "engine/badgerengine/database"},
+	{"raftlog/segment/frame", "clustermgr/reign"},
+	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/badgerengine/database"},
 	{"engine/walengine/files"},
 	{"logservice/manifest", "logservice/news", "logservice/rawnode", "logservice/replay"},
 	{"adapter", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention"},
@@ -61,11 +61,11 @@ var importers = []struct {
 	{of: []string{"adapter/pgwal/...", "adapter/ship", "clustermgr/etcdstore", "logservice"}, by: []string{"cmd/...", "test/..."}},
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
-	{of: []string{"clustermgr/orders", "clustermgr/policy"}, by: []string{"clustermgr/...", "test/..."}},
+	{of: []string{"clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/upkeep"}, by: []string{"clustermgr/...", "test/..."}},
 	{of: []string{"logservice/manifest", "logservice/membership", "logservice/news", "logservice/rawnode", "logservice/replay", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
-		"logservice/...", "clustermgr", "clustermgr/orders", "clustermgr/policy", "adapter/ship", "cmd/...", "test/...",
+		"logservice/...", "clustermgr", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "adapter/ship", "cmd/...", "test/...",
 	}},
 }
 

@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-// changeReplicas records a change of a group's replicas and waits until it is
+// ChangeReplicas records a change of a group's replicas and waits until it is
 // through. What is recorded is carried out even when the caller does not wait.
-func (r *reign) changeReplicas(ctx context.Context, q *wirepb.ChangeReplicasRequest) (*wirepb.GroupInfo, error) {
+func (r *Reign) ChangeReplicas(ctx context.Context, q *wirepb.ChangeReplicasRequest) (*wirepb.GroupInfo, error) {
 	id := pinetree.GroupID(q.GetGroup())
 	c := policy.Change{Add: pinetree.NodeID(q.GetAdd()), Remove: pinetree.NodeID(q.GetRemove())}
 	var next ledger.Group
@@ -47,7 +47,7 @@ func (r *reign) changeReplicas(ctx context.Context, q *wirepb.ChangeReplicasRequ
 }
 
 // untilChanged waits until a recorded change is through.
-func (r *reign) untilChanged(ctx context.Context, record ledger.Group) (*wirepb.GroupInfo, error) {
+func (r *Reign) untilChanged(ctx context.Context, record ledger.Group) (*wirepb.GroupInfo, error) {
 	var info *wirepb.GroupInfo
 	var note string
 	number := record.Change.Number
@@ -74,7 +74,7 @@ func same(recorded *ledger.ReplicaChange, c policy.Change) bool {
 
 // checkChange refuses a change that makes no sense or that the group would not
 // survive. It runs in the owner's goroutine.
-func (r *reign) checkChange(g *group, c policy.Change) error {
+func (r *Reign) checkChange(g *group, c policy.Change) error {
 	voters := g.Is.Voters
 	if under := g.Is.Change; under != nil {
 		if c.Add != 0 || c.Remove != under.Add {
@@ -115,7 +115,7 @@ func (r *reign) checkChange(g *group, c policy.Change) error {
 
 // showGroup describes one group, with the progress of its replicas as far as its
 // leader answers.
-func (r *reign) showGroup(ctx context.Context, q *wirepb.ListGroupsRequest) (*wirepb.ListGroupsResponse, error) {
+func (r *Reign) showGroup(ctx context.Context, q *wirepb.ListGroupsRequest) (*wirepb.ListGroupsResponse, error) {
 	var info *wirepb.GroupInfo
 	var leader *node
 	var target orders.Target

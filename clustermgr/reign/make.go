@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"cmp"
@@ -19,7 +19,7 @@ import (
 // replicaTask has every voter that lives make its replica, side by side, and
 // records when all have. What was made before is no error at the node, so it
 // may be begun anew after a restart of the manager.
-func (r *reign) replicaTask(g *group) func() error {
+func (r *Reign) replicaTask(g *group) func() error {
 	voters := g.Is.Voters
 	missing := slices.DeleteFunc(r.seats(g), func(s seat) bool { return g.placed[s.Node] })
 	return func() error {
@@ -53,7 +53,7 @@ func (r *reign) replicaTask(g *group) func() error {
 }
 
 // volumeTask tells the leader of the volumes that its group does not have yet.
-func (r *reign) volumeTask(g *group, leader orders.Target) func() error {
+func (r *Reign) volumeTask(g *group, leader orders.Target) func() error {
 	var volumes []ledger.Volume
 	for _, id := range slices.Sorted(maps.Keys(g.pending)) {
 		volumes = append(volumes, r.volumes[id].Is)
@@ -68,7 +68,7 @@ func (r *reign) volumeTask(g *group, leader orders.Target) func() error {
 	}
 }
 
-func (r *reign) makeVolume(g *group, leader orders.Target, v ledger.Volume) error {
+func (r *Reign) makeVolume(g *group, leader orders.Target, v ledger.Volume) error {
 	err := r.dial.CreateVolume(r.ctx, leader, &wirepb.NodeCreateVolumeRequest{
 		Group: uint64(g.id), Volume: uint64(v.ID), Format: uint32(v.Format),
 	})
@@ -86,7 +86,7 @@ func (r *reign) makeVolume(g *group, leader orders.Target, v ledger.Volume) erro
 }
 
 // why says why a group has no leader or its leader no lease; empty when it has.
-func (r *reign) why(g *group) string {
+func (r *Reign) why(g *group) string {
 	now := r.cfg.Clock()
 	s := policy.Decide(r.situation(g, now))
 	switch {
@@ -113,7 +113,7 @@ func (r *reign) why(g *group) string {
 }
 
 // groupInfo describes a group. It runs in the owner's goroutine.
-func (r *reign) groupInfo(g *group) *wirepb.GroupInfo {
+func (r *Reign) groupInfo(g *group) *wirepb.GroupInfo {
 	info := &wirepb.GroupInfo{
 		Group: uint64(g.id), HomeZone: g.Is.HomeZone, Appointment: uint64(g.Is.Lease.Appointment),
 		RaftTerm: uint64(g.Is.Lease.Term), Reason: r.why(g),
@@ -144,7 +144,7 @@ func (r *reign) groupInfo(g *group) *wirepb.GroupInfo {
 	return info
 }
 
-func (r *reign) volumeInfo(v ledger.Volume) *wirepb.VolumeInfo {
+func (r *Reign) volumeInfo(v ledger.Volume) *wirepb.VolumeInfo {
 	info := &wirepb.VolumeInfo{Volume: uint64(v.ID), Name: v.Name, Group: uint64(v.Group), Format: uint32(v.Format)}
 	g := r.groups[v.Group]
 	if g == nil {

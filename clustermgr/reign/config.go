@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"errors"
@@ -76,7 +76,8 @@ func defaultTo[T comparable](field *T, value T) {
 	}
 }
 
-func (c Config) withDefaults() (Config, error) {
+// WithDefaults fills what was not set, and refuses what makes no sense.
+func (c Config) WithDefaults() (Config, error) {
 	if c.Store == nil {
 		return c, errors.New("cluster manager: no store was given")
 	}

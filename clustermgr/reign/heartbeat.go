@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"cmp"
@@ -30,10 +30,10 @@ type reply struct {
 // beats is the server's end of a heartbeat stream.
 type beats = grpc.BidiStreamingServer[wirepb.HeartbeatRequest, wirepb.HeartbeatResponse]
 
-// heartbeats serves the stream of one node: this goroutine sends, and one begun
+// Heartbeats serves the stream of one node: this goroutine sends, and one begun
 // by receiving receives. It ends when the stream does, which is when this
 // function has returned.
-func (r *reign) heartbeats(stream beats, receiving func(func())) error {
+func (r *Reign) Heartbeats(stream beats, receiving func(func())) error {
 	first, err := stream.Recv()
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (r *reign) heartbeats(stream beats, receiving func(func())) error {
 	return err
 }
 
-func (r *reign) receive(stream beats, s *session, first *wirepb.HeartbeatRequest) error {
+func (r *Reign) receive(stream beats, s *session, first *wirepb.HeartbeatRequest) error {
 	for request := first; ; {
 		if err := r.do(stream.Context(), func() { r.heartbeat(s, request) }); err != nil {
 			return err
@@ -61,7 +61,7 @@ func (r *reign) receive(stream beats, s *session, first *wirepb.HeartbeatRequest
 	}
 }
 
-func (r *reign) send(stream beats, s *session, broken <-chan error) error {
+func (r *Reign) send(stream beats, s *session, broken <-chan error) error {
 	for {
 		select {
 		case a := <-s.outbox:
@@ -74,13 +74,13 @@ func (r *reign) send(stream beats, s *session, broken <-chan error) error {
 		case <-s.over:
 			return refuse(pinetree.ErrStopped, "node %d has opened a newer heartbeat stream", s.node.Is.ID)
 		case <-r.ctx.Done():
-			return notActive("")
+			return NotActive("")
 		}
 	}
 }
 
 // connect begins a session, after checking who it is.
-func (r *reign) connect(first *wirepb.HeartbeatRequest) (*session, error) {
+func (r *Reign) connect(first *wirepb.HeartbeatRequest) (*session, error) {
 	n, err := r.identify(pinetree.NodeID(first.GetNode()), first.GetInstance())
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (r *reign) connect(first *wirepb.HeartbeatRequest) (*session, error) {
 }
 
 // identify finds a node by its id and the instance of its directory.
-func (r *reign) identify(id pinetree.NodeID, instance string) (*node, error) {
+func (r *Reign) identify(id pinetree.NodeID, instance string) (*node, error) {
 	n := r.nodes[id]
 	if n == nil {
 		return nil, refuse(pinetree.ErrNotFound, "node %d is not known to cluster %s: its directory is of another cluster", id, r.cluster.Is.ID)
@@ -107,7 +107,7 @@ func (r *reign) identify(id pinetree.NodeID, instance string) (*node, error) {
 	return n, nil
 }
 
-func (r *reign) disconnect(s *session) {
+func (r *Reign) disconnect(s *session) {
 	if s.node.session != s {
 		return
 	}
@@ -117,7 +117,7 @@ func (r *reign) disconnect(s *session) {
 }
 
 // heartbeat takes in the state of a node and answers with what it is granted.
-func (r *reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
+func (r *Reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 	n := s.node
 	if n.session != s || request.GetSequence() < s.sequence {
 		return
@@ -148,7 +148,7 @@ func (r *reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 
 // report takes in what a node says of all its replicas, in a heartbeat or when it
 // was asked.
-func (r *reign) report(n *node, replicas []*wirepb.ReplicaStatus) {
+func (r *Reign) report(n *node, replicas []*wirepb.ReplicaStatus) {
 	before := n.replicas
 	n.replicas = make(map[pinetree.GroupID]*wirepb.ReplicaStatus, len(replicas))
 	r.update(n, replicas, before)
@@ -156,7 +156,7 @@ func (r *reign) report(n *node, replicas []*wirepb.ReplicaStatus) {
 
 // update takes in what a node says of some of its replicas, which were as in
 // before. The others are as they were.
-func (r *reign) update(n *node, replicas []*wirepb.ReplicaStatus, before map[pinetree.GroupID]*wirepb.ReplicaStatus) {
+func (r *Reign) update(n *node, replicas []*wirepb.ReplicaStatus, before map[pinetree.GroupID]*wirepb.ReplicaStatus) {
 	now := r.cfg.Clock()
 	n.vitals.Hear(now)
 	n.reported = now
@@ -178,7 +178,7 @@ func (r *reign) update(n *node, replicas []*wirepb.ReplicaStatus, before map[pin
 
 // push sends a reply unless the node does not take them, which costs it the
 // grants and nothing else.
-func (r *reign) push(s *session, a reply) {
+func (r *Reign) push(s *session, a reply) {
 	select {
 	case s.outbox <- a:
 	default:
@@ -187,7 +187,7 @@ func (r *reign) push(s *session, a reply) {
 }
 
 // peers lists the addresses of all nodes.
-func (r *reign) peers() []*wirepb.NodeInfo {
+func (r *Reign) peers() []*wirepb.NodeInfo {
 	var list []*wirepb.NodeInfo
 	for _, n := range r.sortedNodes() {
 		list = append(list, &wirepb.NodeInfo{Node: uint64(n.Is.ID), Address: n.Is.Address, Zone: n.Is.Zone})
@@ -197,7 +197,7 @@ func (r *reign) peers() []*wirepb.NodeInfo {
 
 // ask probes a node that is suspected: its process may be gone, or only its
 // heartbeats.
-func (r *reign) ask(n *node, now lease.Instant) {
+func (r *Reign) ask(n *node, now lease.Instant) {
 	n.vitals.ProbeBegins(now)
 	target := n.target()
 	r.spawn(func() {

@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"fmt"
@@ -18,7 +18,7 @@ type seat struct {
 	health        policy.Health
 }
 
-func (r *reign) seats(g *group) []seat {
+func (r *Reign) seats(g *group) []seat {
 	leading := r.leading()
 	var list []seat
 	for _, id := range g.Is.Members() {
@@ -35,7 +35,7 @@ func (r *reign) seats(g *group) []seat {
 }
 
 // electTask chooses and appoints a leader.
-func (r *reign) electTask(g *group, s policy.Step) func() error {
+func (r *Reign) electTask(g *group, s policy.Step) func() error {
 	seats := r.seats(g)
 	w := policy.Wish{
 		Voters: len(seats), Home: g.Is.HomeZone, Not: s.Node, Lag: r.cfg.MoveLagEntries, Fresh: r.cfg.Lease.MaxQuorumAge,
@@ -60,13 +60,13 @@ func (r *reign) electTask(g *group, s policy.Step) func() error {
 }
 
 // adoptTask makes a live leader the appointed one.
-func (r *reign) adoptTask(g *group, s policy.Step) func() error {
+func (r *Reign) adoptTask(g *group, s policy.Step) func() error {
 	leader := find(r.seats(g), s.Node)
 	return func() error { return r.appoint(g, leader, newest([]policy.Answer{leader.Answer}), s.Reason) }
 }
 
 // appoint makes an appointment and waits until the node leads.
-func (r *reign) appoint(g *group, to seat, floor pinetree.AppointmentID, cause string) error {
+func (r *Reign) appoint(g *group, to seat, floor pinetree.AppointmentID, cause string) error {
 	id, err := r.decree(g, to.Node, floor, cause)
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (r *reign) appoint(g *group, to seat, floor pinetree.AppointmentID, cause s
 
 // decree durably makes the next appointment of a group, above every one that a
 // replica has heard of.
-func (r *reign) decree(g *group, to pinetree.NodeID, floor pinetree.AppointmentID, cause string) (pinetree.AppointmentID, error) {
+func (r *Reign) decree(g *group, to pinetree.NodeID, floor pinetree.AppointmentID, cause string) (pinetree.AppointmentID, error) {
 	var next ledger.Group
 	err := r.persist(r.ctx, func() ([]ledger.Change, error) {
 		next = g.Is

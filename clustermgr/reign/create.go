@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-// register makes a node known. The same directory always gets the same id.
-func (r *reign) register(ctx context.Context, q *wirepb.RegisterRequest) (*wirepb.RegisterResponse, error) {
+// Register makes a node known. The same directory always gets the same id.
+func (r *Reign) Register(ctx context.Context, q *wirepb.RegisterRequest) (*wirepb.RegisterResponse, error) {
 	if q.GetInstance() == "" || q.GetAddress() == "" {
 		return nil, refuse(pinetree.ErrBadBatch, "a node registers with the instance of its directory and its address")
 	}
@@ -32,7 +32,8 @@ func (r *reign) register(ctx context.Context, q *wirepb.RegisterRequest) (*wirep
 			c.Node = n.ID
 			return []ledger.Change{r.counters.Put(ledger.CountersKey, c), ledger.Kept[ledger.Node]{}.Put(n.Key(), n)}, nil
 		}
-		n.ID = known.Is.ID
+		n = known.Is
+		n.Address, n.Zone = q.GetAddress(), q.GetZone()
 		if n == known.Is {
 			return nil, nil
 		}
@@ -71,7 +72,7 @@ func (r *reign) register(ctx context.Context, q *wirepb.RegisterRequest) (*wirep
 }
 
 // registered finds the node that registers, nil for a new one, or refuses it.
-func (r *reign) registered(q *wirepb.RegisterRequest) (*node, error) {
+func (r *Reign) registered(q *wirepb.RegisterRequest) (*node, error) {
 	if q.GetCluster() != "" && q.GetCluster() != r.cluster.Is.ID {
 		return nil, refuse(pinetree.ErrBadBatch, "the directory belongs to cluster %s, and this is cluster %s", q.GetCluster(), r.cluster.Is.ID)
 	}
@@ -87,7 +88,7 @@ func (r *reign) registered(q *wirepb.RegisterRequest) (*node, error) {
 }
 
 // newGroup prepares a group on live nodes over zones.
-func (r *reign) newGroup(replicas uint32, home string) (ledger.Group, error) {
+func (r *Reign) newGroup(replicas uint32, home string) (ledger.Group, error) {
 	var sites []policy.Site
 	count := map[pinetree.NodeID]int{}
 	for _, g := range r.groups {
@@ -114,7 +115,7 @@ func (r *reign) newGroup(replicas uint32, home string) (ledger.Group, error) {
 }
 
 // addGroup takes a group into the reign, from the store or just made.
-func (r *reign) addGroup(k ledger.Kept[ledger.Group]) *group {
+func (r *Reign) addGroup(k ledger.Kept[ledger.Group]) *group {
 	g := &group{
 		id: k.Is.ID, Kept: k, granter: lease.NewGranter(r.cfg.Lease, k.Is.Lease, r.since),
 		placed: map[pinetree.NodeID]bool{}, pending: map[pinetree.VolumeID]bool{},
@@ -123,9 +124,9 @@ func (r *reign) addGroup(k ledger.Kept[ledger.Group]) *group {
 	return g
 }
 
-// createGroup records a group and waits until it has an activated leader. What
+// CreateGroup records a group and waits until it has an activated leader. What
 // is recorded is made even when the caller does not wait.
-func (r *reign) createGroup(ctx context.Context, q *wirepb.CreateGroupRequest) (*wirepb.GroupInfo, error) {
+func (r *Reign) CreateGroup(ctx context.Context, q *wirepb.CreateGroupRequest) (*wirepb.GroupInfo, error) {
 	var record ledger.Group
 	err := r.persist(ctx, func() (_ []ledger.Change, err error) {
 		if record, err = r.newGroup(q.GetReplicas(), q.GetHomeZone()); err != nil {
@@ -151,7 +152,7 @@ func (r *reign) createGroup(ctx context.Context, q *wirepb.CreateGroupRequest) (
 	return info, nil
 }
 
-func (r *reign) groupMade(record ledger.Group, revision int64) {
+func (r *Reign) groupMade(record ledger.Group, revision int64) {
 	r.counters.Is.Group, r.counters.Revision = record.ID, revision
 	g := r.addGroup(ledger.Kept[ledger.Group]{Is: record, Revision: revision})
 	r.event(ledger.Event{Kind: "group_placed", Group: g.id, Cause: "created", Outcome: fmt.Sprintf("voters %v", record.Voters)})
@@ -175,9 +176,9 @@ func checkVolume(q *wirepb.CreateVolumeRequest) error {
 	return nil
 }
 
-// createVolume records a volume and waits until its group has it. It is
+// CreateVolume records a volume and waits until its group has it. It is
 // idempotent by name.
-func (r *reign) createVolume(ctx context.Context, q *wirepb.CreateVolumeRequest) (*wirepb.VolumeInfo, error) {
+func (r *Reign) CreateVolume(ctx context.Context, q *wirepb.CreateVolumeRequest) (*wirepb.VolumeInfo, error) {
 	if err := checkVolume(q); err != nil {
 		return nil, err
 	}
@@ -227,7 +228,7 @@ func sameVolume(known ledger.Volume, q *wirepb.CreateVolumeRequest) error {
 	return nil
 }
 
-func (r *reign) volumeReady(ctx context.Context, volume ledger.Volume) (*wirepb.VolumeInfo, error) {
+func (r *Reign) volumeReady(ctx context.Context, volume ledger.Volume) (*wirepb.VolumeInfo, error) {
 	var info *wirepb.VolumeInfo
 	var why string
 	err := r.await(ctx, func() (bool, error) {
@@ -241,7 +242,7 @@ func (r *reign) volumeReady(ctx context.Context, volume ledger.Volume) (*wirepb.
 	return info, nil
 }
 
-func (r *reign) addVolume(k ledger.Kept[ledger.Volume]) {
+func (r *Reign) addVolume(k ledger.Kept[ledger.Volume]) {
 	r.volumes[k.Is.ID] = &k
 	r.names[k.Is.Name] = k.Is.ID
 	if g := r.groups[k.Is.Group]; g != nil && !k.Is.Ready {

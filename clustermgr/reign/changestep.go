@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ import (
 // operations, for a leader must be found while a replica is slow to catch up. A
 // step follows from what the leader says, so a manager that takes office goes on
 // where the one before has stopped.
-func (r *reign) lookAtReplicas(g *group, now lease.Instant) {
+func (r *Reign) lookAtReplicas(g *group, now lease.Instant) {
 	if g.changing || now < g.changeAt || r.operations >= r.cfg.MaxOperations {
 		return
 	}
@@ -46,7 +46,7 @@ func (r *reign) lookAtReplicas(g *group, now lease.Instant) {
 }
 
 // noteStep takes note of what a change waits for, and when to look again.
-func (r *reign) noteStep(g *group, waits error) {
+func (r *Reign) noteStep(g *group, waits error) {
 	if waits == nil {
 		g.changeNote = ""
 		return
@@ -70,7 +70,7 @@ type changing struct {
 }
 
 // changeTask is the next step of a change; nil when there is none under way.
-func (r *reign) changeTask(g *group) func() error {
+func (r *Reign) changeTask(g *group) func() error {
 	if g.Is.Change == nil {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (r *reign) changeTask(g *group) func() error {
 }
 
 // takeStep does what the change needs next; an error says what it waits for.
-func (r *reign) takeStep(c changing, status *wirepb.ReplicaStatus) error {
+func (r *Reign) takeStep(c changing, status *wirepb.ReplicaStatus) error {
 	step := policy.NextStep(c.want, c.leader.Node, status)
 	order := &wirepb.ChangeMembershipRequest{Group: uint64(c.group.id), MembersAt: status.GetMembersAt()}
 	switch step.Action {
@@ -117,7 +117,7 @@ func (r *reign) takeStep(c changing, status *wirepb.ReplicaStatus) error {
 	case policy.ChangeMembers:
 		order.Promote, order.Remove = numbers(step.Promote), numbers(step.Remove)
 	case policy.Depose:
-		moved, err := r.moveLeader(r.ctx, &wirepb.MoveLeaderRequest{Group: uint64(c.group.id)})
+		moved, err := r.MoveLeader(r.ctx, &wirepb.MoveLeaderRequest{Group: uint64(c.group.id)})
 		if err == nil && !moved.GetMoved() {
 			err = errors.New(moved.GetReason())
 		}
@@ -146,7 +146,7 @@ func numbers(ids []pinetree.NodeID) []uint64 {
 // recordMembers ends a change: the voters are what the leader says they are, and
 // whoever had a replica and is no member may have its files. The entry that
 // removed them is at or below the leader's commit index.
-func (r *reign) recordMembers(c changing, status *wirepb.ReplicaStatus) error {
+func (r *Reign) recordMembers(c changing, status *wirepb.ReplicaStatus) error {
 	g := c.group
 	var next ledger.Group
 	return r.persist(r.ctx, func() ([]ledger.Change, error) {
@@ -176,7 +176,7 @@ func (r *reign) recordMembers(c changing, status *wirepb.ReplicaStatus) error {
 
 // cleanTask has the nodes that live remove the files of replicas that are no
 // members any more; nil when there are none.
-func (r *reign) cleanTask(g *group) func() error {
+func (r *Reign) cleanTask(g *group) func() error {
 	var dirty []orders.Target
 	for _, id := range slices.Sorted(maps.Keys(g.Is.Removed)) {
 		if n := r.nodes[id]; n != nil && r.health(n) == policy.Alive && policy.AllKnow(r.situation(g, r.cfg.Clock()), g.Is.Removed[id]) {
@@ -201,7 +201,7 @@ func (r *reign) cleanTask(g *group) func() error {
 }
 
 // recordClean takes note that a node has no files of its former replica.
-func (r *reign) recordClean(g *group, id pinetree.NodeID) error {
+func (r *Reign) recordClean(g *group, id pinetree.NodeID) error {
 	var next ledger.Group
 	return r.persist(r.ctx, func() ([]ledger.Change, error) {
 		next = g.Is

@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"fmt"
@@ -28,8 +28,8 @@ func notYet(format string, args ...any) error {
 	return status.Errorf(codes.FailedPrecondition, format, args...)
 }
 
-// notActive sends the caller to the active manager.
-func notActive(active string) error {
+// NotActive sends the caller to the active manager.
+func NotActive(active string) error {
 	words := "this cluster manager is not the active one and knows none; try again or ask another"
 	if active != "" {
 		words = "this cluster manager is not the active one; ask " + active

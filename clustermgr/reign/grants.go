@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 // claim decides what the node that says it leads the group is granted, and adds
 // it to the reply. An activation is recorded first; the grant then follows by
 // itself, as an answer to the newest heartbeat.
-func (r *reign) claim(g *group, n *node, to *reply) {
+func (r *Reign) claim(g *group, n *node, to *reply) {
 	now := r.cfg.Clock()
 	status := n.replicas[g.id]
 	if status == nil || !status.GetLeader() || status.GetStopped() != "" || status.GetQuiet() || now >= r.claimed {
@@ -55,7 +55,7 @@ func (r *reign) claim(g *group, n *node, to *reply) {
 
 // claimAgain decides the claim of the appointed node anew, between heartbeats,
 // when what it waited for has happened.
-func (r *reign) claimAgain(g *group) {
+func (r *Reign) claimAgain(g *group) {
 	n := r.nodes[g.Is.Lease.Node]
 	if n == nil || n.session == nil || n.session.sequence == 0 {
 		return
@@ -68,7 +68,7 @@ func (r *reign) claimAgain(g *group) {
 
 // activate records that the node leads in its raft term, before it is granted
 // the lease for the first time.
-func (r *reign) activate(g *group, n *node, c lease.Claim) {
+func (r *Reign) activate(g *group, n *node, c lease.Claim) {
 	if g.activating {
 		return
 	}
@@ -102,7 +102,7 @@ func (r *reign) activate(g *group, n *node, c lease.Claim) {
 }
 
 // answered counts from here on for what a reply has granted.
-func (r *reign) answered(a reply) {
+func (r *Reign) answered(a reply) {
 	now := r.cfg.Clock()
 	for _, grant := range a.grants {
 		if g := r.groups[grant.Group]; g != nil {
@@ -113,7 +113,7 @@ func (r *reign) answered(a reply) {
 
 // released takes note of a lease that a node has given up, and lets the next
 // one have it at once.
-func (r *reign) released(g *group, from pinetree.NodeID, id pinetree.AppointmentID) {
+func (r *Reign) released(g *group, from pinetree.NodeID, id pinetree.AppointmentID) {
 	if id == 0 {
 		return
 	}

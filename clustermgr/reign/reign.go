@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"context"
@@ -15,11 +15,11 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-// reign is the time during which this manager is the active one. Everything in
+// Reign is the time during which this manager is the active one. Everything in
 // it below "the owner's" belongs to the goroutine that runs own; the others
 // hand it functions by do. What waits for the network or the store is a task
 // beside it. The reign ends when its context does, and run waits for all.
-type reign struct {
+type Reign struct {
 	cfg    Config
 	office ledger.Office
 	log    *slog.Logger
@@ -86,31 +86,31 @@ type group struct {
 }
 
 // do runs fn in the owner's goroutine and waits for it.
-func (r *reign) do(ctx context.Context, fn func()) error {
+func (r *Reign) do(ctx context.Context, fn func()) error {
 	done := make(chan struct{})
 	select {
 	case r.inbox <- func() { fn(); close(done) }:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-r.ctx.Done():
-		return notActive("")
+		return NotActive("")
 	}
 	select {
 	case <-done:
 		return nil
 	case <-r.ended: // not before the end of an fn that had begun
-		return notActive("")
+		return NotActive("")
 	}
 }
 
 // tell is do for a task, which ends with the reign.
-func (r *reign) tell(fn func()) { _ = r.do(r.ctx, fn) }
+func (r *Reign) tell(fn func()) { _ = r.do(r.ctx, fn) }
 
 // spawn runs a task beside the owner.
-func (r *reign) spawn(task func()) { r.tasks.Go(task) }
+func (r *Reign) spawn(task func()) { r.tasks.Go(task) }
 
-// run reigns until the context ends or the office is lost, and says why.
-func (r *reign) run() error {
+// Run reigns until the context ends or the office is lost, and says why.
+func (r *Reign) Run() error {
 	r.spawn(func() { r.cancel(r.scribe.Run(r.ctx)) })
 	r.spawn(r.confirmOffice)
 	r.own()
@@ -119,7 +119,7 @@ func (r *reign) run() error {
 	return context.Cause(r.ctx)
 }
 
-func (r *reign) own() {
+func (r *Reign) own() {
 	defer close(r.ended)
 	tick := time.NewTicker(r.cfg.Tick)
 	defer tick.Stop()
@@ -138,7 +138,7 @@ func (r *reign) own() {
 // confirmOffice asks the store again and again whether the office is still
 // held. The claim counts from before each question, so it is over, by this
 // clock, before a new manager believes it is.
-func (r *reign) confirmOffice() {
+func (r *Reign) confirmOffice() {
 	tick := time.NewTicker(r.cfg.OfficeConfirm)
 	defer tick.Stop()
 	for {
@@ -166,23 +166,23 @@ func (r *reign) confirmOffice() {
 func scale(d time.Duration, by float64) time.Duration { return time.Duration(float64(d) * by) }
 
 // persist makes a decision durable; see ledger.Scribe.
-func (r *reign) persist(ctx context.Context, prepare func() ([]ledger.Change, error), commit func(revision int64)) error {
+func (r *Reign) persist(ctx context.Context, prepare func() ([]ledger.Change, error), commit func(revision int64)) error {
 	err := r.scribe.Persist(ctx, prepare, func(revision int64) { commit(revision); r.notify() })
 	if errors.Is(err, ledger.ErrNotActive) {
-		return notActive("")
+		return NotActive("")
 	}
 	return err
 }
 
 // notify wakes those who wait for something to become true.
-func (r *reign) notify() {
+func (r *Reign) notify() {
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
 
 // await calls check in the owner's goroutine, at once and after every change,
 // until it returns true or an error, or the context ends.
-func (r *reign) await(ctx context.Context, check func() (bool, error)) error {
+func (r *Reign) await(ctx context.Context, check func() (bool, error)) error {
 	for {
 		var done bool
 		var err error
@@ -198,13 +198,13 @@ func (r *reign) await(ctx context.Context, check func() (bool, error)) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-r.ctx.Done():
-			return notActive("")
+			return NotActive("")
 		}
 	}
 }
 
 // event keeps a decision or an observation, and logs it.
-func (r *reign) event(e ledger.Event) {
+func (r *Reign) event(e ledger.Event) {
 	r.log.Info(e.Kind, "group", e.Group, "node", e.Node, "appointment", e.Appointment, "cause", e.Cause, "outcome", e.Outcome)
 	r.events.Add(e)
 	r.scribe.Wake()

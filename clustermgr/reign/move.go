@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"context"
@@ -26,7 +26,7 @@ type move struct {
 // planMove says what a request would do, or why it cannot be done. It runs in
 // the owner's goroutine, while nothing else is done to the group, and changes
 // nothing.
-func (r *reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
+func (r *Reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
 	g := r.groups[pinetree.GroupID(q.GetGroup())]
 	if g == nil {
 		return move{}, refuse(pinetree.ErrUnknownGroup, "there is no group %d", q.GetGroup())
@@ -68,8 +68,8 @@ func (r *reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
 	return m, nil
 }
 
-// moveLeader serves MoveLeader. The move goes on when the caller goes away.
-func (r *reign) moveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*wirepb.MoveLeaderResponse, error) {
+// MoveLeader serves MoveLeader. The move goes on when the caller goes away.
+func (r *Reign) MoveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*wirepb.MoveLeaderResponse, error) {
 	result := make(chan *wirepb.MoveLeaderResponse, 1)
 	var m move
 	err := r.await(ctx, func() (_ bool, err error) {
@@ -101,14 +101,14 @@ func (r *reign) moveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*w
 	case <-ctx.Done():
 		return nil, fmt.Errorf("group %d: the move goes on: %w", m.group.id, ctx.Err())
 	case <-r.ended:
-		return nil, notActive("")
+		return nil, NotActive("")
 	}
 }
 
 // carryOut moves the leader, or gives the leadership back to the old one under
 // a newer appointment, for the old one was released for good. The error is for
 // the group's next look; the response tells everything.
-func (r *reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
+func (r *Reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
 	g := m.group
 	response := &wirepb.MoveLeaderResponse{From: uint64(m.from.Node), To: uint64(m.to.Node)}
 	appointment, err := r.decree(g, m.to.Node, m.floor, "planned move: "+m.why)
@@ -137,7 +137,7 @@ func (r *reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
 
 // handOver orders both nodes and returns when the lease was released, by this
 // manager's clock.
-func (r *reign) handOver(m move, appointment pinetree.AppointmentID) (lease.Instant, error) {
+func (r *Reign) handOver(m move, appointment pinetree.AppointmentID) (lease.Instant, error) {
 	var released lease.Instant
 	status, err := r.dial.HandOver(r.ctx, orders.Transfer{
 		Group: m.group.id, From: m.from.target, To: m.to.target, Release: m.release, Take: appointment,
@@ -153,7 +153,7 @@ func (r *reign) handOver(m move, appointment pinetree.AppointmentID) (lease.Inst
 }
 
 // awaitActivation waits until the appointment was granted the lease.
-func (r *reign) awaitActivation(g *group, appointment pinetree.AppointmentID) error {
+func (r *Reign) awaitActivation(g *group, appointment pinetree.AppointmentID) error {
 	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.Appoint)
 	defer cancel()
 	verdict := "it has not asked for the lease"
@@ -174,7 +174,7 @@ func (r *reign) awaitActivation(g *group, appointment pinetree.AppointmentID) er
 
 // takeBack appoints the old leader anew after a move that failed. When it does
 // not lead either, the next look at the group finds a leader.
-func (r *reign) takeBack(m move, response *wirepb.MoveLeaderResponse) error {
+func (r *Reign) takeBack(m move, response *wirepb.MoveLeaderResponse) error {
 	err := r.appoint(m.group, m.from, m.floor, response.Reason)
 	outcome := fmt.Sprintf("node %d leads on", m.from.Node)
 	if err != nil {

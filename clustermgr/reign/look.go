@@ -1,4 +1,4 @@
-package clustermgr
+package reign
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 )
 
 // look goes through everything that may need attention.
-func (r *reign) look() {
+func (r *Reign) look() {
 	now := r.cfg.Clock()
 	for _, n := range r.nodes {
 		if n.vitals.WantsProbe(now, r.thresholds()) {
@@ -27,14 +27,14 @@ func (r *reign) look() {
 	}
 }
 
-func (r *reign) thresholds() policy.Thresholds {
+func (r *Reign) thresholds() policy.Thresholds {
 	return policy.Thresholds{Silent: r.cfg.SilentAfter, Dead: r.cfg.DeadAfter}
 }
 
-func (r *reign) health(n *node) policy.Health { return n.vitals.Health(r.cfg.Clock(), r.thresholds()) }
+func (r *Reign) health(n *node) policy.Health { return n.vitals.Health(r.cfg.Clock(), r.thresholds()) }
 
 // noteHealth keeps an event of each death and each return.
-func (r *reign) noteHealth(n *node, now lease.Instant) {
+func (r *Reign) noteHealth(n *node, now lease.Instant) {
 	h := n.vitals.Health(now, r.thresholds())
 	if h == n.noted {
 		return
@@ -49,7 +49,7 @@ func (r *reign) noteHealth(n *node, now lease.Instant) {
 }
 
 // lookAt starts what the group needs, one operation at a time.
-func (r *reign) lookAt(g *group, now lease.Instant) {
+func (r *Reign) lookAt(g *group, now lease.Instant) {
 	if g.waiting && g.granter.Free(g.Is.Lease.Node, now) {
 		r.claimAgain(g)
 	}
@@ -79,7 +79,7 @@ func (r *reign) lookAt(g *group, now lease.Instant) {
 }
 
 // task makes the operation of a step. It runs beside the owner.
-func (r *reign) task(g *group, s policy.Step) func() error {
+func (r *Reign) task(g *group, s policy.Step) func() error {
 	switch s.Action {
 	case policy.MakeReplicas:
 		return r.replicaTask(g)
@@ -95,7 +95,7 @@ func (r *reign) task(g *group, s policy.Step) func() error {
 
 // operate runs one operation on a group beside the owner. A failed one is tried
 // again later, when it is still needed.
-func (r *reign) operate(g *group, name string, task func() error) {
+func (r *Reign) operate(g *group, name string, task func() error) {
 	g.busy = name
 	r.operations++
 	r.spawn(func() {
@@ -120,7 +120,7 @@ func (r *reign) operate(g *group, name string, task func() error) {
 }
 
 // situation gathers what is known of a group.
-func (r *reign) situation(g *group, now lease.Instant) policy.Situation {
+func (r *Reign) situation(g *group, now lease.Instant) policy.Situation {
 	s := policy.Situation{Record: g.Is.Lease, Created: g.Is.Created, Placed: len(g.placed), Sick: r.cfg.SickAfter}
 	for _, id := range g.Is.Members() {
 		m := policy.Member{Node: id, Health: policy.Dead}
@@ -137,10 +137,10 @@ func (r *reign) situation(g *group, now lease.Instant) policy.Situation {
 
 // settle keeps heartbeats that left before a change of leaders, and arrive
 // after it, from being taken for news.
-func (r *reign) settle(g *group) { g.settled = r.cfg.Clock().Add(r.cfg.Heartbeat) }
+func (r *Reign) settle(g *group) { g.settled = r.cfg.Clock().Add(r.cfg.Heartbeat) }
 
 // heardOf takes in the state of one replica that an order was answered with.
-func (r *reign) heardOf(g *group, n *node, status *wirepb.ReplicaStatus) {
+func (r *Reign) heardOf(g *group, n *node, status *wirepb.ReplicaStatus) {
 	if status == nil || n.replicas == nil {
 		return // its first report will tell
 	}
@@ -159,7 +159,7 @@ func (r *reign) heardOf(g *group, n *node, status *wirepb.ReplicaStatus) {
 }
 
 // leader is the node that leads the group under its newest appointment.
-func (r *reign) leader(g *group) *node {
+func (r *Reign) leader(g *group) *node {
 	n := r.nodes[g.Is.Lease.Node]
 	if n == nil || r.health(n) == policy.Dead || !slices.Contains(g.Is.Members(), n.Is.ID) {
 		return nil
@@ -172,7 +172,7 @@ func (r *reign) leader(g *group) *node {
 }
 
 // leading counts the groups that each node is appointed to lead.
-func (r *reign) leading() map[pinetree.NodeID]int {
+func (r *Reign) leading() map[pinetree.NodeID]int {
 	count := map[pinetree.NodeID]int{}
 	for _, g := range r.groups {
 		count[g.Is.Lease.Node]++
@@ -180,7 +180,7 @@ func (r *reign) leading() map[pinetree.NodeID]int {
 	return count
 }
 
-func (r *reign) sortedNodes() []*node {
+func (r *Reign) sortedNodes() []*node {
 	var list []*node
 	for _, id := range slices.Sorted(maps.Keys(r.nodes)) {
 		list = append(list, r.nodes[id])

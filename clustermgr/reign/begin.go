@@ -1,0 +1,61 @@
+package reign
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/orders"
+)
+
+// Begin reads everything that is recorded and begins the reign of an office
+// that was just won. The reign ends with ctx; nothing happens in it before Run.
+func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error) {
+	taken := cfg.Clock()
+	reading, cancel := context.WithTimeout(ctx, 10*cfg.OfficeClaim)
+	defer cancel()
+	entries, err := cfg.Store.Read(reading, "")
+	if err != nil {
+		return nil, err
+	}
+	b, err := ledger.Open(entries)
+	if err != nil {
+		return nil, err
+	}
+	if b.Cluster.Is.ID == "" {
+		b.Cluster.Is.ID = rand.Text()
+		b.Cluster.Revision, err = cfg.Store.Swap(reading, office, []ledger.Change{b.Cluster.Put(ledger.ClusterKey, b.Cluster.Is)})
+		if err != nil {
+			return nil, err
+		}
+	}
+	r := &Reign{
+		cfg: cfg, office: office, log: cfg.Log,
+		dial:  orders.New(orders.Timeouts{Probe: cfg.Probe, Call: cfg.Call, Appoint: cfg.Appoint}),
+		inbox: make(chan func(), 256), ended: make(chan struct{}),
+		since:   taken.Add(scale(cfg.OfficeClaim, 1+cfg.Lease.MaxDrift)),
+		cluster: b.Cluster, counters: b.Counters, events: ledger.NewEvents(b.Events, cfg.MaxEvents),
+		nodes: map[pinetree.NodeID]*node{}, groups: map[pinetree.GroupID]*group{},
+		volumes: map[pinetree.VolumeID]*ledger.Kept[ledger.Volume]{}, names: map[string]pinetree.VolumeID{},
+		addresses: 1, changed: make(chan struct{}),
+	}
+	r.scribe = ledger.Scribe{Store: cfg.Store, Office: office, Owner: r.do, Events: &r.events, Timeout: cfg.OfficeClaim, Log: cfg.Log}
+	r.scribe.Start()
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	for _, k := range b.Nodes {
+		n := &node{Kept: k}
+		n.vitals.Hear(taken)
+		r.nodes[k.Is.ID] = n
+	}
+	for _, k := range b.Groups {
+		r.addGroup(k)
+	}
+	for _, k := range b.Volumes {
+		r.addVolume(k)
+	}
+	r.event(ledger.Event{Kind: "manager_active", Cause: "elected as " + office.Name, Outcome: fmt.Sprintf(
+		"at %s for cluster %s with %d nodes, %d groups, %d volumes", cfg.Address, r.cluster.Is.ID, len(r.nodes), len(r.groups), len(r.volumes))})
+	return r, nil
+}
