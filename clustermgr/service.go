@@ -74,6 +74,11 @@ func (s *service) MoveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (
 	return inReign(ctx, s.manager, q, (*reign.Reign).MoveLeader)
 }
 
+// DrainNode implements wirepb.ManagerServer.
+func (s *service) DrainNode(ctx context.Context, q *wirepb.DrainNodeRequest) (*wirepb.NodeInfo, error) {
+	return inReign(ctx, s.manager, q, (*reign.Reign).DrainNode)
+}
+
 // ListLeases implements wirepb.ManagerServer.
 func (s *service) ListLeases(ctx context.Context, q *wirepb.ListLeasesRequest) (*wirepb.ListLeasesResponse, error) {
 	return inReign(ctx, s.manager, q, (*reign.Reign).ListLeases)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
@@ -50,6 +51,23 @@ type Node struct {
 	QuarantinedUntil int64  `json:"quarantined_until,omitempty"`
 	Quarantine       string `json:"quarantine,omitempty"`
 }
+
+// Unwanted says why the node is not to lead now, as long as another can, or
+// nothing.
+func (n Node) Unwanted(now time.Time) string {
+	switch {
+	case n.Leaving:
+		return "its node is leaving the cluster"
+	case n.Draining:
+		return "its node is draining"
+	case n.Quarantined(now):
+		return "its node is in quarantine: " + n.Quarantine
+	}
+	return ""
+}
+
+// Quarantined tells whether the node is in quarantine now.
+func (n Node) Quarantined(now time.Time) bool { return now.UnixMilli() < n.QuarantinedUntil }
 
 // Key is where the node is kept.
 func (n Node) Key() string { return fmt.Sprintf("%s%020d", nodes, n.ID) }

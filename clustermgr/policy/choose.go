@@ -16,6 +16,7 @@ type Answer struct {
 	Zone    string
 	Leaders int                   // groups that the node is to lead
 	Status  *wirepb.ReplicaStatus // nil when there was no answer
+	Avoid   string                // why the node is not to lead as long as another can; empty when it may
 }
 
 // Wish is what a choice of a leader is bound by.
@@ -30,8 +31,9 @@ type Wish struct {
 // Choose picks whom to appoint among a quorum's answers: the replica with the
 // highest (raft term, index) of its last entry, for only that one surely wins
 // and has everything that was acknowledged. A leader that works is left to lead:
-// no other could win against it. Among equals it takes one that has replayed its
-// log, then the home zone, then the node with the fewest leaders.
+// no other could win against it. Among equals it takes one that is not to be
+// avoided, then one that has replayed its log, then the home zone, then the node
+// with the fewest leaders.
 func Choose(answers []Answer, w Wish) (Answer, error) {
 	running := slices.DeleteFunc(slices.Clone(answers), func(a Answer) bool {
 		return a.Status == nil || a.Status.GetStopped() != ""
@@ -51,12 +53,20 @@ func Choose(answers []Answer, w Wish) (Answer, error) {
 		return cmp.Or(
 			-cmp.Compare(a.Status.GetLastTerm(), b.Status.GetLastTerm()),
 			-cmp.Compare(a.Status.GetLastIndex(), b.Status.GetLastIndex()),
+			cmp.Compare(avoided(a), avoided(b)),
 			cmp.Compare(behind(a.Status, w.Lag), behind(b.Status, w.Lag)),
 			cmp.Compare(outside(w.Home, a.Zone), outside(w.Home, b.Zone)),
 			cmp.Compare(a.Leaders, b.Leaders),
 			cmp.Compare(a.Node, b.Node),
 		)
 	}), nil
+}
+
+func avoided(a Answer) int {
+	if a.Avoid != "" {
+		return 1
+	}
+	return 0
 }
 
 // electorate are the replicas that count for an election among those that
@@ -126,7 +136,7 @@ func behind(s *wirepb.ReplicaStatus, allowed uint64) uint64 {
 // ChooseTarget picks whom to move a leader to: a live voter that is caught up,
 // nearest to the home zone, with the fewest leaders, then the furthest log.
 func ChooseTarget(from Answer, others []Answer, w Wish) (Answer, error) {
-	fit := slices.DeleteFunc(slices.Clone(others), func(a Answer) bool { return unfit(from, a, w) != "" })
+	fit := slices.DeleteFunc(slices.Clone(others), func(a Answer) bool { return Unfit(from, a, w) != "" })
 	if len(fit) == 0 {
 		return Answer{}, fmt.Errorf("no other replica can take over%s", unfitness(from, others, w))
 	}
@@ -140,8 +150,9 @@ func ChooseTarget(from Answer, others []Answer, w Wish) (Answer, error) {
 	}), nil
 }
 
-// unfit says why a replica cannot take the leadership over, or nothing.
-func unfit(from, to Answer, w Wish) string {
+// Unfit says why a replica cannot take the leadership over from another, or
+// nothing.
+func Unfit(from, to Answer, w Wish) string {
 	switch s := to.Status; {
 	case s == nil:
 		return "its node is not alive, or has not reported it yet"
@@ -149,6 +160,8 @@ func unfit(from, to Answer, w Wish) string {
 		return "it stopped: " + s.GetStopped()
 	case !to.electable():
 		return "it is no voter"
+	case to.Avoid != "":
+		return to.Avoid
 	case s.GetLastIndex()+w.Lag < from.Status.GetLastIndex():
 		return fmt.Sprintf("its log is %d entries behind", from.Status.GetLastIndex()-s.GetLastIndex())
 	case behind(s, w.Lag) > 0:
@@ -160,7 +173,7 @@ func unfit(from, to Answer, w Wish) string {
 func unfitness(from Answer, others []Answer, w Wish) string {
 	var words string
 	for _, a := range others {
-		words += fmt.Sprintf("; node %d: %s", a.Node, unfit(from, a, w))
+		words += fmt.Sprintf("; node %d: %s", a.Node, Unfit(from, a, w))
 	}
 	return words
 }

@@ -3,6 +3,7 @@ package reign
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
@@ -19,12 +20,13 @@ type seat struct {
 }
 
 func (r *Reign) seats(g *group) []seat {
-	leading := r.leading()
+	leading, wall := r.leading(), time.Now()
 	var list []seat
 	for _, id := range g.Is.Members() {
 		s := seat{Answer: policy.Answer{Node: id, Leaders: leading[id]}, health: policy.Dead}
 		if n := r.nodes[id]; n != nil {
 			s.node, s.target, s.Zone, s.health = n, n.target(), n.Is.Zone, r.health(n)
+			s.Avoid = n.Is.Unwanted(wall)
 			if s.health == policy.Alive {
 				s.Status = n.replicas[g.id]
 			}

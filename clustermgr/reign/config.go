@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/upkeep"
 	"github.com/pinetree-db/pinetree/lease"
 )
 
@@ -56,6 +57,12 @@ type Config struct {
 	// ChangePace is how often a change of replicas that waits is looked at; 200 ms.
 	ChangePace time.Duration
 
+	// UpkeepPace is how often the whole cluster is looked at, at most; 250 ms.
+	UpkeepPace time.Duration
+	// Leaders bound the moves of leaders that the manager begins by itself: four
+	// at once off nodes that drain, and 2 s after one that failed.
+	Leaders upkeep.LeaderRules
+
 	// Tick is how often groups are looked at without a cause; 50 ms.
 	Tick time.Duration
 	// MaxOperations bounds the operations on groups under way at once; 256.
@@ -103,6 +110,9 @@ func (c Config) WithDefaults() (Config, error) {
 	defaultTo(&c.MoveLagEntries, 10_000)
 	defaultTo(&c.MoveLagBytes, 8<<20)
 	defaultTo(&c.ChangePace, 200*time.Millisecond)
+	defaultTo(&c.UpkeepPace, 250*time.Millisecond)
+	defaultTo(&c.Leaders.Drains, 4)
+	defaultTo(&c.Leaders.Again, 2*time.Second)
 	defaultTo(&c.Tick, 50*time.Millisecond)
 	defaultTo(&c.MaxOperations, 256)
 	defaultTo(&c.MaxEvents, 1000)

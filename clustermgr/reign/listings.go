@@ -33,6 +33,7 @@ func (r *Reign) nodeInfo(n *node) *wirepb.NodeInfo {
 	info := &wirepb.NodeInfo{
 		Node: uint64(n.Is.ID), Address: n.Is.Address, Zone: n.Is.Zone, State: r.health(n).String(),
 		SilentMs: uint32(n.vitals.Silence(r.cfg.Clock()).Milliseconds()),
+		Draining: n.Is.Draining, Note: n.note,
 	}
 	for _, g := range r.groups {
 		if slices.Contains(g.Is.Members(), n.Is.ID) {

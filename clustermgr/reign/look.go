@@ -25,6 +25,7 @@ func (r *Reign) look() {
 	for _, g := range r.groups {
 		r.lookAt(g, now)
 	}
+	r.upkeep(now)
 }
 
 func (r *Reign) thresholds() policy.Thresholds {
@@ -44,7 +45,7 @@ func (r *Reign) noteHealth(n *node, now lease.Instant) {
 		cause = "its address refuses connections"
 	}
 	r.event(ledger.Event{Kind: "node_" + h.String(), Node: n.Is.ID, Cause: cause})
-	n.noted = h
+	n.noted, n.notedAt = h, now
 	r.notify()
 }
 

@@ -68,6 +68,18 @@ func (r *Reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
 	return m, nil
 }
 
+// moving is the name of the operation.
+const moving = "move the leader"
+
+// begin starts a planned move beside the owner. Done hears how it went.
+func (r *Reign) begin(m move, done func(*wirepb.MoveLeaderResponse)) {
+	r.operate(m.group, moving, func() error {
+		response, err := r.carryOut(m)
+		done(response)
+		return err
+	})
+}
+
 // MoveLeader serves MoveLeader. The move goes on when the caller goes away.
 func (r *Reign) MoveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*wirepb.MoveLeaderResponse, error) {
 	result := make(chan *wirepb.MoveLeaderResponse, 1)
@@ -82,11 +94,7 @@ func (r *Reign) MoveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*w
 		if r.operations >= r.cfg.MaxOperations {
 			return true, refuse(pinetree.ErrQueueFull, "%d operations are under way; try again", r.operations)
 		}
-		r.operate(m.group, "move the leader", func() error {
-			response, err := r.carryOut(m)
-			result <- response
-			return err
-		})
+		r.begin(m, func(response *wirepb.MoveLeaderResponse) { result <- response })
 		return true, nil
 	})
 	if err != nil {

@@ -44,6 +44,7 @@ type Reign struct {
 	addresses  uint64        // rises when any node's address changes
 	changed    chan struct{} // closed and replaced when waiters should look again
 	operations int           // under way
+	chores     chores
 }
 
 // node is a storage node. It belongs to the reign's owner.
@@ -56,6 +57,8 @@ type node struct {
 	// As of reported.
 	fsyncAge, fsyncPending time.Duration
 	noted                  policy.Health // the last one that was logged
+	notedAt                lease.Instant // when; zero when it never changed in this reign
+	note                   string        // what draining waits for
 }
 
 func (n *node) target() orders.Target { return orders.Target{Node: n.Is.ID, Address: n.Is.Address} }
@@ -176,6 +179,7 @@ func (r *Reign) persist(ctx context.Context, prepare func() ([]ledger.Change, er
 
 // notify wakes those who wait for something to become true.
 func (r *Reign) notify() {
+	r.chores.news = true
 	close(r.changed)
 	r.changed = make(chan struct{})
 }

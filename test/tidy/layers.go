@@ -33,6 +33,7 @@ type arrow struct{ from, to string }
 var sameRow = []arrow{
 	{"cmd/...", "cmd/..."},
 	{"test/...", "test/..."},
+	{"clustermgr/upkeep", "clustermgr/policy"},
 	{"engine/enginetest", "engine/memengine"}, // the suite compares with the memory backend
 	{"raftlog/raftlogtest", "raftlog/memlog"},
 	{"raftlog/badgerlog", "raftlog/keylog"},

@@ -1,0 +1,126 @@
+package reign
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
+	"github.com/pinetree-db/pinetree/clustermgr/upkeep"
+	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// chores is when the whole cluster is looked at. It belongs to the reign's owner.
+type chores struct {
+	news  bool          // something has changed since
+	waits bool          // time alone may make something due
+	next  lease.Instant // not before here
+}
+
+// upkeep looks at the whole cluster and starts what is due as operations on
+// groups. It costs nothing while nothing happens and nothing is waited for.
+func (r *Reign) upkeep(now lease.Instant) {
+	if now < r.chores.next || !r.chores.news && !r.chores.waits {
+		return
+	}
+	r.chores = chores{next: now.Add(r.cfg.UpkeepPace)}
+	c := r.snapshot(now)
+	leaders := upkeep.Leaders(c, r.cfg.Leaders)
+	for _, n := range r.nodes {
+		n.note = leaders.Notes[n.Is.ID]
+	}
+	for _, m := range leaders.Moves {
+		r.relocate(m)
+	}
+	r.chores.waits = leaders.Waits
+}
+
+// relocate begins a move that upkeep wants. One that cannot be made now is
+// wanted again when the cluster is looked at again.
+func (r *Reign) relocate(wanted upkeep.Move) {
+	g := r.groups[wanted.Group]
+	if g == nil || g.busy != "" || r.operations >= r.cfg.MaxOperations {
+		return
+	}
+	m, err := r.planMove(&wirepb.MoveLeaderRequest{Group: uint64(wanted.Group), To: uint64(wanted.To)})
+	if err != nil {
+		return
+	}
+	m.why = wanted.Why + "; " + m.why
+	r.begin(m, func(*wirepb.MoveLeaderResponse) {})
+}
+
+// snapshot is the whole cluster as upkeep sees it.
+func (r *Reign) snapshot(now lease.Instant) upkeep.Cluster {
+	c := upkeep.Cluster{Nodes: make([]upkeep.Node, 0, len(r.nodes)), Groups: make([]upkeep.Group, 0, len(r.groups))}
+	replicas := map[pinetree.NodeID]int{}
+	for _, id := range slices.Sorted(maps.Keys(r.groups)) {
+		g := r.groups[id]
+		for _, member := range g.Is.Members() {
+			replicas[member]++
+		}
+		c.Groups = append(c.Groups, r.groupSnapshot(g, now))
+	}
+	leading, wall := r.leading(), time.Now()
+	for _, n := range r.sortedNodes() {
+		c.Nodes = append(c.Nodes, upkeep.Node{
+			ID: n.Is.ID, Zone: n.Is.Zone, Health: n.vitals.Health(now, r.thresholds()), Steady: now.Sub(max(n.notedAt, r.since)),
+			Draining: n.Is.Draining, Leaving: n.Is.Leaving, Quarantined: n.Is.Quarantined(wall),
+			Leaders: leading[n.Is.ID], Replicas: replicas[n.Is.ID],
+		})
+	}
+	return c
+}
+
+func (r *Reign) groupSnapshot(g *group, now lease.Instant) upkeep.Group {
+	s := upkeep.Group{
+		ID: g.id, Home: g.Is.HomeZone, Created: g.Is.Created, Moving: g.busy == moving, Changing: g.Is.Change != nil,
+		Settled: now.Sub(max(g.settled, r.since)),
+	}
+	from := policy.Answer{}
+	if leader := r.leader(g); leader != nil {
+		s.Leader, from.Node, from.Status = leader.Is.ID, leader.Is.ID, leader.replicas[g.id]
+		s.Led = g.busy == "" && g.Is.Lease.Activated() && leader.vitals.Health(now, r.thresholds()) == policy.Alive
+	}
+	for _, id := range g.Is.Members() {
+		replica := upkeep.Replica{Node: id}
+		if n := r.nodes[id]; n != nil && s.Leader != 0 && id != s.Leader {
+			replica.Unfit = policy.Unfit(from, policy.Answer{Node: id, Status: n.replicas[g.id]}, policy.Wish{Lag: r.cfg.MoveLagEntries})
+		}
+		s.Replicas = append(s.Replicas, replica)
+	}
+	return s
+}
+
+// DrainNode serves DrainNode.
+func (r *Reign) DrainNode(ctx context.Context, q *wirepb.DrainNodeRequest) (*wirepb.NodeInfo, error) {
+	id, drain := pinetree.NodeID(q.GetNode()), !q.GetUndrain()
+	var next ledger.Node
+	err := r.persist(ctx, func() ([]ledger.Change, error) {
+		n := r.nodes[id]
+		if n == nil {
+			return nil, refuse(pinetree.ErrNotFound, "there is no node %d; `node ls` lists those that are", id)
+		}
+		next = n.Is
+		if next.Draining == drain {
+			return nil, nil
+		}
+		next.Draining = drain
+		return []ledger.Change{n.Put(next.Key(), next)}, nil
+	}, func(revision int64) {
+		r.nodes[id].Kept = ledger.Kept[ledger.Node]{Is: next, Revision: revision}
+		kind := "node_draining"
+		if !drain {
+			kind = "node_undrained"
+		}
+		r.event(ledger.Event{Kind: kind, Node: id, Cause: "an operator's order"})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list(ctx, r, func() (*wirepb.NodeInfo, error) { return r.nodeInfo(r.nodes[id]), nil })
+}

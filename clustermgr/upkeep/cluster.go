@@ -1,0 +1,83 @@
+package upkeep
+
+import (
+	"time"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
+)
+
+// Cluster is all that upkeep decides by, as of one instant.
+type Cluster struct {
+	Nodes  []Node  // by id
+	Groups []Group // by id
+}
+
+// Node is a storage node.
+type Node struct {
+	ID     pinetree.NodeID
+	Zone   string
+	Health policy.Health
+	// Steady is for how long its health has been this.
+	Steady time.Duration
+	// Draining nodes are to lead nothing, Leaving ones to have no replicas either,
+	// Quarantined ones are not appointed for a time.
+	Draining, Leaving, Quarantined bool
+	// Leaders counts the groups that it is appointed to lead, and Replicas those
+	// of which it is a member.
+	Leaders, Replicas int
+}
+
+// MayLead tells whether leaders may be moved to the node.
+func (n Node) MayLead() bool {
+	return n.Health == policy.Alive && !n.Draining && !n.Leaving && !n.Quarantined
+}
+
+// Group is a raft group.
+type Group struct {
+	ID   pinetree.GroupID
+	Home string // zone where its leader is preferred; empty for none
+	// Created is set once every voter has made its replica.
+	Created bool
+	// Replicas are of the members, one that is being added included.
+	Replicas []Replica
+	// Leader leads under the newest appointment, by its own word; zero when
+	// nobody does.
+	Leader pinetree.NodeID
+	// Led tells that the leader was activated and that nothing is being done to
+	// the group: a leader could be moved now.
+	Led bool
+	// Moving tells that its leader is being moved.
+	Moving bool
+	// Changing tells that a change of its members is recorded and not through.
+	Changing bool
+	// Kept tells that an operator has put the leader where it is lately.
+	Kept bool
+	// Settled is for how long it has had this leader, and no move of it failed.
+	Settled time.Duration
+}
+
+// Replica is a member of a group.
+type Replica struct {
+	Node pinetree.NodeID
+	// Unfit says why the replica cannot take the leadership over now; empty when
+	// it can, when it leads, and when nobody does.
+	Unfit string
+}
+
+// find looks a node up; nil when it is not known.
+func (c *Cluster) find(id pinetree.NodeID) *Node {
+	low, high := 0, len(c.Nodes)
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		if c.Nodes[middle].ID < id {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	if low == len(c.Nodes) || c.Nodes[low].ID != id {
+		return nil
+	}
+	return &c.Nodes[low]
+}
