@@ -45,13 +45,13 @@ func New(cfg Config) (*Manager, error) {
 func (m *Manager) Serve(ctx context.Context, listener net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	server := grpc.NewServer(
+	server := grpc.NewServer(append(m.cfg.Serve[:len(m.cfg.Serve):len(m.cfg.Serve)],
 		grpc.UnaryInterceptor(wirepb.UnaryServerErrors),
 		grpc.StreamInterceptor(wirepb.StreamServerErrors),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 5 * time.Second, Timeout: 2 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
-	)
+	)...)
 	wirepb.RegisterManagerServer(server, &service{manager: m})
 	served := make(chan error, 1)
 	go func() {

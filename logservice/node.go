@@ -47,8 +47,10 @@ type Config struct {
 	Transport transport.Mode
 	// Snapshots bounds what snapshots take of the node.
 	Snapshots transport.SnapshotLimits
-	// Dial adds to the options of connections to managers and peers.
-	Dial []grpc.DialOption
+	// Dial adds to the options of connections to managers and peers, and Serve to
+	// those of the node's own server, for credentials.
+	Dial  []grpc.DialOption
+	Serve []grpc.ServerOption
 	// Registry, when not nil, is given the node's metrics.
 	Registry prometheus.Registerer
 	Logger   *slog.Logger

@@ -20,7 +20,8 @@ const callTimeout = 10 * time.Second
 
 // buildServer registers every service of the node.
 func (n *Node) buildServer() {
-	n.server = grpc.NewServer(append(transport.ServerOptions(),
+	options := append(transport.ServerOptions(), n.cfg.Serve...)
+	n.server = grpc.NewServer(append(options,
 		grpc.ChainUnaryInterceptor(wirepb.UnaryServerErrors, n.unaryHints, withDeadline),
 		grpc.ChainStreamInterceptor(wirepb.StreamServerErrors, n.streamHints),
 	)...)

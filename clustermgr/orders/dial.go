@@ -27,13 +27,15 @@ type Timeouts struct {
 // concurrently. Calls fail at once while an address cannot be reached.
 type Nodes struct {
 	timeouts Timeouts
+	dial     []grpc.DialOption
 	mu       sync.Mutex
 	conns    map[string]*grpc.ClientConn
 }
 
-// New makes the set of connections, empty.
-func New(timeouts Timeouts) *Nodes {
-	return &Nodes{timeouts: timeouts, conns: map[string]*grpc.ClientConn{}}
+// New makes the set of connections, empty. The options add to those of each
+// connection, for credentials.
+func New(timeouts Timeouts, dial ...grpc.DialOption) *Nodes {
+	return &Nodes{timeouts: timeouts, dial: dial, conns: map[string]*grpc.ClientConn{}}
 }
 
 func (n *Nodes) client(address string) (wirepb.NodeClient, error) {
@@ -42,7 +44,7 @@ func (n *Nodes) client(address string) (wirepb.NodeClient, error) {
 	if conn := n.conns[address]; conn != nil {
 		return wirepb.NewNodeClient(conn), nil
 	}
-	conn, err := grpc.NewClient("passthrough:///"+address,
+	conn, err := grpc.NewClient("passthrough:///"+address, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithNoProxy(),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -50,7 +52,7 @@ func (n *Nodes) client(address string) (wirepb.NodeClient, error) {
 			MinConnectTimeout: n.timeouts.Probe,
 		}),
 		grpc.WithUnaryInterceptor(wirepb.UnaryClientErrors),
-	)
+	}, n.dial...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 	}
 	r := &Reign{
 		cfg: cfg, office: office, log: cfg.Log,
-		dial:  orders.New(orders.Timeouts{Probe: cfg.Probe, Call: cfg.Call, Appoint: cfg.Appoint}),
+		dial:  orders.New(orders.Timeouts{Probe: cfg.Probe, Call: cfg.Call, Appoint: cfg.Appoint}, cfg.Dial...),
 		inbox: make(chan func(), 256), ended: make(chan struct{}),
 		since:   taken.Add(scale(cfg.OfficeClaim, 1+cfg.Lease.MaxDrift)),
 		cluster: b.Cluster, counters: b.Counters, events: ledger.NewEvents(b.Events, cfg.MaxEvents),

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/upkeep"
 	"github.com/pinetree-db/pinetree/lease"
@@ -18,6 +20,10 @@ type Config struct {
 	Store ledger.Store
 	// Address is where nodes, clients and other managers reach this manager.
 	Address string
+	// Dial adds to the options of connections to nodes and to other managers, and
+	// Serve to those of the manager's own server, for credentials.
+	Dial  []grpc.DialOption
+	Serve []grpc.ServerOption
 
 	// Lease is 600 ms, 1 % of drift, and proof not older than 1 s.
 	Lease lease.Rules

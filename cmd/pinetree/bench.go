@@ -68,6 +68,7 @@ usual loads run one after the other, each on a cluster of its own.`,
 	flags.StringVar(&f.cfg.Dir, "dir", "", "where to make the temporary directory; the system's place for such when empty")
 	flags.StringArrayVar(&f.cfg.NodeArgs, "node-arg", nil, "one more argument for each node's command line; may be repeated")
 	flags.StringSliceVar(&f.cfg.Targets, "target", nil, "load the cluster with managers at these addresses instead of starting one")
+	f.cfg.TLS.Flag(c)
 	flags.BoolVar(&f.table, "table", false, "run the usual loads instead of one")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object, in a line, for each load")
 	flags.StringVar(&f.cfg.Profiles, "cpuprofile-dir", "", "store CPU profiles of the load and of each node here")

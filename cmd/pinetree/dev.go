@@ -22,6 +22,7 @@ is deleted at the end.`,
 	c.Flags().IntVar(&cfg.Nodes, "nodes", 3, "how many storage nodes")
 	c.Flags().StringVar(&cfg.Manager, "listen", cli.DefaultManager, "address of the manager")
 	c.Flags().StringVar(&cfg.Dir, "dir", "", "directory that is kept, and gone on with the next time")
+	cfg.TLS.Flag(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if cfg.Nodes < 1 || cfg.Nodes > 26 {
 			return cli.Usagef("--nodes %d: want 1 to 26", cfg.Nodes)
@@ -51,7 +52,7 @@ func runDev(cmd *cobra.Command, cfg localcluster.Config) (err error) {
 	for _, n := range cluster.Nodes {
 		fmt.Fprintf(out, "%s   %s  log %s\n", n.Name, n.Addr, n.Log)
 	}
-	fmt.Fprintf(out, "\nTry, in another terminal:\n%s\nCtrl-C ends it.\n", localcluster.Examples(cluster.Manager.Addr))
+	fmt.Fprintf(out, "\nTry, in another terminal:\n%s%s\nCtrl-C ends it.\n", cfg.TLS.Environment(), localcluster.Examples(cluster.Manager.Addr))
 	return watch(cmd, cluster)
 }
 

@@ -104,7 +104,11 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 	if err := f.storage.check(); err != nil {
 		return err
 	}
-	dial, err := f.dialOptions()
+	dial, err := f.dialOptions(log)
+	if err != nil {
+		return err
+	}
+	serve, err := f.managers.TLS.Server(log)
 	if err != nil {
 		return err
 	}
@@ -128,7 +132,7 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 	node, err := logservice.New(ctx, logservice.Config{
 		Dir: f.dir, Listener: listener, Advertise: f.advertise, Managers: f.managers.Addresses, Zone: f.zone,
 		Log: opened.log, Engines: opened.engines, Transport: mode, Options: &options,
-		Snapshots: transport.SnapshotLimits{BytesPerSecond: int(f.snapshotRate)}, Registry: registry, Logger: log, Dial: dial,
+		Snapshots: transport.SnapshotLimits{BytesPerSecond: int(f.snapshotRate)}, Registry: registry, Logger: log, Dial: dial, Serve: serve,
 	})
 	if err != nil {
 		return err
@@ -141,20 +145,21 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 	return node.Run(ctx)
 }
 
-// dialOptions make calls leave from the chosen address, for machines with
-// several of them and firewalls that go by it.
-func (f *nodeFlags) dialOptions() ([]grpc.DialOption, error) {
-	if f.callFrom == "" {
-		return nil, nil
+// dialOptions protect calls, and make them leave from the chosen address, for
+// machines with several of them and firewalls that go by it.
+func (f *nodeFlags) dialOptions(log *slog.Logger) ([]grpc.DialOption, error) {
+	options, err := f.managers.TLS.Dial(log)
+	if f.callFrom == "" || err != nil {
+		return options, err
 	}
 	ip := net.ParseIP(f.callFrom)
 	if ip == nil {
 		return nil, cli.Usagef("--call-from %q is not an IP address", f.callFrom)
 	}
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}
-	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+	return append(options, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 		return dialer.DialContext(ctx, "tcp", address)
-	})}, nil
+	})), nil
 }
 
 // serveMetrics serves metrics and profiles until stop is called; nothing

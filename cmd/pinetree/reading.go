@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,11 @@ func (f *volumeFlags) dial(cmd *cobra.Command) (*ship.Client, error) {
 	if err := cli.Required(cmd, "volume", "manager"); err != nil {
 		return nil, err
 	}
-	return ship.Dial(cmd.Context(), ship.Config{Managers: f.managers.Addresses, Volume: f.volume, Zone: f.zone})
+	dial, err := f.managers.TLS.Dial(slog.Default())
+	if err != nil {
+		return nil, err
+	}
+	return ship.Dial(cmd.Context(), ship.Config{Managers: f.managers.Addresses, Volume: f.volume, Zone: f.zone, Dial: dial})
 }
 
 // readFlags say how fresh a read must be and who may answer it.

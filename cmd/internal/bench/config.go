@@ -65,6 +65,7 @@ type Config struct {
 	// cluster is started below Dir and removed at the end; the fields that
 	// follow are for it.
 	Targets                    []string
+	TLS                        cli.TLS // also of a cluster that is started
 	Dir                        string
 	Engine, RaftLog, Transport string
 	// NodeArgs are added to each node's command line.

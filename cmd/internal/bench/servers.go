@@ -30,7 +30,7 @@ const (
 
 // servers are the cluster under load. They belong to the goroutine of Run.
 type servers struct {
-	managers []string
+	managers cli.Managers
 	// cluster is nil when it was there before, and dir is empty then.
 	cluster *localcluster.Cluster
 	dir     string
@@ -39,7 +39,7 @@ type servers struct {
 // startServers starts a cluster, or takes the one that is named.
 func startServers(ctx context.Context, cfg Config) (*servers, error) {
 	if len(cfg.Targets) > 0 {
-		return &servers{managers: cfg.Targets}, nil
+		return &servers{managers: cli.Managers{Addresses: cfg.Targets, TLS: cfg.TLS}}, nil
 	}
 	dir, err := os.MkdirTemp(cfg.Dir, "pinetree-bench-")
 	if err != nil {
@@ -47,12 +47,12 @@ func startServers(ctx context.Context, cfg Config) (*servers, error) {
 	}
 	args := []string{"--engine", cfg.Engine, "--raftlog", cfg.RaftLog, "--transport", cfg.Transport}
 	cluster, err := localcluster.Start(ctx, localcluster.Config{
-		Dir: dir, Nodes: replicas, NodeArgs: append(args, cfg.NodeArgs...), Metrics: true,
+		Dir: dir, Nodes: replicas, NodeArgs: append(args, cfg.NodeArgs...), Metrics: true, TLS: cfg.TLS,
 	})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &servers{managers: []string{cluster.Manager.Addr}, cluster: cluster, dir: dir}, nil
+	return &servers{managers: cli.Managers{Addresses: []string{cluster.Manager.Addr}, TLS: cfg.TLS}, cluster: cluster, dir: dir}, nil
 }
 
 // close stops what was started and removes its files.
@@ -146,9 +146,8 @@ func each(ctx context.Context, n int, fn func(ctx context.Context, i int) error)
 func (s *servers) ask(ctx context.Context, what string, fn func(context.Context, wirepb.ManagerClient) error) error {
 	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
 	defer cancel()
-	managers := cli.Managers{Addresses: s.managers}
 	for {
-		err := managers.Call(ctx, fn)
+		err := s.managers.Call(ctx, fn)
 		if err == nil || errors.Is(err, pinetree.ErrBadBatch) || errors.Is(err, pinetree.ErrExists) {
 			return err
 		}
@@ -162,10 +161,14 @@ func (s *servers) ask(ctx context.Context, what string, fn func(context.Context,
 
 // open opens a writer on each volume.
 func (s *servers) open(ctx context.Context, l *load, names []string) error {
+	dial, err := s.managers.TLS.Dial(slog.Default())
+	if err != nil {
+		return err
+	}
 	l.lanes = make([]*lane, len(names))
-	err := each(ctx, len(names), func(ctx context.Context, i int) error {
+	err = each(ctx, len(names), func(ctx context.Context, i int) error {
 		at := l.newLane()
-		client := ship.Config{Managers: s.managers, Volume: names[i], Connections: &l.conns, Logger: slog.New(slog.DiscardHandler)}
+		client := ship.Config{Managers: s.managers.Addresses, Volume: names[i], Dial: dial, Connections: &l.conns, Logger: slog.New(slog.DiscardHandler)}
 		if err := at.open(ctx, client, l.cfg.window()); err != nil {
 			return err
 		}

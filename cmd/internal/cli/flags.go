@@ -15,11 +15,15 @@ import (
 // PINETREE_MANAGER.
 const environmentPrefix = "PINETREE_"
 
+func environmentName(flag string) string {
+	return environmentPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
 // FromEnvironment gives the flags that were not set on the command line the
 // values of their environment variables.
 func FromEnvironment(c *cobra.Command) error {
 	return fill(c, func(f *pflag.Flag) (string, string, bool) {
-		name := environmentPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		name := environmentName(f.Name)
 		value, there := os.LookupEnv(name)
 		return name, value, there && value != ""
 	})

@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -20,12 +22,17 @@ import (
 // DefaultManager is where `clustermgr serve` listens when it is not told.
 const DefaultManager = "127.0.0.1:7000"
 
-// Managers are the addresses of the cluster's manager processes.
-type Managers struct{ Addresses []string }
+// Managers are the addresses of the cluster's manager processes, and how
+// connections to them and to the nodes are protected.
+type Managers struct {
+	Addresses []string
+	TLS       TLS
+}
 
-// Flag adds --manager to a command.
+// Flag adds --manager and the TLS flags to a command.
 func (m *Managers) Flag(c *cobra.Command) {
 	c.Flags().StringSliceVar(&m.Addresses, "manager", []string{DefaultManager}, "addresses of cluster managers, joined by commas")
+	m.TLS.Flag(c)
 }
 
 // callTimeout bounds one request to the manager.
@@ -37,6 +44,10 @@ func (m *Managers) Call(ctx context.Context, fn func(context.Context, wirepb.Man
 	if len(m.Addresses) == 0 {
 		return Usagef("--manager names no address")
 	}
+	dial, err := m.TLS.Dial(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var failed []error
@@ -46,7 +57,7 @@ func (m *Managers) Call(ctx context.Context, fn func(context.Context, wirepb.Man
 			continue
 		}
 		asked[list[0]] = true
-		err := call(ctx, list[0], fn)
+		err := call(ctx, list[0], dial, fn)
 		if other, ok := errors.AsType[*pinetree.NotLeaderError](err); ok {
 			if other.Addr != "" {
 				list = append(list, other.Addr)
@@ -64,10 +75,10 @@ type unreachable struct{ err error }
 
 func (u unreachable) Error() string { return u.err.Error() }
 
-func call(ctx context.Context, address string, fn func(context.Context, wirepb.ManagerClient) error) error {
-	conn, err := grpc.NewClient("passthrough:///"+strings.TrimSpace(address), grpc.WithTransportCredentials(insecure.NewCredentials()),
+func call(ctx context.Context, address string, dial []grpc.DialOption, fn func(context.Context, wirepb.ManagerClient) error) error {
+	conn, err := grpc.NewClient("passthrough:///"+strings.TrimSpace(address), append(dial[:len(dial):len(dial)],
 		grpc.WithNoProxy(),
-		grpc.WithChainUnaryInterceptor(wirepb.UnaryClientErrors), grpc.WithChainStreamInterceptor(wirepb.StreamClientErrors))
+		grpc.WithChainUnaryInterceptor(wirepb.UnaryClientErrors), grpc.WithChainStreamInterceptor(wirepb.StreamClientErrors))...)
 	if err != nil {
 		return UsageError{err}
 	}
@@ -77,8 +88,20 @@ func call(ctx context.Context, address string, fn func(context.Context, wirepb.M
 	conn.Connect()
 	for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
 		if state == connectivity.TransientFailure || !conn.WaitForStateChange(connecting, state) {
-			return unreachable{fmt.Errorf("%s does not answer", address)}
+			return unreachable{fmt.Errorf("%s does not answer%s", address, reason(connecting, conn))}
 		}
 	}
 	return fn(ctx, wirepb.NewManagerClient(conn))
+}
+
+// reason says why there is no connection, with a colon before it. Only the error
+// of a call tells; this one changes nothing if it should come through.
+func reason(ctx context.Context, conn *grpc.ClientConn) string {
+	_, err := wirepb.NewManagerClient(conn).ListEvents(ctx, &wirepb.ListEventsRequest{Limit: 1})
+	quoted, found := strings.CutPrefix(status.Convert(err).Message(), "connection error: desc = ")
+	words, bad := strconv.Unquote(quoted)
+	if !found || bad != nil {
+		return ""
+	}
+	return ": " + strings.TrimPrefix(words, "transport: ")
 }

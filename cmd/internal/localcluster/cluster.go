@@ -40,6 +40,8 @@ type Config struct {
 	NodeArgs []string
 	// Metrics makes each node serve its metrics and profiles on a free port.
 	Metrics bool
+	// TLS of all processes, and of the questions that the cluster asks them.
+	TLS cli.TLS
 }
 
 // Cluster is a running cluster. It belongs to one goroutine.
@@ -47,6 +49,7 @@ type Cluster struct {
 	Manager *Process
 	Nodes   []*Process
 	ids     map[pinetree.NodeID]*Process
+	tls     cli.TLS
 }
 
 // Start starts a cluster and returns once every node is known and alive. On
@@ -86,10 +89,10 @@ func (cfg Config) cluster() (*Cluster, error) {
 			return nil, err
 		}
 	}
-	c := &Cluster{ids: map[pinetree.NodeID]*Process{}}
+	c := &Cluster{ids: map[pinetree.NodeID]*Process{}, tls: cfg.TLS}
 	c.Manager = &Process{
 		Name: "the manager", Addr: addrs[0], Log: filepath.Join(logs, "manager.log"), binary: cfg.Binary,
-		args: []string{"manager", "--listen", addrs[0], "--embed-etcd", filepath.Join(cfg.Dir, "etcd")},
+		args: append([]string{"manager", "--listen", addrs[0], "--embed-etcd", filepath.Join(cfg.Dir, "etcd")}, cfg.TLS.Args()...),
 	}
 	for i := range cfg.Nodes {
 		name := fmt.Sprintf("node-%d", i+1)
@@ -101,7 +104,7 @@ func (cfg Config) cluster() (*Cluster, error) {
 			p.Metrics = addrs[cfg.Nodes+1+i]
 			p.args = append(p.args, "--metrics", p.Metrics)
 		}
-		p.args = append(p.args, cfg.NodeArgs...)
+		p.args = append(append(p.args, cfg.TLS.Args()...), cfg.NodeArgs...)
 		c.Nodes = append(c.Nodes, p)
 	}
 	return c, nil
@@ -199,7 +202,7 @@ func (c *Cluster) Failure() error {
 func (c *Cluster) Ask(ctx context.Context, fn func(context.Context, wirepb.ManagerClient) error) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	managers := cli.Managers{Addresses: []string{c.Manager.Addr}}
+	managers := cli.Managers{Addresses: []string{c.Manager.Addr}, TLS: c.tls}
 	return managers.Call(ctx, fn)
 }
 

@@ -24,6 +24,7 @@ type flags struct {
 	embed             string
 	etcd              []string
 	prefix            string
+	tls               cli.TLS
 	logging           cli.Logging
 }
 
@@ -39,6 +40,7 @@ func Command(name string) *cobra.Command {
 	c.Flags().StringVar(&f.embed, "embed-etcd", "", "run etcd in this process, with its files in this directory; for clusters with one manager")
 	c.Flags().StringSliceVar(&f.etcd, "etcd", nil, "addresses of an etcd cluster, joined by commas")
 	c.Flags().StringVar(&f.prefix, "etcd-prefix", "pinetree", "prefix of the cluster's keys in etcd")
+	f.tls.Flag(c)
 	f.logging.Flag(c)
 	return c
 }
@@ -54,6 +56,14 @@ func (f *flags) run(ctx context.Context) (err error) {
 	}
 	if (f.embed == "") == (len(f.etcd) == 0) {
 		return cli.Usagef("say where the manager keeps what it knows: --embed-etcd DIR for a cluster with one manager, or --etcd HOST:2379,… for an etcd cluster")
+	}
+	dial, err := f.tls.Dial(log)
+	if err != nil {
+		return err
+	}
+	serve, err := f.tls.Server(log)
+	if err != nil {
+		return err
 	}
 	listener, err := net.Listen("tcp", f.listen)
 	if err != nil {
@@ -96,7 +106,7 @@ func (f *flags) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	m, err := clustermgr.New(clustermgr.Config{Store: store, Address: f.advertise, Log: log})
+	m, err := clustermgr.New(clustermgr.Config{Store: store, Address: f.advertise, Dial: dial, Serve: serve, Log: log})
 	if err != nil {
 		return err
 	}
