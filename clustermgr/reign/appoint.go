@@ -20,10 +20,10 @@ type seat struct {
 }
 
 func (r *Reign) seats(g *group) []seat {
-	leading, wall := r.leading(), time.Now()
+	wall := time.Now()
 	var list []seat
 	for _, id := range g.Is.Members() {
-		s := seat{Answer: policy.Answer{Node: id, Leaders: leading[id]}, health: policy.Dead}
+		s := seat{Answer: policy.Answer{Node: id, Leaders: r.led[id]}, health: policy.Dead}
 		if n := r.nodes[id]; n != nil {
 			s.node, s.target, s.Zone, s.health = n, n.target(), n.Is.Zone, r.health(n)
 			s.Avoid = n.Is.Unwanted(wall)
@@ -94,6 +94,8 @@ func (r *Reign) decree(g *group, to pinetree.NodeID, floor pinetree.AppointmentI
 		next.Lease.Appointment = max(next.Lease.Appointment, floor) + 1
 		return []ledger.Change{g.Put(next.Key(), next)}, nil
 	}, func(revision int64) {
+		r.led[g.Is.Lease.Node]--
+		r.led[to]++
 		g.Is, g.Revision = next, revision
 		g.granter.Recorded(next.Lease)
 		g.claimed, g.waiting = false, false

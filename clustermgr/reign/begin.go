@@ -39,7 +39,7 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 		cluster: b.Cluster, counters: b.Counters, events: ledger.NewEvents(b.Events, cfg.MaxEvents),
 		nodes: map[pinetree.NodeID]*node{}, groups: map[pinetree.GroupID]*group{},
 		volumes: map[pinetree.VolumeID]*ledger.Kept[ledger.Volume]{}, names: map[string]pinetree.VolumeID{},
-		addresses: 1, changed: make(chan struct{}),
+		led: map[pinetree.NodeID]int{}, addresses: 1, changed: make(chan struct{}),
 	}
 	r.scribe = ledger.Scribe{Store: cfg.Store, Office: office, Owner: r.do, Events: &r.events, Timeout: cfg.OfficeClaim, Log: cfg.Log}
 	r.scribe.Start()

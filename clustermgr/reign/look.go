@@ -13,17 +13,26 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
+// lookTurns is how many looks go by until a group that was found at rest is
+// looked at again, if nothing is heard of it that would be a cause.
+const lookTurns = 4
+
 // look goes through everything that may need attention.
 func (r *Reign) look() {
 	now := r.cfg.Clock()
+	everything := false
 	for _, n := range r.nodes {
 		if n.vitals.WantsProbe(now, r.thresholds()) {
 			r.ask(n, now)
 		}
-		r.noteHealth(n, now)
+		everything = r.noteHealth(n, now) || everything
 	}
-	for _, g := range r.groups {
-		r.lookAt(g, now)
+	r.turn++
+	r.led = r.leading()
+	for id, g := range r.groups {
+		if everything || !g.rests || uint64(id)%lookTurns == r.turn%lookTurns {
+			r.lookAt(g, now)
+		}
 	}
 	r.upkeep(now)
 }
@@ -34,11 +43,11 @@ func (r *Reign) thresholds() policy.Thresholds {
 
 func (r *Reign) health(n *node) policy.Health { return n.vitals.Health(r.cfg.Clock(), r.thresholds()) }
 
-// noteHealth keeps an event of each death and each return.
-func (r *Reign) noteHealth(n *node, now lease.Instant) {
+// noteHealth keeps an event of each death and each return, and tells of it.
+func (r *Reign) noteHealth(n *node, now lease.Instant) bool {
 	h := n.vitals.Health(now, r.thresholds())
 	if h == n.noted {
-		return
+		return false
 	}
 	cause := fmt.Sprintf("last heard of %v ago", n.vitals.Silence(now).Round(time.Millisecond))
 	if n.vitals.Refused() {
@@ -47,6 +56,7 @@ func (r *Reign) noteHealth(n *node, now lease.Instant) {
 	r.event(ledger.Event{Kind: "node_" + h.String(), Node: n.Is.ID, Cause: cause})
 	n.noted, n.notedAt = h, now
 	r.notify()
+	return true
 }
 
 // lookAt starts what the group needs, one operation at a time.
@@ -55,6 +65,7 @@ func (r *Reign) lookAt(g *group, now lease.Instant) {
 		r.claimAgain(g)
 	}
 	r.lookAtReplicas(g, now)
+	g.rests = false
 	if g.busy != "" {
 		return
 	}
@@ -66,6 +77,7 @@ func (r *Reign) lookAt(g *group, now lease.Instant) {
 		g.reason = s.Reason
 		if s.Reason == "" {
 			g.failures = 0
+			g.rests = !g.waiting && g.Is.Change == nil && len(g.Is.Removed) == 0
 		}
 		return
 	}

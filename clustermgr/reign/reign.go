@@ -45,6 +45,9 @@ type Reign struct {
 	changed    chan struct{} // closed and replaced when waiters should look again
 	operations int           // under way
 	chores     chores
+	turn       uint64 // of look
+	// led counts the groups that each node is appointed to lead.
+	led map[pinetree.NodeID]int
 }
 
 // node is a storage node. It belongs to the reign's owner.
@@ -76,6 +79,7 @@ type group struct {
 	activated  lease.Instant // when the last activation was recorded
 
 	busy     string // the operation under way
+	rests    bool   // nothing was needed when it was last looked at
 	retryAt  lease.Instant
 	settled  lease.Instant // until here no change of leaders is begun
 	failures int

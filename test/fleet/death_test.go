@@ -40,12 +40,12 @@ func TestAFleetUnderOneManager(t *testing.T) {
 		}
 	}
 	f.mu.Unlock()
-	if led != s.led {
+	if led == 0 || full && led != s.led {
 		t.Fatalf("node 1 leads %d groups, wanted %d", led, s.led)
 	}
 	f.nodes[0].kill()
 	took := f.await(s.groups, 20*time.Second, func(_ uint64, leader pinetree.NodeID) bool { return leader != 1 })
-	t.Logf("the %d leaders of a node that died were replaced within %v", s.led, took)
+	t.Logf("the %d leaders of a node that died were replaced within %v", led, took)
 	if full && took > 2*time.Second {
 		t.Errorf("that took %v, the bar is 2 s", took)
 	}
