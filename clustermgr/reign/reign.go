@@ -11,9 +11,13 @@ import (
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
+	"github.com/pinetree-db/pinetree/clustermgr/settings"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
+
+// Config is what a manager needs to know.
+type Config = settings.Config
 
 // Reign is the time during which this manager is the active one. Everything in
 // it below "the owner's" belongs to the goroutine that runs own; the others

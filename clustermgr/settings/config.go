@@ -1,4 +1,6 @@
-package reign
+// Package settings is what a cluster manager is told when it starts: where its
+// memory and its nodes are, and how long it waits for what.
+package settings
 
 import (
 	"errors"
