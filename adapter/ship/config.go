@@ -124,6 +124,9 @@ type Acked struct {
 	LSN     pinetree.LSN
 	Records int
 	Bytes   int // as encoded
+	// Node is the leader that said so; zero when it was found out by asking what
+	// became of the batch.
+	Node pinetree.NodeID
 	// Latency is the time from the first sending to the acknowledgement, over
 	// all lost connections and changes of leader between.
 	Latency time.Duration

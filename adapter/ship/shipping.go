@@ -135,7 +135,7 @@ func (w *Writer) settle(err error) {
 		case failed != nil:
 			err = fmt.Errorf("%w; what became of the appends above %s is not known yet, ask Resolve: %w", err, w.Durable(), failed)
 		case n > 0:
-			_ = w.acknowledge(batches[n-1].LSN)
+			_ = w.acknowledge(0, batches[n-1].LSN)
 		}
 	}
 	w.fail(err)
@@ -151,7 +151,7 @@ func (w *Writer) session(stalls int) error {
 	if err != nil {
 		return err
 	}
-	if err := w.acknowledge(opened.durable); err != nil {
+	if err := w.acknowledge(opened.node, opened.durable); err != nil {
 		return err
 	}
 	w.begin(opened)
@@ -167,7 +167,7 @@ func (w *Writer) session(stalls int) error {
 	var receiving sync.WaitGroup
 	defer receiving.Wait()
 	defer cancel(nil)
-	receiving.Go(func() { cancel(fmt.Errorf("node %d: %w", opened.node, w.receive(stream))) })
+	receiving.Go(func() { cancel(fmt.Errorf("node %d: %w", opened.node, w.receive(opened.node, stream))) })
 	stall := w.cfg.StallAfter << min(stalls, 3)
 	defer w.watch(ctx, stall, func() {
 		cancel(fmt.Errorf("node %d: %w: nothing for %s%s", opened.node, errStalled, stall, w.missing()))
@@ -293,7 +293,7 @@ func gather() {
 }
 
 // receive takes in acknowledgements until the stream ends; it returns why.
-func (w *Writer) receive(stream wirepb.Compute_ShipClient) error {
+func (w *Writer) receive(from pinetree.NodeID, stream wirepb.Compute_ShipClient) error {
 	for {
 		r, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -302,7 +302,7 @@ func (w *Writer) receive(stream wirepb.Compute_ShipClient) error {
 		if err != nil {
 			return err
 		}
-		if err := w.acknowledge(pinetree.LSN(r.CommittedLsn)); err != nil {
+		if err := w.acknowledge(from, pinetree.LSN(r.CommittedLsn)); err != nil {
 			return err
 		}
 		w.mu.Lock()
@@ -344,8 +344,8 @@ func (g *gap) reopens(missing pinetree.LSN, now time.Time) bool {
 	return true
 }
 
-// acknowledge takes note that the log is durable up to an LSN.
-func (w *Writer) acknowledge(durable pinetree.LSN) error {
+// acknowledge takes note that the log is durable up to an LSN, by a node's word.
+func (w *Writer) acknowledge(from pinetree.NodeID, durable pinetree.LSN) error {
 	w.mu.Lock()
 	now := time.Now()
 	acked, err := w.out.ack(durable)
@@ -358,7 +358,7 @@ func (w *Writer) acknowledge(durable pinetree.LSN) error {
 		return err
 	}
 	for _, b := range acked {
-		w.cfg.Acked(Acked{LSN: b.LSN, Records: b.Count, Bytes: b.Size(), Latency: now.Sub(b.cut)})
+		w.cfg.Acked(Acked{LSN: b.LSN, Records: b.Count, Bytes: b.Size(), Node: from, Latency: now.Sub(b.cut)})
 	}
 	if len(acked) > 0 {
 		w.wake()

@@ -43,6 +43,8 @@ type cluster struct {
 	// images, by node, are the file systems on which nodes are; the others are in
 	// dir.
 	images []*image
+	// reachable nodes are advertised under their own addresses, without a proxy.
+	reachable bool
 }
 
 func startCluster(t *testing.T, size int, flags ...string) *cluster {
@@ -54,17 +56,31 @@ func startCluster(t *testing.T, size int, flags ...string) *cluster {
 // own.
 func startClusterOn(t *testing.T, images []*image, size int, flags ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir(), managed: freeAddr(t, "127.0.0.1"), network: newNetwork(), flags: flags, images: images}
+	c := emptyCluster(t, flags...)
+	c.images = images
+	c.fill(size)
+	return c
+}
+
+// emptyCluster is one without any process.
+func emptyCluster(t *testing.T, flags ...string) *cluster {
+	t.Helper()
+	c := &cluster{t: t, dir: t.TempDir(), managed: freeAddr(t, "127.0.0.1"), network: newNetwork(), flags: flags}
 	t.Cleanup(c.stop)
 	c.manager = &process{
 		t: t, name: "manager", log: filepath.Join(c.dir, "manager.log"),
 		args: []string{"manager", "--listen", c.managed, "--embed-etcd", filepath.Join(c.dir, "etcd")},
 	}
+	return c
+}
+
+// fill starts the manager and nodes.
+func (c *cluster) fill(size int) {
+	c.t.Helper()
 	c.manager.start()
 	for range size {
 		c.addNode()
 	}
-	return c
 }
 
 // addNode starts one more node. They register one after the other, so that the
@@ -80,9 +96,13 @@ func (c *cluster) addNode() *node {
 		n.dir = n.image.place(n.dir)
 	}
 	n.proxy = newProxy(c.t, c.network, host, n.addr)
+	advertise := n.proxy.addr()
+	if c.reachable {
+		advertise = n.addr
+	}
 	n.process = process{
 		t: c.t, name: fmt.Sprintf("node %d", id), log: log,
-		args: append([]string{"node", "--dir", n.dir, "--listen", n.addr, "--advertise", n.proxy.addr(),
+		args: append([]string{"node", "--dir", n.dir, "--listen", n.addr, "--advertise", advertise,
 			"--call-from", host, "--manager", c.managed, "--zone", string(rune('a' + id - 1))}, c.flags...),
 	}
 	n.start()

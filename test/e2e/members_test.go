@@ -19,6 +19,7 @@ import (
 // load is a ledger that is written to all the time.
 type load struct {
 	ledger
+	meter  meter
 	c      *cluster
 	cancel context.CancelFunc
 	ended  chan error
@@ -30,7 +31,7 @@ func (c *cluster) load(volume string) *load {
 	var err error
 	l.writer, err = c.client(volume).OpenWriter(c.within(20*time.Second), ship.WriterConfig{
 		RetryFor: time.Minute, WindowBytes: 1 << 20, BatchBytes: 8 << 10,
-		Acked: func(a ship.Acked) { l.acked.Store(uint64(a.LSN)) },
+		Acked: func(a ship.Acked) { l.acked.Store(uint64(a.LSN)); l.meter.hear(a) },
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -34,7 +34,11 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "building pinetree:", err)
 			return 1
 		}
-		return m.Run()
+		status := m.Run()
+		if table := report.table(); table != "" {
+			fmt.Println(table)
+		}
+		return status
 	}())
 }
 
