@@ -50,3 +50,34 @@ func (c *cluster) events(kind string, node pinetree.NodeID, since time.Time) []*
 		return e.Kind != kind || e.Node != uint64(node) || time.UnixMilli(e.UnixMs).Before(since.Truncate(time.Millisecond))
 	})
 }
+
+// spans tells in words when, from an instant on, the manager's events of each kind
+// began and ended.
+func (c *cluster) spans(from time.Time) string {
+	list, err := c.manages().ListEvents(c.within(2*time.Second), &wirepb.ListEventsRequest{Limit: 1000, Newest: true})
+	if err != nil {
+		return err.Error()
+	}
+	type span struct {
+		count       int
+		first, last int64
+	}
+	spans := map[string]*span{}
+	var kinds []string
+	for _, e := range list.Events {
+		at := e.UnixMs - from.UnixMilli()
+		switch s := spans[e.Kind]; {
+		case at < 0:
+		case s == nil:
+			spans[e.Kind] = &span{1, at, at}
+			kinds = append(kinds, e.Kind)
+		default:
+			s.count, s.last = s.count+1, at
+		}
+	}
+	words := make([]string, len(kinds))
+	for i, k := range kinds {
+		words[i] = fmt.Sprintf("%d × %s +%d to +%d ms", spans[k].count, k, spans[k].first, spans[k].last)
+	}
+	return strings.Join(words, ", ")
+}
