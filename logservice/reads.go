@@ -2,6 +2,9 @@ package logservice
 
 import (
 	"context"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
@@ -49,7 +52,7 @@ func (s *readService) read(ctx context.Context, volume pinetree.VolumeID, o *wir
 		return nil, err
 	}
 	var at pinetree.LSN
-	request := host.ReadRequest{Volume: volume, Level: level, MinLSN: pinetree.LSN(o.GetMinLsn())}
+	request := host.ReadRequest{Volume: volume, Level: level, MinLSN: pinetree.LSN(o.GetMinLsn()), MaxStale: time.Duration(o.GetMaxStaleMs()) * time.Millisecond}
 	answered, err := g.Read(ctx, request, func(r engine.Reader) error {
 		var err error
 		at, err = fn(r)
@@ -58,8 +61,12 @@ func (s *readService) read(ctx context.Context, volume pinetree.VolumeID, o *wir
 	if err != nil {
 		return nil, err
 	}
-	s.node.metrics.read(answered)
-	return &wirepb.Served{Lsn: uint64(at), Level: wireLevels[answered], Node: uint64(s.node.identity.Node)}, nil
+	s.node.metrics.read(answered.Level)
+	served := &wirepb.Served{Lsn: uint64(at), Level: wireLevels[answered.Level], Node: uint64(s.node.identity.Node)}
+	if answered.Stale >= 0 {
+		served.StaleMs = proto.Uint32(milliseconds(answered.Stale))
+	}
+	return served, nil
 }
 
 // Page implements wirepb.ReadsServer.

@@ -264,6 +264,13 @@ func (p *progress) wake() {
 	}
 }
 
+// reached tells whether an index is replayed.
+func (p *progress) reached(index pinetree.RaftIndex) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.at.Index >= index
+}
+
 // wait returns the first position that is enough.
 func (p *progress) wait(ctx context.Context, enough func(pinetree.Position) bool) (pinetree.Position, error) {
 	for {

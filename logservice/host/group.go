@@ -28,6 +28,7 @@ type Group struct {
 	// quiet.
 	readUnderLease atomic.Bool
 	progress       progress
+	fresh          freshness
 	backlog        backlog
 	applyErr       error // the appliers' own
 

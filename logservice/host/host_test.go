@@ -20,7 +20,7 @@ func logEnd(c *cluster, g *Group, level pinetree.ReadLevel, wait time.Duration) 
 		at = r.Position().LSN
 		return nil
 	})
-	return at, answered, err
+	return at, answered.Level, err
 }
 
 func TestShippedBatchesReachEveryReplica(t *testing.T) {

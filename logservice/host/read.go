@@ -19,37 +19,49 @@ type ReadRequest struct {
 	Volume pinetree.VolumeID
 	Level  pinetree.ReadLevel
 	MinLSN pinetree.LSN // wait until the volume is replayed up to here
+	// MaxStale, when not zero, refuses a stale read that this replica cannot tell
+	// to be so fresh.
+	MaxStale time.Duration
 }
 
 // Read calls fn with a reader of the volume whose newest state is as fresh as
-// asked for, and returns at which level it was answered: a default read without
-// a lease is answered as a consistent one. fn may be called twice; the last
-// call counts. Without a deadline in ctx it ends after ten seconds.
-func (g *Group) Read(ctx context.Context, q ReadRequest, fn func(engine.Reader) error) (pinetree.ReadLevel, error) {
+// asked for, and returns how it was answered: a default read without a lease is
+// answered as a consistent one. fn may be called twice; the last call counts.
+// Without a deadline in ctx it ends after ten seconds.
+func (g *Group) Read(ctx context.Context, q ReadRequest, fn func(engine.Reader) error) (Answer, error) {
+	answer := Answer{Level: q.Level}
 	if g.refused != nil {
-		return q.Level, g.refused
+		return answer, g.refused
 	}
+	began := g.host.cfg.Clock()
 	ctx, cancel := context.WithTimeout(ctx, maxReadWait)
 	defer cancel()
 	if q.MinLSN > 0 {
 		if err := g.reach(ctx, q.Volume, q.MinLSN); err != nil {
-			return q.Level, err
+			return answer, err
 		}
 	}
 	switch q.Level {
 	case pinetree.ReadStale:
-		return q.Level, g.read(q.Volume, fn)
+		if q.MaxStale > 0 {
+			if err := g.atMost(ctx, q.MaxStale, began); err != nil {
+				return answer, err
+			}
+		}
+		answer.Stale = g.fresh.stale(began) // before the state is read
+		return answer, g.read(q.Volume, fn)
 	case pinetree.ReadDefault:
 		leased, err := g.readLeased(ctx, q.Volume, fn)
 		if leased || err != nil {
-			return q.Level, err
+			return answer, err
 		}
 	case pinetree.ReadConsistent:
 	}
+	answer.Level = pinetree.ReadConsistent
 	if err := g.quorum(ctx); err != nil {
-		return pinetree.ReadConsistent, err
+		return answer, err
 	}
-	return pinetree.ReadConsistent, g.read(q.Volume, fn)
+	return answer, g.read(q.Volume, fn)
 }
 
 // readLeased reads under the lease: it must be held before, when the commit
@@ -99,6 +111,7 @@ func (g *Group) read(id pinetree.VolumeID, fn func(engine.Reader) error) error {
 func (g *Group) quorum(ctx context.Context) error {
 	type forget = func()
 	forgets := make(chan forget, 1)
+	asked := g.host.cfg.Clock()
 	index, err := ask(ctx, g, func(r *group.Replica, done func(pinetree.RaftIndex, error)) {
 		forgets <- r.ReadIndex(done)
 	})
@@ -117,6 +130,7 @@ func (g *Group) quorum(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("group %d: waiting for index %d to be replayed: %w", g.id, index, err)
 	}
+	g.fresh.prove(asked)
 	return nil
 }
 

@@ -527,10 +527,14 @@ func (x *ResolveResponse) GetComputeTerm() uint64 {
 }
 
 type ReadOptions struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Level         ReadLevel              `protobuf:"varint,1,opt,name=level,proto3,enum=pinetree.wire.v1.ReadLevel" json:"level,omitempty"`
-	MinLsn        uint64                 `protobuf:"varint,2,opt,name=min_lsn,json=minLsn,proto3" json:"min_lsn,omitempty"` // wait until this is applied
-	At            uint64                 `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`                       // read as of this LSN; zero is the newest
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Level  ReadLevel              `protobuf:"varint,1,opt,name=level,proto3,enum=pinetree.wire.v1.ReadLevel" json:"level,omitempty"`
+	MinLsn uint64                 `protobuf:"varint,2,opt,name=min_lsn,json=minLsn,proto3" json:"min_lsn,omitempty"` // wait until this is applied
+	At     uint64                 `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`                       // read as of this LSN; zero is the newest
+	// max_stale_ms, when not zero, bounds a stale read: it reflects every append
+	// that was acknowledged longer than this before it reached the node. The node
+	// asks a quorum when it has not for so long, and refuses when none answers.
+	MaxStaleMs    uint32 `protobuf:"varint,4,opt,name=max_stale_ms,json=maxStaleMs,proto3" json:"max_stale_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -586,12 +590,22 @@ func (x *ReadOptions) GetAt() uint64 {
 	return 0
 }
 
+func (x *ReadOptions) GetMaxStaleMs() uint32 {
+	if x != nil {
+		return x.MaxStaleMs
+	}
+	return 0
+}
+
 // Served says how a read was answered.
 type Served struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lsn           uint64                 `protobuf:"varint,1,opt,name=lsn,proto3" json:"lsn,omitempty"`                                     // the state read is the one at this LSN
-	Level         ReadLevel              `protobuf:"varint,2,opt,name=level,proto3,enum=pinetree.wire.v1.ReadLevel" json:"level,omitempty"` // CONSISTENT where DEFAULT had no lease
-	Node          uint64                 `protobuf:"varint,3,opt,name=node,proto3" json:"node,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Lsn   uint64                 `protobuf:"varint,1,opt,name=lsn,proto3" json:"lsn,omitempty"`                                     // the state read is the one at this LSN
+	Level ReadLevel              `protobuf:"varint,2,opt,name=level,proto3,enum=pinetree.wire.v1.ReadLevel" json:"level,omitempty"` // CONSISTENT where DEFAULT had no lease
+	Node  uint64                 `protobuf:"varint,3,opt,name=node,proto3" json:"node,omitempty"`
+	// stale_ms: every append that was acknowledged longer than this before the
+	// read reached the node is in what was read. Not set when that is unknown.
+	StaleMs       *uint32 `protobuf:"varint,4,opt,name=stale_ms,json=staleMs,proto3,oneof" json:"stale_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -643,6 +657,13 @@ func (x *Served) GetLevel() ReadLevel {
 func (x *Served) GetNode() uint64 {
 	if x != nil {
 		return x.Node
+	}
+	return 0
+}
+
+func (x *Served) GetStaleMs() uint32 {
+	if x != nil && x.StaleMs != nil {
+		return *x.StaleMs
 	}
 	return 0
 }
@@ -1585,15 +1606,19 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\vUNSPECIFIED\x10\x00\x12\r\n" +
 	"\tCOMMITTED\x10\x01\x12\x11\n" +
 	"\rNOT_COMMITTED\x10\x02\x12\f\n" +
-	"\bREJECTED\x10\x03\"i\n" +
+	"\bREJECTED\x10\x03\"\x8b\x01\n" +
 	"\vReadOptions\x121\n" +
 	"\x05level\x18\x01 \x01(\x0e2\x1b.pinetree.wire.v1.ReadLevelR\x05level\x12\x17\n" +
 	"\amin_lsn\x18\x02 \x01(\x04R\x06minLsn\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x04R\x02at\"a\n" +
+	"\x02at\x18\x03 \x01(\x04R\x02at\x12 \n" +
+	"\fmax_stale_ms\x18\x04 \x01(\rR\n" +
+	"maxStaleMs\"\x8e\x01\n" +
 	"\x06Served\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x121\n" +
 	"\x05level\x18\x02 \x01(\x0e2\x1b.pinetree.wire.v1.ReadLevelR\x05level\x12\x12\n" +
-	"\x04node\x18\x03 \x01(\x04R\x04node\"r\n" +
+	"\x04node\x18\x03 \x01(\x04R\x04node\x12\x1e\n" +
+	"\bstale_ms\x18\x04 \x01(\rH\x00R\astaleMs\x88\x01\x01B\v\n" +
+	"\t_stale_ms\"r\n" +
 	"\vPageRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x127\n" +
 	"\aoptions\x18\x02 \x01(\v2\x1d.pinetree.wire.v1.ReadOptionsR\aoptions\x12\x12\n" +
@@ -1766,6 +1791,7 @@ func file_proto_wirepb_compute_proto_init() {
 	if File_proto_wirepb_compute_proto != nil {
 		return
 	}
+	file_proto_wirepb_compute_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
