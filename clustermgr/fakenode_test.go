@@ -218,7 +218,7 @@ func (n *fakeNode) status(group uint64) *wirepb.ReplicaStatus {
 		s.QuorumAgeMs = 5000
 	}
 	for id := range r.volumes {
-		s.Volumes = append(s.Volumes, &wirepb.VolumeStatus{Volume: id, CommittedLsn: 77, ComputeTerm: 2})
+		s.Volumes = append(s.Volumes, &wirepb.VolumeStatus{Volume: id, CommittedLsn: 77, AppliedLsn: 77, ComputeTerm: 2})
 	}
 	return s
 }

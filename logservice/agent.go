@@ -34,6 +34,7 @@ type agent struct {
 	reporter *reporter
 	changed  chan struct{} // a replica's role changed
 	known    bool          // a manager has registered this node; run's own
+	load     loadMeter     // run's own
 }
 
 // poke asks for a heartbeat at once. It never blocks.
@@ -170,6 +171,7 @@ func (a *agent) heartbeat(sequence uint64) *wirepb.HeartbeatRequest {
 	return &wirepb.HeartbeatRequest{
 		Node: uint64(a.node.identity.Node), Instance: a.node.identity.Instance, Sequence: sequence,
 		FsyncAgeMs: milliseconds(disk.FsyncAge), FsyncPendingMs: milliseconds(disk.Pending),
+		Load: a.load.now(),
 	}
 }
 

@@ -125,6 +125,7 @@ func (r *Reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 	s.sequence = request.GetSequence()
 	n.fsyncAge = time.Duration(request.GetFsyncAgeMs()) * time.Millisecond
 	n.fsyncPending = time.Duration(request.GetFsyncPendingMs()) * time.Millisecond
+	n.load = request.GetLoad()
 	if request.GetChangesOnly() {
 		for _, id := range request.GetGone() {
 			delete(n.replicas, pinetree.GroupID(id))
@@ -168,6 +169,7 @@ func (r *Reign) update(n *node, replicas []*wirepb.ReplicaStatus, before map[pin
 		if g == nil {
 			continue
 		}
+		g.progress.See(status.GetCommitted(), now)
 		r.released(g, n.Is.ID, pinetree.AppointmentID(status.GetReleased()))
 		if was.GetLeader() != status.GetLeader() || was.GetReady() != status.GetReady() {
 			r.lookAt(g, now)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -29,12 +30,19 @@ func (r *Reign) ListNodes(ctx context.Context, _ *wirepb.ListNodesRequest) (*wir
 	})
 }
 
-func (r *Reign) nodeInfo(n *node) *wirepb.NodeInfo {
-	info := &wirepb.NodeInfo{
+// nodeState is a node without its counts of replicas and leaders, for which all
+// groups must be walked through.
+func (r *Reign) nodeState(n *node) *wirepb.NodeInfo {
+	return &wirepb.NodeInfo{
 		Node: uint64(n.Is.ID), Address: n.Is.Address, Zone: n.Is.Zone, State: r.health(n).String(),
 		SilentMs: uint32(n.vitals.Silence(r.cfg.Clock()).Milliseconds()),
 		Draining: n.Is.Draining, Note: n.note,
+		Load: n.load,
 	}
+}
+
+func (r *Reign) nodeInfo(n *node) *wirepb.NodeInfo {
+	info := r.nodeState(n)
 	for _, g := range r.groups {
 		if slices.Contains(g.Is.Members(), n.Is.ID) {
 			info.Replicas++
@@ -91,7 +99,8 @@ func (r *Reign) ListLeases(ctx context.Context, _ *wirepb.ListLeasesRequest) (*w
 	})
 }
 
-// Route tells where a volume's replicas are and who leads.
+// Route tells where a volume's replicas are, who leads, and what each replica is
+// good for.
 func (r *Reign) Route(ctx context.Context, q *wirepb.RouteRequest) (*wirepb.RouteResponse, error) {
 	return list(ctx, r, func() (*wirepb.RouteResponse, error) {
 		id := pinetree.VolumeID(q.GetVolume())
@@ -104,9 +113,11 @@ func (r *Reign) Route(ctx context.Context, q *wirepb.RouteRequest) (*wirepb.Rout
 		}
 		info := r.volumeInfo(k.Is)
 		answer := &wirepb.RouteResponse{Volume: info, Leader: info.GetLeader()}
-		for _, voter := range r.groups[k.Is.Group].Is.Voters {
-			if n := r.nodes[voter]; n != nil {
-				answer.Replicas = append(answer.Replicas, r.nodeInfo(n))
+		g, now := r.groups[k.Is.Group], r.cfg.Clock()
+		for _, m := range r.situation(g, now).Members {
+			if n := r.nodes[m.Node]; n != nil && slices.Contains(g.Is.Voters, m.Node) {
+				answer.Replicas = append(answer.Replicas, r.nodeState(n))
+				answer.States = append(answer.States, policy.RouteTo(m, id, &g.progress, now))
 			}
 		}
 		return answer, nil

@@ -63,6 +63,7 @@ type node struct {
 	replicas map[pinetree.GroupID]*wirepb.ReplicaStatus
 	// As of reported.
 	fsyncAge, fsyncPending time.Duration
+	load                   uint32        // in thousandths of its processors
 	noted                  policy.Health // the last one that was logged
 	notedAt                lease.Instant // when; zero when it never changed in this reign
 	note                   string        // what draining waits for
@@ -90,6 +91,8 @@ type group struct {
 	placed   map[pinetree.NodeID]bool
 	reason   string                     // why it has no leader, or why the last operation failed
 	pending  map[pinetree.VolumeID]bool // volumes that the group does not have yet
+
+	progress policy.Progress
 
 	changing   bool          // a step of a change of replicas is under way
 	changeAt   lease.Instant // not before here is the next one begun
