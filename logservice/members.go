@@ -40,6 +40,13 @@ func (s *adminService) ChangeMembership(ctx context.Context, q *wirepb.ChangeMem
 // RemoveReplica implements wirepb.NodeServer.
 func (s *adminService) RemoveReplica(ctx context.Context, q *wirepb.RemoveReplicaRequest) (*wirepb.RemoveReplicaResponse, error) {
 	id := pinetree.GroupID(q.Group)
+	if q.Deleted {
+		if err := s.node.host.DeleteReplica(ctx, id); err != nil {
+			return nil, err
+		}
+		s.node.agent.poke()
+		return &wirepb.RemoveReplicaResponse{}, nil
+	}
 	if g, err := s.node.host.Group(id); err == nil {
 		status, err := g.Status(ctx)
 		if err != nil {

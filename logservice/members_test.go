@@ -114,3 +114,53 @@ func (c *cluster) refuseRemoval(t *testing.T, at int, asOf uint64, is error, say
 		t.Errorf("the replica is harmed: %v, %v", s, err)
 	}
 }
+
+// TestADeletedGroupIsGoneForGood deletes a group of which one replica leads, one
+// follows, and one is on a node that is away. Those who use it hear of it, and an
+// order to create it that comes late makes nothing.
+func TestADeletedGroupIsGoneForGood(t *testing.T) {
+	c := startCluster(t, 3)
+	c.group(0, pinetree.FormatOpaque)
+	w := c.open(0, &wirepb.OpenRequest{})
+	b := w.batch(10, []byte("before"))
+	w.send(b)
+	w.await(b.LSN)
+	away := c.members[2]
+	away.stop()
+	for at, m := range c.members[:2] {
+		node := wirepb.NewNodeClient(m.conn)
+		for range 2 {
+			if _, err := node.RemoveReplica(c.ctx(), &wirepb.RemoveReplicaRequest{Group: 1, Deleted: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := c.status(at); !errors.Is(err, pinetree.ErrUnknownGroup) {
+			t.Errorf("node %d still has a replica: %v", at+1, err)
+		}
+		if _, err := m.reads().State(c.ctx(), &wirepb.StateRequest{Volume: 7, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE}}); !errors.Is(err, pinetree.ErrUnknownVolume) {
+			t.Errorf("node %d still reads the volume: %v", at+1, err)
+		}
+		for _, late := range []*wirepb.CreateReplicaRequest{{Group: 1, Voters: c.voters}, {Group: 1, Blank: true}} {
+			if _, err := node.CreateReplica(c.ctx(), late); !errors.Is(err, pinetree.ErrUnknownGroup) || !strings.Contains(err.Error(), "was deleted") {
+				t.Errorf("node %d was ordered late to create the group, %v: %v", at+1, late, err)
+			}
+		}
+		left, err := m.engines.Groups()
+		if last, e := m.log.View(1).LastIndex(); err != nil || e != nil || len(left) > 0 || last != 0 {
+			t.Errorf("node %d still has files: engines of %v, log up to %d; %v, %v", at+1, left, last, err, e)
+		}
+	}
+	if err := w.fails(); !errors.Is(err, pinetree.ErrStopped) {
+		t.Errorf("the writer heard %v", err)
+	}
+	away.start(c.manager.address)
+	if s, err := c.status(2); err != nil || s.Stopped != "" {
+		t.Fatalf("the one that was away: %v, %v", s, err)
+	}
+	if _, err := wirepb.NewNodeClient(away.conn).RemoveReplica(c.ctx(), &wirepb.RemoveReplicaRequest{Group: 1, Deleted: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.status(2); !errors.Is(err, pinetree.ErrUnknownGroup) {
+		t.Errorf("the one that was away still has a replica: %v", err)
+	}
+}

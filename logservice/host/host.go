@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -60,6 +61,7 @@ type Host struct {
 	mu      sync.RWMutex
 	groups  map[pinetree.GroupID]*Group
 	volumes map[pinetree.VolumeID]*Group
+	deleted []pinetree.GroupID // by order since this process began, the last ones
 	closed  bool
 }
 
@@ -162,7 +164,7 @@ func (h *Host) Create(ctx context.Context, id pinetree.GroupID, voters []pinetre
 		if _, err := h.Group(id); err == nil {
 			return nil
 		}
-		if err := h.refuseOrphan(store, id); err != nil {
+		if err := cmp.Or(h.refuseDeleted(id), h.refuseOrphan(store, id)); err != nil {
 			return err
 		}
 		err := store.Save([]raftlog.Update{{

@@ -1,8 +1,10 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pinetree-db/pinetree"
@@ -30,7 +32,7 @@ func (h *Host) CreateBlank(ctx context.Context, id pinetree.GroupID) error {
 		if g, err := h.Group(id); err == nil {
 			return g.refuseBlank()
 		}
-		if err := h.refuseOrphan(store, id); err != nil {
+		if err := cmp.Or(h.refuseDeleted(id), h.refuseOrphan(store, id)); err != nil {
 			return err
 		}
 		if err := h.cfg.Engines.Create(id, pinetree.Position{}); err != nil {
@@ -75,9 +77,47 @@ func (h *Host) refuseOrphan(store raftlog.Store, id pinetree.GroupID) error {
 // leader knows for sure: a voter without its files must never come back. The
 // leader itself is refused. Removing what is not there is no error.
 func (h *Host) RemoveReplica(ctx context.Context, id pinetree.GroupID) error {
+	return h.remove(ctx, id, func(r *group.Replica) error {
+		if r.Role().Leads {
+			return fmt.Errorf("%w: node %d leads group %d; move the leadership first", pinetree.ErrBadBatch, h.cfg.Node, id)
+		}
+		r.Stop(errOrdered)
+		return nil
+	})
+}
+
+// DeleteReplica ends the replica of a group that is no more, leader or not, and
+// removes its files, durably on return. Until this process ends, the group cannot
+// be created here again: an order to create it that was given before may come
+// after. Deleting what is not there is no error.
+func (h *Host) DeleteReplica(ctx context.Context, id pinetree.GroupID) error {
+	h.mu.Lock()
+	if !slices.Contains(h.deleted, id) {
+		h.deleted = append(h.deleted[max(0, len(h.deleted)+1-maxDeleted):], id)
+	}
+	h.mu.Unlock()
+	return h.remove(ctx, id, func(r *group.Replica) error { r.Stop(errDeleted); return nil })
+}
+
+// maxDeleted bounds the deleted groups that are remembered: an order is on its
+// way for some seconds, and deletions take longer than that to become so many.
+const maxDeleted = 4096
+
+// refuseDeleted refuses to create a group that was deleted.
+func (h *Host) refuseDeleted(id pinetree.GroupID) error {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if slices.Contains(h.deleted, id) {
+		return fmt.Errorf("%w: group %d was deleted; its id is never used again", pinetree.ErrUnknownGroup, id)
+	}
+	return nil
+}
+
+// remove has a replica stop, waits until nothing uses its files, and removes them.
+func (h *Host) remove(ctx context.Context, id pinetree.GroupID, stop func(*group.Replica) error) error {
 	g, err := h.Group(id)
 	if err == nil && g.replica != nil {
-		if err := g.end(ctx); err != nil {
+		if err := g.end(ctx, stop); err != nil {
 			return err
 		}
 	}
@@ -93,15 +133,8 @@ func (h *Host) RemoveReplica(ctx context.Context, id pinetree.GroupID) error {
 }
 
 // end stops the replica and waits until nothing uses its engine.
-func (g *Group) end(ctx context.Context) error {
-	_, err := ask(ctx, g, func(r *group.Replica, done func(struct{}, error)) {
-		if s := r.Role(); s.Leads {
-			done(struct{}{}, fmt.Errorf("%w: node %d leads group %d; move the leadership first", pinetree.ErrBadBatch, g.host.cfg.Node, g.id))
-			return
-		}
-		r.Stop(errOrdered)
-		done(struct{}{}, nil)
-	})
+func (g *Group) end(ctx context.Context, stop func(*group.Replica) error) error {
+	_, err := ask(ctx, g, func(r *group.Replica, done func(struct{}, error)) { done(struct{}{}, stop(r)) })
 	if err != nil {
 		return err
 	}
@@ -115,7 +148,10 @@ func (g *Group) end(ctx context.Context) error {
 	return nil
 }
 
-var errOrdered = fmt.Errorf("%w: the replica is being removed", pinetree.ErrStopped)
+var (
+	errOrdered = fmt.Errorf("%w: the replica is being removed", pinetree.ErrStopped)
+	errDeleted = fmt.Errorf("%w: the group was deleted", pinetree.ErrStopped)
+)
 
 // idle tells whether nothing of a group is being replayed or waits to be.
 func (a *appliers) idle(g *Group) bool {
