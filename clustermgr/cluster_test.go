@@ -126,6 +126,7 @@ func (c *cluster) node(zone string) *fakeNode {
 	n := &fakeNode{
 		t: c.t, raft: c.raft, managers: c.addresses, instance: fmt.Sprintf("instance-%d", len(c.nodes)+1), zone: zone,
 		poke: make(chan struct{}, 1), replicas: map[uint64]*fakeReplica{}, orders: map[string]int{},
+		deleted: map[uint64]bool{},
 	}
 	c.nodes = append(c.nodes, n)
 	n.start()

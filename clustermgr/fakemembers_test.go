@@ -91,8 +91,11 @@ func (n *fakeNode) RemoveReplica(ctx context.Context, q *wirepb.RemoveReplicaReq
 		return nil, err
 	}
 	defer unlock()
-	if r := n.replicas[q.GetGroup()]; r != nil && !r.gone && len(r.voters) > 0 {
+	if r := n.replicas[q.GetGroup()]; r != nil && !r.gone && len(r.voters) > 0 && !q.GetDeleted() {
 		n.t.Errorf("node %d was to remove the files of a member", n.id)
+	}
+	if q.GetDeleted() {
+		n.deleted[q.GetGroup()] = true
 	}
 	delete(n.replicas, q.GetGroup())
 	n.ping()

@@ -65,8 +65,9 @@ type fakeNode struct {
 	deaf     bool          // releases, transfers, and the target never leads
 	peers    int           // addresses learnt
 	orders   map[string]int
-	slow     bool   // its replica does not catch up
-	hold     string // an order that is taken, carried out and never answered
+	deleted  map[uint64]bool // groups
+	slow     bool            // its replica does not catch up
+	hold     string          // an order that is taken, carried out and never answered
 }
 
 func (n *fakeNode) lock() func() { n.raft.mu.Lock(); return n.raft.mu.Unlock }

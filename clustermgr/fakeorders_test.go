@@ -33,6 +33,9 @@ func (n *fakeNode) CreateReplica(ctx context.Context, q *wirepb.CreateReplicaReq
 		return nil, err
 	}
 	defer unlock()
+	if n.deleted[q.GetGroup()] {
+		return nil, pinetree.ErrUnknownGroup
+	}
 	if n.replicas[q.GetGroup()] == nil && q.GetBlank() {
 		n.replicas[q.GetGroup()] = &fakeReplica{holder: lease.NewHolder(0.01), volumes: map[uint64]uint32{}}
 		n.ping()

@@ -93,3 +93,13 @@ func (s *service) Route(ctx context.Context, q *wirepb.RouteRequest) (*wirepb.Ro
 func (s *service) ListEvents(ctx context.Context, q *wirepb.ListEventsRequest) (*wirepb.ListEventsResponse, error) {
 	return inReign(ctx, s.manager, q, (*reign.Reign).ListEvents)
 }
+
+// DeleteGroup implements wirepb.ManagerServer.
+func (s *service) DeleteGroup(ctx context.Context, q *wirepb.DeleteGroupRequest) (*wirepb.DeleteGroupResponse, error) {
+	return inReign(ctx, s.manager, q, (*reign.Reign).DeleteGroup)
+}
+
+// DeleteVolume implements wirepb.ManagerServer.
+func (s *service) DeleteVolume(ctx context.Context, q *wirepb.DeleteVolumeRequest) (*wirepb.DeleteVolumeResponse, error) {
+	return inReign(ctx, s.manager, q, (*reign.Reign).DeleteVolume)
+}

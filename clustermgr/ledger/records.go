@@ -3,12 +3,10 @@ package ledger
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/pinetree-db/pinetree"
-	"github.com/pinetree-db/pinetree/lease"
 )
 
 // What is kept in the store, as JSON, so that an operator can read it with the
@@ -71,45 +69,6 @@ func (n Node) Quarantined(now time.Time) bool { return now.UnixMilli() < n.Quara
 
 // Key is where the node is kept.
 func (n Node) Key() string { return fmt.Sprintf("%s%020d", nodes, n.ID) }
-
-// Group is a raft group.
-type Group struct {
-	ID       pinetree.GroupID  `json:"id"`
-	Voters   []pinetree.NodeID `json:"voters"`
-	HomeZone string            `json:"home_zone,omitempty"`
-	// Created is set once every voter has made its replica.
-	Created bool         `json:"created"`
-	Lease   lease.Record `json:"lease"`
-	// Change of the replicas that is under way; nil when there is none.
-	Change *ReplicaChange `json:"change,omitempty"`
-	// Changes is the number of the last change.
-	Changes uint64 `json:"changes,omitempty"`
-	// Removed are nodes that may have files of their former replica, each with a
-	// raft index at which it was no member.
-	Removed map[pinetree.NodeID]pinetree.RaftIndex `json:"removed,omitempty"`
-	// Deleted groups are no more, but for the replicas on these nodes.
-	Deleted bool `json:"deleted,omitempty"`
-}
-
-// ReplicaChange puts a replica on node Add, takes that of node Remove away, or both.
-// Zero is no node. The voters are as before until it is through.
-type ReplicaChange struct {
-	Number uint64          `json:"number"`
-	Add    pinetree.NodeID `json:"add,omitempty"`
-	Remove pinetree.NodeID `json:"remove,omitempty"`
-}
-
-// Members are the nodes that have a replica, the one that is being added
-// included.
-func (g Group) Members() []pinetree.NodeID {
-	if g.Change == nil || g.Change.Add == 0 || slices.Contains(g.Voters, g.Change.Add) {
-		return g.Voters
-	}
-	return append(slices.Clone(g.Voters), g.Change.Add)
-}
-
-// Key is where the group is kept.
-func (g Group) Key() string { return fmt.Sprintf("%s%020d", groups, g.ID) }
 
 // Volume is a volume of a group.
 type Volume struct {

@@ -37,12 +37,13 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 		inbox: make(chan func(), 256), ended: make(chan struct{}),
 		since:   taken.Add(scale(cfg.OfficeClaim, 1+cfg.Lease.MaxDrift)),
 		cluster: b.Cluster, counters: b.Counters, events: ledger.NewEvents(b.Events, cfg.MaxEvents),
-		nodes: map[pinetree.NodeID]*node{}, groups: map[pinetree.GroupID]*group{},
+		nodes: map[pinetree.NodeID]*node{}, groups: map[pinetree.GroupID]*group{}, deleted: map[pinetree.GroupID]*group{},
 		volumes: map[pinetree.VolumeID]*ledger.Kept[ledger.Volume]{}, names: map[string]pinetree.VolumeID{},
 		led: map[pinetree.NodeID]int{}, addresses: 1, changed: make(chan struct{}),
 	}
 	r.scribe = ledger.Scribe{Store: cfg.Store, Office: office, Owner: r.do, Events: &r.events, Timeout: cfg.OfficeClaim, Log: cfg.Log}
 	r.scribe.Start()
+	r.hands = r.newHands()
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	for _, k := range b.Nodes {
 		n := &node{Kept: k}

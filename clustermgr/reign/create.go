@@ -120,7 +120,11 @@ func (r *Reign) addGroup(k ledger.Kept[ledger.Group]) *group {
 		id: k.Is.ID, Kept: k, granter: lease.NewGranter(r.cfg.Lease, k.Is.Lease, r.since),
 		placed: map[pinetree.NodeID]bool{}, pending: map[pinetree.VolumeID]bool{},
 	}
-	r.groups[g.id] = g
+	if g.Is.Deleted {
+		r.deleted[g.id] = g
+	} else {
+		r.groups[g.id] = g
+	}
 	return g
 }
 
@@ -143,13 +147,16 @@ func (r *Reign) CreateGroup(ctx context.Context, q *wirepb.CreateGroupRequest) (
 	var why string
 	err = r.await(ctx, func() (bool, error) {
 		g := r.groups[record.ID]
+		if g == nil {
+			return true, refuse(pinetree.ErrUnknownGroup, "group %d was deleted before it was made", record.ID)
+		}
 		info, why = r.groupInfo(g), r.why(g)
 		return info.GetLeader() != 0 && g.Is.Lease.Activated() && g.Is.Created, nil
 	})
-	if err != nil {
+	if ctx.Err() != nil && err != nil {
 		return nil, fmt.Errorf("group %d is recorded and will be made: %s: %w", record.ID, why, err)
 	}
-	return info, nil
+	return info, err
 }
 
 func (r *Reign) groupMade(record ledger.Group, revision int64) {
@@ -233,13 +240,16 @@ func (r *Reign) volumeReady(ctx context.Context, volume ledger.Volume) (*wirepb.
 	var why string
 	err := r.await(ctx, func() (bool, error) {
 		k := r.volumes[volume.ID]
+		if k == nil {
+			return true, refuse(pinetree.ErrUnknownVolume, "volume %s was deleted before it was made", volume.Name)
+		}
 		info, why = r.volumeInfo(k.Is), r.why(r.groups[volume.Group])
 		return k.Is.Ready, nil
 	})
-	if err != nil {
+	if ctx.Err() != nil && err != nil {
 		return nil, fmt.Errorf("volume %s is recorded as %d and will be made in group %d: %s: %w", volume.Name, volume.ID, volume.Group, why, err)
 	}
-	return info, nil
+	return info, err
 }
 
 func (r *Reign) addVolume(k ledger.Kept[ledger.Volume]) {

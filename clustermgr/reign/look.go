@@ -34,6 +34,9 @@ func (r *Reign) look() {
 			r.lookAt(g, now)
 		}
 	}
+	for _, g := range r.deleted {
+		r.lookAtReplicas(g, now)
+	}
 	r.upkeep(now)
 }
 
@@ -66,7 +69,7 @@ func (r *Reign) lookAt(g *group, now lease.Instant) {
 	}
 	r.lookAtReplicas(g, now)
 	g.rests = false
-	if g.busy != "" {
+	if g.busy != "" || g.Is.Deleted {
 		return
 	}
 	s := policy.Decide(r.situation(g, now))

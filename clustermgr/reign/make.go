@@ -77,6 +77,9 @@ func (r *Reign) makeVolume(g *group, leader orders.Target, v ledger.Volume) erro
 	}
 	v.Ready = true
 	return r.persist(r.ctx, func() ([]ledger.Change, error) {
+		if r.volumes[v.ID] == nil {
+			return nil, nil // deleted meanwhile
+		}
 		return []ledger.Change{r.volumes[v.ID].Put(v.Key(), v)}, nil
 	}, func(revision int64) {
 		*r.volumes[v.ID] = ledger.Kept[ledger.Volume]{Is: v, Revision: revision}
@@ -161,4 +164,12 @@ func (r *Reign) volumeInfo(v ledger.Volume) *wirepb.VolumeInfo {
 		}
 	}
 	return info
+}
+
+func numbers(ids []pinetree.NodeID) []uint64 {
+	var list []uint64
+	for _, id := range ids {
+		list = append(list, uint64(id))
+	}
+	return list
 }

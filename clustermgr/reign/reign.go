@@ -9,6 +9,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/clustermgr/settings"
@@ -30,6 +31,7 @@ type Reign struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	dial   *orders.Nodes
+	hands  members.Hands
 	scribe ledger.Scribe
 	inbox  chan func()
 	ended  chan struct{} // closed when the owner's goroutine is over
@@ -42,6 +44,7 @@ type Reign struct {
 	counters   ledger.Kept[ledger.Counters]
 	nodes      map[pinetree.NodeID]*node
 	groups     map[pinetree.GroupID]*group
+	deleted    map[pinetree.GroupID]*group // of which nodes may still have files
 	volumes    map[pinetree.VolumeID]*ledger.Kept[ledger.Volume]
 	names      map[string]pinetree.VolumeID // of volumes
 	events     ledger.Events

@@ -30,8 +30,7 @@ func (r *Reign) ChangeReplicas(ctx context.Context, q *wirepb.ChangeReplicasRequ
 		if err := r.checkChange(g, c); err != nil {
 			return nil, err
 		}
-		next.Changes++
-		next.Change = &ledger.ReplicaChange{Number: next.Changes, Add: c.Add, Remove: c.Remove}
+		next = next.Changing(ledger.ReplicaChange{Add: c.Add, Remove: c.Remove})
 		return []ledger.Change{g.Put(next.Key(), next)}, nil
 	}, func(revision int64) {
 		g := r.groups[id]
@@ -53,6 +52,9 @@ func (r *Reign) untilChanged(ctx context.Context, record ledger.Group) (*wirepb.
 	number := record.Change.Number
 	err := r.await(ctx, func() (bool, error) {
 		g := r.groups[record.ID]
+		if g == nil {
+			return true, refuse(pinetree.ErrUnknownGroup, "group %d was deleted", record.ID)
+		}
 		info, note = r.groupInfo(g), g.changeNote
 		switch now := g.Is.Change; {
 		case now == nil && g.Is.Changes == number:
