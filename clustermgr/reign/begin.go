@@ -8,6 +8,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
+	"github.com/pinetree-db/pinetree/clustermgr/owner"
 )
 
 // Begin reads everything that is recorded and begins the reign of an office
@@ -31,20 +32,17 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 			return nil, err
 		}
 	}
+	o := owner.New(ctx, cfg, office, b.Events)
 	r := &Reign{
-		cfg: cfg, office: office, log: cfg.Log,
-		dial:  orders.New(orders.Timeouts{Probe: cfg.Probe, Call: cfg.Call, Appoint: cfg.Appoint}, cfg.Dial...),
-		inbox: make(chan func(), 256), ended: make(chan struct{}),
+		cfg: cfg, log: cfg.Log, ctx: o.Context(), owner: o,
+		dial:    orders.New(orders.Timeouts{Probe: cfg.Probe, Call: cfg.Call, Appoint: cfg.Appoint}, cfg.Dial...),
 		since:   taken.Add(scale(cfg.OfficeClaim, 1+cfg.Lease.MaxDrift)),
-		cluster: b.Cluster, counters: b.Counters, events: ledger.NewEvents(b.Events, cfg.MaxEvents),
+		cluster: b.Cluster, counters: b.Counters,
 		nodes: map[pinetree.NodeID]*node{}, groups: map[pinetree.GroupID]*group{}, deleted: map[pinetree.GroupID]*group{},
 		volumes: map[pinetree.VolumeID]*ledger.Kept[ledger.Volume]{}, names: map[string]pinetree.VolumeID{},
-		led: map[pinetree.NodeID]int{}, addresses: 1, changed: make(chan struct{}),
+		led: map[pinetree.NodeID]int{}, addresses: 1,
 	}
-	r.scribe = ledger.Scribe{Store: cfg.Store, Office: office, Owner: r.do, Events: &r.events, Timeout: cfg.OfficeClaim, Log: cfg.Log}
-	r.scribe.Start()
 	r.hands = r.newHands()
-	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	for _, k := range b.Nodes {
 		n := &node{Kept: k}
 		n.vitals.Hear(taken)

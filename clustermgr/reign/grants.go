@@ -16,7 +16,7 @@ import (
 func (r *Reign) claim(g *group, n *node, to *reply) {
 	now := r.cfg.Clock()
 	status := n.replicas[g.id]
-	if status == nil || !status.GetLeader() || status.GetStopped() != "" || status.GetQuiet() || now >= r.claimed {
+	if status == nil || !status.GetLeader() || status.GetStopped() != "" || status.GetQuiet() || !r.owner.Claimed(now) {
 		return
 	}
 	since := now.Sub(n.reported)

@@ -93,9 +93,9 @@ func (r *Reign) why(g *group) string {
 	now := r.cfg.Clock()
 	s := policy.Decide(r.situation(g, now))
 	switch {
-	case r.leader(g) != nil && g.Is.Lease.Activated() && g.granter.Left(now) > 0 && now < r.claimed:
+	case r.leader(g) != nil && g.Is.Lease.Activated() && g.granter.Left(now) > 0 && r.owner.Claimed(now):
 		return ""
-	case now >= r.claimed:
+	case !r.owner.Claimed(now):
 		return "the manager's store does not confirm its office, so it grants nothing"
 	case g.busy != "" && g.reason != "":
 		return fmt.Sprintf("about to %s: %s", g.busy, g.reason)

@@ -108,7 +108,7 @@ func (r *Reign) MoveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*w
 		return response, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("group %d: the move goes on: %w", m.group.id, ctx.Err())
-	case <-r.ended:
+	case <-r.owner.Ended():
 		return nil, NotActive("")
 	}
 }

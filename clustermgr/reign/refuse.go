@@ -1,38 +1,14 @@
 package reign
 
-import (
-	"fmt"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	"github.com/pinetree-db/pinetree"
-)
-
-// refusal is an error in plain words that still is the sentinel it holds.
-type refusal struct {
-	words string
-	cause error
-}
-
-func (r *refusal) Error() string { return r.words }
-func (r *refusal) Unwrap() error { return r.cause }
+import "github.com/pinetree-db/pinetree/clustermgr/refusal"
 
 // refuse makes an error that travels as the sentinel.
 func refuse(sentinel error, format string, args ...any) error {
-	return &refusal{fmt.Sprintf(format, args...), sentinel}
+	return refusal.As(sentinel, format, args...)
 }
 
 // notYet makes an error for a request that is right and too early.
-func notYet(format string, args ...any) error {
-	return status.Errorf(codes.FailedPrecondition, format, args...)
-}
+func notYet(format string, args ...any) error { return refusal.NotYet(format, args...) }
 
 // NotActive sends the caller to the active manager.
-func NotActive(active string) error {
-	words := "this cluster manager is not the active one and knows none; try again or ask another"
-	if active != "" {
-		words = "this cluster manager is not the active one; ask " + active
-	}
-	return &refusal{words, &pinetree.NotLeaderError{Addr: active}}
-}
+func NotActive(active string) error { return refusal.NotActive(active) }

@@ -16,7 +16,8 @@ var layers = [][]string{
 	{"logservice/host"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
 	{"raftlog/segment/frame", "clustermgr/reign"},
-	{"clustermgr/members", "clustermgr/settings"},
+	{"clustermgr/members", "clustermgr/owner"},
+	{"clustermgr/settings", "clustermgr/refusal"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/badgerengine/database"},
 	{"engine/walengine/files"},
 	{"logservice/manifest", "logservice/news", "logservice/rawnode", "logservice/replay"},
@@ -63,7 +64,7 @@ var importers = []struct {
 	{of: []string{"adapter/pgwal/...", "adapter/ship", "clustermgr/etcdstore", "logservice"}, by: []string{"cmd/...", "test/..."}},
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
-	{of: []string{"clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep"}, by: []string{"clustermgr/...", "test/..."}},
+	{of: []string{"clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep"}, by: []string{"clustermgr/...", "test/..."}},
 	{of: []string{"logservice/manifest", "logservice/membership", "logservice/news", "logservice/rawnode", "logservice/replay", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
