@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"unicode"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -166,27 +166,10 @@ func (r *Reign) groupMade(record ledger.Group, revision int64) {
 	r.lookAt(g, r.cfg.Clock())
 }
 
-func checkVolume(q *wirepb.CreateVolumeRequest) error {
-	name := q.GetName()
-	if name == "" || len(name) > 255 {
-		return refuse(pinetree.ErrBadBatch, "a volume has a name of 1 to 255 bytes; this one has %d", len(name))
-	}
-	for _, c := range name {
-		if !unicode.IsPrint(c) {
-			return refuse(pinetree.ErrBadBatch, "volume name %q holds the unprintable character %U", name, c)
-		}
-	}
-	if f := pinetree.Format(q.GetFormat()); q.GetFormat() > 255 || f.String() == "unknown" {
-		return refuse(pinetree.ErrBadBatch, "volume %s: format %d; formats are %s (%d) and %s (%d)", name, q.GetFormat(),
-			pinetree.FormatOpaque, pinetree.FormatOpaque, pinetree.FormatRedo, pinetree.FormatRedo)
-	}
-	return nil
-}
-
 // CreateVolume records a volume and waits until its group has it. It is
 // idempotent by name.
 func (r *Reign) CreateVolume(ctx context.Context, q *wirepb.CreateVolumeRequest) (*wirepb.VolumeInfo, error) {
-	if err := checkVolume(q); err != nil {
+	if err := members.CheckVolume(q); err != nil {
 		return nil, err
 	}
 	var volume ledger.Volume
@@ -195,7 +178,7 @@ func (r *Reign) CreateVolume(ctx context.Context, q *wirepb.CreateVolumeRequest)
 		own = nil
 		if known := r.volumes[r.names[q.GetName()]]; known != nil {
 			volume = known.Is
-			return nil, sameVolume(known.Is, q)
+			return nil, members.SameVolume(known.Is, q)
 		}
 		c := r.counters.Is
 		c.Volume++
@@ -226,13 +209,6 @@ func (r *Reign) CreateVolume(ctx context.Context, q *wirepb.CreateVolumeRequest)
 		return nil, err
 	}
 	return r.volumeReady(ctx, volume)
-}
-
-func sameVolume(known ledger.Volume, q *wirepb.CreateVolumeRequest) error {
-	if known.Format != pinetree.Format(q.GetFormat()) || q.GetGroup() != 0 && known.Group != pinetree.GroupID(q.GetGroup()) {
-		return refuse(pinetree.ErrExists, "volume %s exists with other properties: id %d, format %s, group %d", known.Name, known.ID, known.Format, known.Group)
-	}
-	return nil
 }
 
 func (r *Reign) volumeReady(ctx context.Context, volume ledger.Volume) (*wirepb.VolumeInfo, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -27,7 +28,7 @@ func (r *Reign) ChangeReplicas(ctx context.Context, q *wirepb.ChangeReplicasRequ
 		if same(g.Is.Change, c) {
 			return nil, nil
 		}
-		if err := r.checkChange(g, c); err != nil {
+		if err := members.Check(g.Is, c, r.known); err != nil {
 			return nil, err
 		}
 		next = next.Changing(ledger.ReplicaChange{Add: c.Add, Remove: c.Remove})
@@ -74,45 +75,12 @@ func same(recorded *ledger.ReplicaChange, c policy.Change) bool {
 	return recorded != nil && recorded.Add == c.Add && recorded.Remove == c.Remove
 }
 
-// checkChange refuses a change that makes no sense or that the group would not
-// survive. It runs in the owner's goroutine.
-func (r *Reign) checkChange(g *group, c policy.Change) error {
-	voters := g.Is.Voters
-	if under := g.Is.Change; under != nil {
-		if c.Add != 0 || c.Remove != under.Add {
-			return refuse(pinetree.ErrQueueFull, "group %d has a change of its replicas under way: %s; wait for its end, or give it up by removing the replica that it adds",
-				g.id, policy.Change{Add: under.Add, Remove: under.Remove})
-		}
-		return nil // gives up what is being added
+// known tells of a node whether it lives; false when there is no such node.
+func (r *Reign) known(id pinetree.NodeID) (policy.Health, bool) {
+	if n := r.nodes[id]; n != nil {
+		return r.health(n), true
 	}
-	switch {
-	case c.Add == 0 && c.Remove == 0:
-		return refuse(pinetree.ErrBadBatch, "group %d: no node to add and none to remove were named", g.id)
-	case c.Add != 0 && r.nodes[c.Add] == nil:
-		return refuse(pinetree.ErrNotFound, "there is no node %d; a node registers when it starts", c.Add)
-	case c.Add != 0 && slices.Contains(voters, c.Add):
-		return refuse(pinetree.ErrExists, "group %d has a replica on node %d already; its voters are %v", g.id, c.Add, voters)
-	case c.Remove != 0 && !slices.Contains(voters, c.Remove):
-		return refuse(pinetree.ErrNotFound, "group %d has no replica on node %d; its voters are %v", g.id, c.Remove, voters)
-	case !g.Is.Created:
-		return notYet("group %d is still being made: %s", g.id, r.why(g))
-	}
-	if _, dirty := g.Is.Removed[c.Add]; dirty {
-		return notYet("node %d may still have files of its former replica of group %d; they are removed as soon as it is heard of", c.Add, g.id)
-	}
-	err := policy.CheckChange(c, voters, func(id pinetree.NodeID) policy.Health {
-		if n := r.nodes[id]; n != nil {
-			return r.health(n)
-		}
-		return policy.Dead
-	})
-	if err == nil && c.Add != 0 && r.health(r.nodes[c.Add]) != policy.Alive {
-		err = fmt.Errorf("node %d, which is to get a replica, is %s", c.Add, r.health(r.nodes[c.Add]))
-	}
-	if err != nil {
-		return notYet("group %d: cannot %s: %v", g.id, c, err)
-	}
-	return nil
+	return policy.Dead, false
 }
 
 // showGroup describes one group, with the progress of its replicas as far as its
