@@ -3,7 +3,10 @@ package logservice
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/logservice/group"
@@ -99,6 +102,9 @@ func (s *adminService) Status(ctx context.Context, q *wirepb.StatusRequest) (*wi
 		}
 		groups = []*host.Group{g}
 	}
+	if len(q.Groups) > 0 {
+		return s.statusOf(ctx, q.Groups), nil
+	}
 	answer := &wirepb.StatusResponse{Node: uint64(s.node.identity.Node), Instance: s.node.identity.Instance}
 	for _, g := range groups {
 		status, err := g.Status(ctx)
@@ -110,4 +116,35 @@ func (s *adminService) Status(ctx context.Context, q *wirepb.StatusRequest) (*wi
 		answer.Replicas = append(answer.Replicas, replica)
 	}
 	return answer, nil
+}
+
+// statusOf asks some replicas side by side. It waits for none longer than half of
+// the time that the caller has, so that one that hangs hides no other.
+func (s *adminService) statusOf(ctx context.Context, groups []uint64) *wirepb.StatusResponse {
+	if deadline, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	found := make([]*wirepb.ReplicaStatus, len(groups))
+	var asks errgroup.Group
+	asks.SetLimit(statusAsks)
+	for i, id := range groups {
+		g, err := s.node.host.Group(pinetree.GroupID(id))
+		if err != nil {
+			continue
+		}
+		asks.Go(func() error {
+			if status, err := g.Status(ctx); err == nil {
+				found[i] = replicaStatus(status)
+				found[i].Members = memberProgress(status.Members)
+			}
+			return nil
+		})
+	}
+	_ = asks.Wait() // no ask returns an error
+	return &wirepb.StatusResponse{
+		Node: uint64(s.node.identity.Node), Instance: s.node.identity.Instance,
+		Replicas: slices.DeleteFunc(found, func(r *wirepb.ReplicaStatus) bool { return r == nil }),
+	}
 }

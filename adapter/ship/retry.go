@@ -40,7 +40,7 @@ func elsewhere(err error) bool {
 }
 
 func newDelay() *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{InitialInterval: firstDelay, RandomizationFactor: 0.5, Multiplier: 1.5, MaxInterval: maxDelay}
+	return &backoff.ExponentialBackOff{InitialInterval: firstDelay, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: maxDelay}
 }
 
 // retry runs op until it succeeds, its error is settled, the client's RetryFor

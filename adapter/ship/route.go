@@ -132,16 +132,17 @@ func (c *Client) doubt() {
 	c.suspect = true
 }
 
-// redirected goes where an error says that the leader is, and doubts the route
-// when it does not say.
-func (c *Client) redirected(err error) {
+// redirected goes where an error says that the leader is, and reports whether it
+// said so; otherwise it doubts the route.
+func (c *Client) redirected(err error) bool {
 	if hint, ok := errors.AsType[*pinetree.NotLeaderError](err); ok && hint.Leader != 0 {
 		if to := c.Route().replica(hint); len(to) > 0 {
 			c.leads(to[0])
-			return
+			return true
 		}
 	}
 	c.doubt()
+	return false
 }
 
 // trusted returns the route, fresh from the managers if it was in doubt.

@@ -62,6 +62,7 @@ func (w *Writer) run() {
 	defer close(w.done)
 	delay := newDelay()
 	stalls := 0
+	led := false // the last try was where an error said that the leader is
 	for {
 		before := w.Durable()
 		err := w.session(stalls)
@@ -85,10 +86,15 @@ func (w *Writer) run() {
 			return
 		}
 		w.client.cfg.Logger.Debug("shipping interrupted", "volume", w.client.cfg.Volume, "compute_term", w.term, "durable", w.Durable(), "error", err)
-		w.client.redirected(err)
+		wait := delay.NextBackOff()
+		if w.client.redirected(err) && !led {
+			wait, led = 0, true // it is known where to go on; two that name each other get no more than this
+		} else {
+			led = false
+		}
 		select {
 		case <-w.ctx.Done():
-		case <-time.After(delay.NextBackOff()):
+		case <-time.After(wait):
 		}
 	}
 }

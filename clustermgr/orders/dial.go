@@ -30,12 +30,14 @@ type Nodes struct {
 	dial     []grpc.DialOption
 	mu       sync.Mutex
 	conns    map[string]*grpc.ClientConn
+	// inquiries gather, by address; see Collect.
+	inquiries map[string]*inquiry
 }
 
 // New makes the set of connections, empty. The options add to those of each
 // connection, for credentials.
 func New(timeouts Timeouts, dial ...grpc.DialOption) *Nodes {
-	return &Nodes{timeouts: timeouts, dial: dial, conns: map[string]*grpc.ClientConn{}}
+	return &Nodes{timeouts: timeouts, dial: dial, conns: map[string]*grpc.ClientConn{}, inquiries: map[string]*inquiry{}}
 }
 
 func (n *Nodes) client(address string) (wirepb.NodeClient, error) {

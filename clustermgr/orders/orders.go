@@ -3,7 +3,6 @@ package orders
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,34 +14,6 @@ import (
 type Target struct {
 	Node    pinetree.NodeID
 	Address string
-}
-
-// Collect asks every target for its replica of a group, side by side, so that
-// those that do not answer cost no more than one probe together. Where there
-// was no answer or no replica the status is nil.
-func (n *Nodes) Collect(ctx context.Context, group pinetree.GroupID, targets []Target) []*wirepb.ReplicaStatus {
-	ctx, cancel := context.WithTimeout(ctx, n.timeouts.Probe)
-	defer cancel()
-	answers := make([]*wirepb.ReplicaStatus, len(targets))
-	var all sync.WaitGroup
-	for i, t := range targets {
-		all.Go(func() {
-			client, err := n.client(t.Address)
-			if err != nil {
-				return
-			}
-			state, err := client.Status(ctx, &wirepb.StatusRequest{Group: uint64(group)})
-			if err != nil || pinetree.NodeID(state.GetNode()) != t.Node {
-				return
-			}
-			mine := func(s *wirepb.ReplicaStatus) bool { return s.GetGroup() == uint64(group) }
-			if at := slices.IndexFunc(state.GetReplicas(), mine); at >= 0 {
-				answers[i] = state.GetReplicas()[at]
-			}
-		})
-	}
-	all.Wait()
-	return answers
 }
 
 // CreateReplica has a node make its replica of a new group. Again is no error.

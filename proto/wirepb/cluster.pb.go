@@ -3695,8 +3695,11 @@ func (*ReleaseResponse) Descriptor() ([]byte, []int) {
 }
 
 type StatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Group uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"` // zero is all
+	// Of these only, when they are given; a group that the node does not have, or
+	// whose replica does not answer in time, is left out.
+	Groups        []uint64 `protobuf:"varint,2,rep,packed,name=groups,proto3" json:"groups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3736,6 +3739,13 @@ func (x *StatusRequest) GetGroup() uint64 {
 		return x.Group
 	}
 	return 0
+}
+
+func (x *StatusRequest) GetGroups() []uint64 {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
 }
 
 type StatusResponse struct {
@@ -4082,9 +4092,10 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x0eReleaseRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12 \n" +
 	"\vappointment\x18\x02 \x01(\x04R\vappointment\"\x11\n" +
-	"\x0fReleaseResponse\"%\n" +
+	"\x0fReleaseResponse\"=\n" +
 	"\rStatusRequest\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"}\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
+	"\x06groups\x18\x02 \x03(\x04R\x06groups\"}\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12;\n" +
