@@ -9,6 +9,11 @@ import (
 	"time"
 )
 
+// eventPause is how long an event may wait for a decision to be written with:
+// while one write is under way the next one waits, and a decision is what a group
+// may be standing still for.
+const eventPause = 50 * time.Millisecond
+
 // maxChanges bounds one write to the store; etcd takes 128 in a transaction.
 const maxChanges = 100
 
@@ -91,6 +96,13 @@ func (s *Scribe) Run(ctx context.Context) error {
 			case d := <-s.decisions:
 				waiting = append(waiting, d)
 			case <-s.wake:
+				select {
+				case d := <-s.decisions:
+					waiting = append(waiting, d)
+				case <-time.After(eventPause):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
 			case <-ctx.Done():
 				return ctx.Err()
 			}

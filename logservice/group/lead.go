@@ -104,14 +104,27 @@ func (r *Replica) followRole() {
 	if r.lead.first != 0 && !r.lead.ready && r.position.Index >= r.lead.first {
 		r.lead.ready = true
 		r.openQueues()
-		r.retryOpens(r.lead.opens)
-		r.lead.opens = nil
 	}
+	r.retryOpens()
 }
 
-// retryOpens lets those open that came before the leader was ready, or lets
-// them hear that it leads no more.
-func (r *Replica) retryOpens(opens []func()) {
+// toLead tells that this replica is about to be a ready leader: it was appointed,
+// or leads and has not applied an entry of its own raft term.
+func (r *Replica) toLead() bool {
+	if r.lead.term == 0 {
+		return r.stopped == nil && r.appoint.id != 0
+	}
+	return r.stopped == nil && !r.lead.ready
+}
+
+// retryOpens lets those open that came before this replica was a ready leader, or
+// lets them hear that it is none.
+func (r *Replica) retryOpens() {
+	if len(r.opens) == 0 || r.toLead() {
+		return
+	}
+	opens := r.opens
+	r.opens = nil
 	for _, open := range opens {
 		open()
 	}
@@ -123,16 +136,15 @@ func (r *Replica) loseLead(why error) {
 		return
 	}
 	r.log.Info("leads no longer", "raft_term", r.lead.term)
-	early := r.lead.opens
 	r.lead = leadership{}
 	if why == nil {
-		why = r.notLeader()
+		why = r.successor()
 	}
 	r.sending.to = nil
 	r.abandon(why)
 	r.abandonChange(why)
 	r.closeQueues(why)
-	r.retryOpens(early)
+	r.retryOpens()
 	if r.moving != nil {
 		r.moving.end(r.now, true, "")
 		r.moving = nil

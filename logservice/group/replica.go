@@ -68,6 +68,7 @@ type Replica struct {
 	unsaved int       // bytes of entries that wait for this node's disk
 	dirty   []*volume // whose listeners may have something to hear
 	opening []*volume // that have openings to answer
+	opens   []func()  // Opens that came before this replica is a ready leader
 	flight  flight
 	floor   pinetree.RaftIndex // the log up to here is not kept for any member
 	size    retention.Size
@@ -97,7 +98,6 @@ type leadership struct {
 	warned  bool // writers were sent away for lack of a quorum
 	rest    rest
 	news    news.Desk
-	opens   []func() // Opens that wait until it is ready
 	// early are the newest accepted appends of each follower, which raft does
 	// not hear of before the activation.
 	early map[pinetree.NodeID]*raftpb.Message

@@ -89,6 +89,7 @@ func (r *Replica) Stop(why error) {
 	r.reads.fail(r.stopped)
 	r.appoint.end(r.stopped)
 	r.abandonChange(r.stopped)
+	r.retryOpens()
 	if in := r.incoming; in != nil {
 		r.incoming = nil
 		in.done(r.stopped)

@@ -73,6 +73,15 @@ func (r *Replica) notLeader() error {
 	return &pinetree.NotLeaderError{Group: r.cfg.Group, Leader: leader}
 }
 
+// successor is the refusal of a leader that was just deposed. Raft does not know
+// the next one before its first message; the order to hand over does.
+func (r *Replica) successor() error {
+	if r.moving != nil && r.basic.Lead == 0 {
+		return &pinetree.NotLeaderError{Group: r.cfg.Group, Leader: r.moving.to}
+	}
+	return r.notLeader()
+}
+
 // leading returns the leader's state of a volume, or why there is none.
 func (r *Replica) leading(id pinetree.VolumeID) (*volume, error) {
 	if !r.lead.ready || r.stopped != nil {
@@ -89,12 +98,12 @@ func (r *Replica) leading(id pinetree.VolumeID) (*volume, error) {
 // when term is zero, and calls done once that is committed and applied. Opening
 // the term that is open changes nothing and tells the durable LSN, once a
 // quorum has confirmed this leader: another one may have acknowledged more.
-// Without a quorum, and before this leader is ready, done is called when the
-// leadership ends.
+// Without a quorum, and before this replica, which was appointed, is a ready
+// leader, done is called when the leadership or the try to get it ends.
 func (r *Replica) Open(id pinetree.VolumeID, fence adapter.Fence, done func(Opened, error)) {
-	if r.lead.term != 0 && !r.lead.ready && r.stopped == nil && len(r.lead.opens) < maxOpens {
+	if r.toLead() && len(r.opens) < maxOpens {
 		// A writer that comes before this leader is ready need not come again.
-		r.lead.opens = append(r.lead.opens, func() { r.Open(id, fence, done) })
+		r.opens = append(r.opens, func() { r.Open(id, fence, done) })
 		return
 	}
 	v, err := r.leading(id)
