@@ -11,6 +11,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/membership"
+	"github.com/pinetree-db/pinetree/logservice/retention"
 )
 
 // configuration is who is in the group as raft has it: as of the newest change
@@ -122,7 +123,7 @@ func (r *Replica) caughtUp(id pinetree.NodeID) error {
 	lag := r.opt.MaxTransferLag + 1
 	r.rn.WithProgress(func(member uint64, _ raft.ProgressType, pr raftProgress) {
 		if pinetree.NodeID(member) == id && pr.Match > 0 {
-			lag = r.lagBytes(pinetree.RaftIndex(pr.Match), pinetree.RaftIndex(last), r.opt.MaxTransferLag)
+			lag = retention.Lag(r.cfg.Log, pinetree.RaftIndex(pr.Match), pinetree.RaftIndex(last), r.opt.MaxTransferLag)
 		}
 	})
 	if lag > r.opt.MaxTransferLag {

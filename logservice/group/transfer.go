@@ -10,6 +10,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/retention"
 )
 
 type raftProgress = tracker.Progress
@@ -92,7 +93,7 @@ func (r *Replica) refuseTransfer(o TransferOrder) string {
 			return
 		}
 		reason = ""
-		lag := r.lagBytes(pinetree.RaftIndex(pr.Match), pinetree.RaftIndex(last), o.MaxLag)
+		lag := retention.Lag(r.cfg.Log, pinetree.RaftIndex(pr.Match), pinetree.RaftIndex(last), o.MaxLag)
 		switch {
 		case !r.answers(o.To):
 			reason = fmt.Sprintf("node %d does not answer this leader", o.To)
@@ -101,22 +102,6 @@ func (r *Replica) refuseTransfer(o TransferOrder) string {
 		}
 	})
 	return reason
-}
-
-// lagBytes adds up the entries of (match, last] until the bound is passed.
-func (r *Replica) lagBytes(match, last pinetree.RaftIndex, bound int) int {
-	total := 0
-	for match < last && total <= bound {
-		entries, err := r.cfg.Log.Entries(uint64(match)+1, uint64(last)+1, uint64(bound-total)+1)
-		if err != nil || len(entries) == 0 {
-			return bound + 1
-		}
-		for _, e := range entries {
-			total += len(e.GetData())
-		}
-		match += pinetree.RaftIndex(len(entries))
-	}
-	return total
 }
 
 // watchTransfer takes the leadership back when the pause is over: raft itself
