@@ -83,6 +83,7 @@ type batch struct {
 	changes   []Change
 	keys      map[string]bool
 	later     []*decision // touch a key that the batch has already, or too many
+	events    uint64      // the batch has all events up to this id
 }
 
 // Run writes until ctx ends or the store refuses: ErrNotActive, or ErrConflict
@@ -120,9 +121,17 @@ func (s *Scribe) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.Owner(ctx, func() { b.commit(revision) }); err != nil {
+		if err := s.Owner(ctx, func() { b.commit(revision); s.wrote(b.events) }); err != nil {
 			return err
 		}
+	}
+}
+
+// wrote takes note of written events, and goes on when there are more.
+func (s *Scribe) wrote(upTo uint64) {
+	s.Events.wrote(upTo)
+	if s.Events.waiting() {
+		s.Wake()
 	}
 }
 
@@ -157,7 +166,8 @@ func (s *Scribe) prepare(b *batch, waiting []*decision) {
 			b.later = append(b.later, d)
 		}
 	}
-	b.changes = append(b.changes, s.Events.write(maxChanges-len(b.changes))...)
+	changes, upTo := s.Events.write(maxChanges - len(b.changes))
+	b.changes, b.events = append(b.changes, changes...), upTo
 }
 
 // add takes changes of keys that the batch does not touch yet, or none.

@@ -209,16 +209,16 @@ func TestARefusedDecisionWritesNothing(t *testing.T) {
 func TestEventsAreBoundedAndNumberedOn(t *testing.T) {
 	store := NewMemory()
 	o := write(t, store, 5)
-	add := func(events *Events, from, to int) {
+	add := func(o *owned, from, to int) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		for i := from; i <= to; i++ {
-			events.Add(Event{Kind: fmt.Sprint(i)})
+			o.events.Add(Event{Kind: fmt.Sprint(i)})
 		}
 		o.scribe.Wake()
 	}
 	for i := 1; i <= 8; i++ {
-		add(&o.events, i, i)
+		add(o, i, i)
 		waitFor(t, func() bool {
 			b := reopen(t, store)
 			return len(b.Events) == min(i, 5) && b.Events[len(b.Events)-1].ID == uint64(i)
@@ -231,21 +231,44 @@ func TestEventsAreBoundedAndNumberedOn(t *testing.T) {
 		}
 		return found
 	}
-	if got := kinds(o.events.After(0, 0)); !slices.Equal(got, []string{"4", "5", "6", "7", "8"}) {
+	if got := kinds(o.events.Select(Page{})); !slices.Equal(got, []string{"4", "5", "6", "7", "8"}) {
 		t.Errorf("all: %v", got)
 	}
-	if got := kinds(o.events.After(5, 2)); !slices.Equal(got, []string{"6", "7"}) {
+	if got := kinds(o.events.Select(Page{After: 5, Limit: 2})); !slices.Equal(got, []string{"6", "7"}) {
 		t.Errorf("two after 5: %v", got)
 	}
-	if got := o.events.After(8, 0); len(got) != 0 {
+	if got := kinds(o.events.Select(Page{Limit: 2, Newest: true})); !slices.Equal(got, []string{"7", "8"}) {
+		t.Errorf("the newest two: %v", got)
+	}
+	if got := o.events.Select(Page{After: 8}); len(got) != 0 {
 		t.Errorf("after the last: %v", got)
 	}
 	o.mu.Unlock()
-	next := NewEvents(reopen(t, store).Events, 5)
-	next.Add(Event{Kind: "9"})
-	if got := next.After(8, 0); len(got) != 1 || got[0].ID != 9 {
-		t.Errorf("the next manager goes on with %v", got)
+	store.Expire()
+	next := write(t, store, 5)
+	next.mu.Lock()
+	next.events = NewEvents(reopen(t, store).Events, 5)
+	next.mu.Unlock()
+	add(next, 9, 9)
+	waitFor(t, func() bool {
+		next.mu.Lock()
+		defer next.mu.Unlock()
+		got := next.events.Select(Page{After: 8})
+		return len(got) == 1 && got[0].ID == 9
+	})
+}
+
+// TestABurstOfEventsIsWrittenByItself: with no decision and no event after it.
+func TestABurstOfEventsIsWrittenByItself(t *testing.T) {
+	store := NewMemory()
+	o := write(t, store, 1000)
+	o.mu.Lock()
+	for range 500 {
+		o.events.Add(Event{Kind: "appointed"})
 	}
+	o.mu.Unlock()
+	o.scribe.Wake()
+	waitFor(t, func() bool { return len(reopen(t, store).Events) == 500 })
 }
 
 func waitFor(t *testing.T, check func() bool) {
