@@ -110,7 +110,7 @@ func (c *cluster) manager(i int) *runningManager {
 		}
 	})
 	m.conn, err = grpc.NewClient("passthrough:///"+m.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithUnaryInterceptor(wirepb.UnaryClientErrors))
+		grpc.WithUnaryInterceptor(wirepb.UnaryClientErrors), grpc.WithStreamInterceptor(wirepb.StreamClientErrors))
 	if err != nil {
 		c.t.Fatal(err)
 	}

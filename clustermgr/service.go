@@ -103,3 +103,12 @@ func (s *service) DeleteGroup(ctx context.Context, q *wirepb.DeleteGroupRequest)
 func (s *service) DeleteVolume(ctx context.Context, q *wirepb.DeleteVolumeRequest) (*wirepb.DeleteVolumeResponse, error) {
 	return inReign(ctx, s.manager, q, (*reign.Reign).DeleteVolume)
 }
+
+// WatchEvents implements wirepb.ManagerServer.
+func (s *service) WatchEvents(q *wirepb.ListEventsRequest, stream grpc.ServerStreamingServer[wirepb.Event]) error {
+	r, err := s.manager.current(stream.Context())
+	if err != nil {
+		return err
+	}
+	return r.WatchEvents(q, stream)
+}

@@ -150,7 +150,7 @@ func (o *Owner) Await(ctx context.Context, check func() (bool, error)) error {
 
 // Event keeps a decision or an observation, and logs it.
 func (o *Owner) Event(e ledger.Event) {
-	o.cfg.Log.Info(e.Kind, "group", e.Group, "node", e.Node, "appointment", e.Appointment, "cause", e.Cause, "outcome", e.Outcome)
+	o.cfg.Log.Info(e.Kind, "group", e.Group, "node", e.Node, "appointment", e.Appointment, "cause", e.Cause, "inputs", e.Inputs, "outcome", e.Outcome)
 	o.events.Add(e)
 	o.scribe.Wake()
 }

@@ -123,17 +123,3 @@ func (r *Reign) Route(ctx context.Context, q *wirepb.RouteRequest) (*wirepb.Rout
 		return answer, nil
 	})
 }
-
-// ListEvents returns the events after one, oldest first.
-func (r *Reign) ListEvents(ctx context.Context, q *wirepb.ListEventsRequest) (*wirepb.ListEventsResponse, error) {
-	return list(ctx, r, func() (*wirepb.ListEventsResponse, error) {
-		answer := &wirepb.ListEventsResponse{}
-		for _, e := range r.owner.Events().After(q.GetAfter(), q.GetLimit()) {
-			answer.Events = append(answer.Events, &wirepb.Event{
-				Id: e.ID, UnixMs: e.UnixMilli, Kind: e.Kind, Group: uint64(e.Group), Node: uint64(e.Node),
-				Appointment: uint64(e.Appointment), Cause: e.Cause, Outcome: e.Outcome,
-			})
-		}
-		return answer, nil
-	})
-}

@@ -3,6 +3,7 @@ package reign
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/pinetree-db/pinetree"
@@ -29,6 +30,8 @@ type Reign struct {
 	dial  *orders.Nodes
 	owner *owner.Owner
 	hands members.Hands
+
+	watchers atomic.Int32 // who follow the events
 
 	// The owner's.
 	since      lease.Instant // from here on no other manager grants

@@ -2281,15 +2281,19 @@ func (x *ReplicaRoute) GetServes() bool {
 }
 
 type Event struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	UnixMs        int64                  `protobuf:"varint,2,opt,name=unix_ms,json=unixMs,proto3" json:"unix_ms,omitempty"`
-	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // appointed, activated, moved, released, node_dead, …
-	Group         uint64                 `protobuf:"varint,4,opt,name=group,proto3" json:"group,omitempty"`
-	Node          uint64                 `protobuf:"varint,5,opt,name=node,proto3" json:"node,omitempty"`
-	Appointment   uint64                 `protobuf:"varint,6,opt,name=appointment,proto3" json:"appointment,omitempty"`
-	Cause         string                 `protobuf:"bytes,7,opt,name=cause,proto3" json:"cause,omitempty"`
-	Outcome       string                 `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	UnixMs int64                  `protobuf:"varint,2,opt,name=unix_ms,json=unixMs,proto3" json:"unix_ms,omitempty"`
+	// kind: appointed, activated, moved, released, node_dead, …; in WatchEvents also
+	// missed: events up to this id could not be given to a watcher that was slow or
+	// away, for they are not kept any more.
+	Kind          string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	Group         uint64 `protobuf:"varint,4,opt,name=group,proto3" json:"group,omitempty"`
+	Node          uint64 `protobuf:"varint,5,opt,name=node,proto3" json:"node,omitempty"`
+	Appointment   uint64 `protobuf:"varint,6,opt,name=appointment,proto3" json:"appointment,omitempty"`
+	Cause         string `protobuf:"bytes,7,opt,name=cause,proto3" json:"cause,omitempty"`
+	Outcome       string `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Inputs        string `protobuf:"bytes,9,opt,name=inputs,proto3" json:"inputs,omitempty"` // what a decision went by
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2376,6 +2380,13 @@ func (x *Event) GetCause() string {
 func (x *Event) GetOutcome() string {
 	if x != nil {
 		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Event) GetInputs() string {
+	if x != nil {
+		return x.Inputs
 	}
 	return ""
 }
@@ -4005,7 +4016,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"appliedLsn\x12\x1b\n" +
 	"\tbehind_ms\x18\x03 \x01(\rR\bbehindMs\x12\x15\n" +
 	"\x06age_ms\x18\x04 \x01(\rR\x05ageMs\x12\x16\n" +
-	"\x06serves\x18\x05 \x01(\bR\x06serves\"\xc0\x01\n" +
+	"\x06serves\x18\x05 \x01(\bR\x06serves\"\xd8\x01\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x17\n" +
 	"\aunix_ms\x18\x02 \x01(\x03R\x06unixMs\x12\x12\n" +
@@ -4014,7 +4025,8 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x04node\x18\x05 \x01(\x04R\x04node\x12 \n" +
 	"\vappointment\x18\x06 \x01(\x04R\vappointment\x12\x14\n" +
 	"\x05cause\x18\a \x01(\tR\x05cause\x12\x18\n" +
-	"\aoutcome\x18\b \x01(\tR\aoutcome\"\x95\x01\n" +
+	"\aoutcome\x18\b \x01(\tR\aoutcome\x12\x16\n" +
+	"\x06inputs\x18\t \x01(\tR\x06inputs\"\x95\x01\n" +
 	"\x11ListEventsRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x14\n" +

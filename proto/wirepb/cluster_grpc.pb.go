@@ -69,7 +69,9 @@ type ManagerClient interface {
 	// Route tells where a volume's replicas are and who leads.
 	Route(ctx context.Context, in *RouteRequest, opts ...grpc.CallOption) (*RouteResponse, error)
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
-	// WatchEvents streams events as they are made, after those that are kept.
+	// WatchEvents streams events as they are made, after those that are kept. An
+	// event is told of when it is in the managers' store, so a watcher goes on at
+	// another manager after the last id that it saw.
 	WatchEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 	// DrainNode records that a node is to lead nothing, or may lead again. The
 	// active manager then moves its leaders off, one by one; the answer does not
@@ -316,7 +318,9 @@ type ManagerServer interface {
 	// Route tells where a volume's replicas are and who leads.
 	Route(context.Context, *RouteRequest) (*RouteResponse, error)
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
-	// WatchEvents streams events as they are made, after those that are kept.
+	// WatchEvents streams events as they are made, after those that are kept. An
+	// event is told of when it is in the managers' store, so a watcher goes on at
+	// another manager after the last id that it saw.
 	WatchEvents(*ListEventsRequest, grpc.ServerStreamingServer[Event]) error
 	// DrainNode records that a node is to lead nothing, or may lead again. The
 	// active manager then moves its leaders off, one by one; the answer does not
