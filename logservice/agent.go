@@ -23,6 +23,10 @@ const (
 	// minSilence is how long a manager may answer nothing before another one
 	// is tried, at least; a few heartbeats if that is longer.
 	minSilence = time.Second
+	// hurry is how many times more often than at its usual pace the agent tells of
+	// replicas that changed their role. Each heartbeat tells of all groups that the
+	// node leads, and when another node dies hundreds change within a moment.
+	hurry = 10
 )
 
 // agent keeps the node known to the active manager: state up, grants and
@@ -136,7 +140,8 @@ func (a *agent) heartbeats(ctx context.Context, conn *grpc.ClientConn, p pace) e
 	defer ticker.Stop()
 	var sent unanswered
 	for whole := true; ; whole = false {
-		asked := lease.BootTime() // before anything that is said
+		var early <-chan time.Time
+		began, asked := time.Now(), lease.BootTime() // before anything that is said
 		beat := a.heartbeat(sent.next(asked))
 		state := a.reporter.collect(ctx, p.interval/2, whole)
 		beat.Replicas, beat.Gone, beat.ChangesOnly = state.replicas, state.gone, !whole
@@ -148,6 +153,8 @@ func (a *agent) heartbeats(ctx context.Context, conn *grpc.ClientConn, p pace) e
 			case <-ticker.C:
 				again = true
 			case <-a.changed:
+				early = time.After(time.Until(began.Add(p.interval / hurry)))
+			case <-early:
 				again = true
 			case r := <-responses:
 				watchdog.Reset(silence)

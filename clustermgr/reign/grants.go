@@ -7,7 +7,6 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/lease"
-	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
 // claim decides what the node that says it leads the group is granted, and adds
@@ -45,11 +44,7 @@ func (r *Reign) claim(g *group, n *node, to *reply) {
 	case lease.Granted:
 		grant.Group = g.id
 		g.grants++
-		to.grants = append(to.grants, grant)
-		to.response.Grants = append(to.response.Grants, &wirepb.Grant{
-			Group: uint64(grant.Group), Appointment: uint64(grant.Appointment),
-			RaftTerm: uint64(grant.Term), DurationMs: uint32(grant.Duration.Milliseconds()),
-		})
+		to.grant(grant)
 	}
 }
 
@@ -60,7 +55,7 @@ func (r *Reign) claimAgain(g *group) {
 	if n == nil || n.session == nil || n.session.sequence == 0 {
 		return
 	}
-	a := reply{response: &wirepb.HeartbeatResponse{Sequence: n.session.sequence}}
+	a := reply{sequence: n.session.sequence}
 	if r.claim(g, n, &a); len(a.grants) > 0 {
 		r.push(n.session, a)
 	}

@@ -15,16 +15,11 @@ import (
 // owner, except for the channels.
 type session struct {
 	node      *node
-	sequence  uint64 // of the newest request
-	addresses uint64 // reign.addresses when they were last sent
-	outbox    chan reply
+	sequence  uint64        // of the newest request
+	addresses uint64        // reign.addresses when they were last sent
+	waiting   reply         // what is to leave next
+	wake      chan struct{} // holds a token when something waits
 	over      chan struct{} // closed when a newer session of the node began
-}
-
-// reply is one response with what it grants.
-type reply struct {
-	response *wirepb.HeartbeatResponse
-	grants   []lease.Grant
 }
 
 // beats is the server's end of a heartbeat stream.
@@ -64,8 +59,12 @@ func (r *Reign) receive(stream beats, s *session, first *wirepb.HeartbeatRequest
 func (r *Reign) send(stream beats, s *session, broken <-chan error) error {
 	for {
 		select {
-		case a := <-s.outbox:
-			if err := stream.Send(a.response); err != nil {
+		case <-s.wake:
+			var a reply
+			if err := r.do(stream.Context(), func() { a, s.waiting = s.waiting, reply{} }); err != nil {
+				return err
+			}
+			if err := stream.Send(a.response()); err != nil {
 				return err
 			}
 			r.tell(func() { r.answered(a) })
@@ -88,7 +87,7 @@ func (r *Reign) connect(first *wirepb.HeartbeatRequest) (*session, error) {
 	if n.session != nil {
 		close(n.session.over)
 	}
-	n.session = &session{node: n, outbox: make(chan reply, 16), over: make(chan struct{})}
+	n.session = &session{node: n, wake: make(chan struct{}, 1), over: make(chan struct{})}
 	n.vitals.Connect()
 	r.dial.Fresh(n.Is.Address)
 	return n.session, nil
@@ -134,7 +133,7 @@ func (r *Reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 	} else {
 		r.report(n, request.GetReplicas())
 	}
-	answer := reply{response: &wirepb.HeartbeatResponse{Sequence: s.sequence}}
+	answer := reply{sequence: s.sequence}
 	for _, status := range request.GetReplicas() {
 		if g := r.groups[pinetree.GroupID(status.GetGroup())]; g != nil && status.GetLeader() {
 			r.claim(g, n, &answer)
@@ -142,7 +141,7 @@ func (r *Reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 	}
 	if s.addresses != r.addresses {
 		s.addresses = r.addresses
-		answer.response.Peers = r.peers()
+		answer.peers = r.peers()
 	}
 	r.push(s, answer)
 }
@@ -178,13 +177,12 @@ func (r *Reign) update(n *node, replicas []*wirepb.ReplicaStatus, before map[pin
 	}
 }
 
-// push sends a reply unless the node does not take them, which costs it the
-// grants and nothing else.
+// push has a reply sent, together with what still waits to be.
 func (r *Reign) push(s *session, a reply) {
+	s.waiting.add(a)
 	select {
-	case s.outbox <- a:
+	case s.wake <- struct{}{}:
 	default:
-		r.log.Warn("a node does not take its heartbeat answers", "node", s.node.Is.ID)
 	}
 }
 
