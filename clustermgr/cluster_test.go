@@ -23,6 +23,7 @@ import (
 type cluster struct {
 	t         *testing.T
 	store     ledger.Store
+	tune      func(manager int, cfg *Config)
 	raft      *fakeRaft
 	addresses []string // of all managers, also those not running
 	listeners []net.Listener
@@ -44,7 +45,31 @@ type runningManager struct {
 // managers do not take long.
 func newCluster(t *testing.T, store ledger.Store, zones ...string) *cluster {
 	t.Helper()
+	return newTunedCluster(t, store, nil, zones...)
+}
+
+// newTunedCluster is newCluster with other settings of its managers.
+func newTunedCluster(t *testing.T, store ledger.Store, tune func(manager int, cfg *Config), zones ...string) *cluster {
+	t.Helper()
+	c := newIdleCluster(t, store, func(_ *cluster, i int, cfg *Config) {
+		if tune != nil {
+			tune(i, cfg)
+		}
+	})
+	for _, zone := range zones {
+		c.node(zone)
+	}
+	for _, n := range c.nodes {
+		c.eventually("heartbeats are answered", func() bool { defer n.lock()(); return n.peers > 0 })
+	}
+	return c
+}
+
+// newIdleCluster is a manager without nodes.
+func newIdleCluster(t *testing.T, store ledger.Store, tune func(c *cluster, manager int, cfg *Config)) *cluster {
+	t.Helper()
 	c := &cluster{t: t, store: store, raft: &fakeRaft{terms: map[uint64]uint64{}, nodes: map[pinetree.NodeID]*fakeNode{}}}
+	c.tune = func(i int, cfg *Config) { tune(c, i, cfg) }
 	for range 2 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -55,12 +80,6 @@ func newCluster(t *testing.T, store ledger.Store, zones ...string) *cluster {
 	}
 	t.Cleanup(c.close)
 	c.manager(0)
-	for _, zone := range zones {
-		c.node(zone)
-	}
-	for _, n := range c.nodes {
-		c.eventually("heartbeats are answered", func() bool { defer n.lock()(); return n.peers > 0 })
-	}
 	return c
 }
 
@@ -95,10 +114,12 @@ func (c *cluster) manager(i int) *runningManager {
 		}
 	}
 	c.listeners[i] = nil
-	manager, err := New(Config{
+	cfg := Config{
 		Store: c.store, Address: c.addresses[i], OfficeClaim: 400 * time.Millisecond, OfficeConfirm: 50 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("manager", i),
-	})
+	}
+	c.tune(i, &cfg)
+	manager, err := New(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/etcdstore"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -56,33 +55,6 @@ func TestANewManagerWaitsBeforeItActivatesAnybodyElse(t *testing.T) {
 	// The claim of the manager before, and one lease, both with their drift.
 	if wait := time.Since(began); wait < 1010*time.Millisecond {
 		t.Fatalf("another leader was activated %v after the new manager started", wait)
-	}
-}
-
-func TestTheOtherManagerNamesTheActiveOneAndTakesOver(t *testing.T) {
-	t.Parallel()
-	store := ledger.NewMemory()
-	c := newCluster(t, store, "a", "b", "c")
-	g := c.createGroup(3)
-	second := c.manager(1)
-	_, err := second.client.ListNodes(c.context(), &wirepb.ListNodesRequest{})
-	var refusal *pinetree.NotLeaderError
-	if !errors.As(err, &refusal) || refusal.Addr != c.addresses[0] || !strings.Contains(err.Error(), "not the active one; ask "+c.addresses[0]) {
-		t.Fatalf("the other manager: %v", err)
-	}
-	// The first one loses its office behind its back and writes no more.
-	store.Expire()
-	c.eventually("the second one is active", func() bool {
-		_, err := second.client.ListNodes(c.context(), &wirepb.ListNodesRequest{})
-		return err == nil
-	})
-	c.eventually("the first one knows", func() bool {
-		_, err := c.managers[0].client.CreateGroup(c.context(), &wirepb.CreateGroupRequest{})
-		return errors.As(err, &refusal) && refusal.Addr == c.addresses[1]
-	})
-	now := c.awaitLeader(g.GetGroup(), 0)
-	if now.GetLeader() != g.GetLeader() || now.GetAppointment() != g.GetAppointment() {
-		t.Fatalf("after the change of managers %v, before %v; %q", now, g, c.events())
 	}
 }
 

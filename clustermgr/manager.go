@@ -25,6 +25,7 @@ const stopTimeout = 2 * time.Second
 type Manager struct {
 	cfg       Config
 	reign     atomic.Pointer[reign.Reign]
+	relay     *relay
 	receivers sync.WaitGroup // goroutines that receive heartbeats
 }
 
@@ -37,7 +38,7 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Manager{cfg: cfg}, nil
+	return &Manager{cfg: cfg, relay: newRelay(cfg)}, nil
 }
 
 // Serve answers on the listener, which it closes, and campaigns for the office
@@ -59,11 +60,18 @@ func (m *Manager) Serve(ctx context.Context, listener net.Listener) error {
 		cancel() // without a listener there is no use in the office
 		served <- err
 	}()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		m.relay.watch(ctx)
+	}()
 	m.campaign(ctx)
+	<-watched
 	stop := time.AfterFunc(stopTimeout, server.Stop)
 	server.GracefulStop()
 	stop.Stop()
 	m.receivers.Wait()
+	m.relay.close()
 	if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("cluster manager at %s: %w", listener.Addr(), err)
 	}
@@ -103,19 +111,18 @@ func (m *Manager) reignOnce(ctx context.Context) error {
 		return fmt.Errorf("take office: %w", err)
 	}
 	m.reign.Store(r)
+	m.relay.changed()
 	defer m.reign.Store(nil)
 	return r.Run()
 }
 
 // current is the reign, or an error that names the active manager.
-func (m *Manager) current(ctx context.Context) (*reign.Reign, error) {
+func (m *Manager) current() (*reign.Reign, error) {
 	if r := m.reign.Load(); r != nil {
 		return r, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.Call)
-	defer cancel()
-	active, err := m.cfg.Store.Active(ctx)
-	if err != nil || active == m.cfg.Address { // about to take office, or not to be told
+	active, _ := m.relay.now()
+	if active == m.cfg.Address { // about to take office, or not to be told
 		active = ""
 	}
 	return nil, reign.NotActive(active)

@@ -2,6 +2,7 @@ package clustermgr
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -9,25 +10,71 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-// service answers RPCs from the reign, or names the active manager.
+// service answers RPCs from the reign, or has the active manager answer them.
+// The nodes' own calls are only told who that is: their streams are not sent on.
 type service struct {
 	wirepb.UnimplementedManagerServer
 	manager *Manager
 }
 
-// inReign calls a function of the reign.
-func inReign[Q, A any](ctx context.Context, m *Manager, q Q, call func(*reign.Reign, context.Context, Q) (A, error)) (A, error) {
-	r, err := m.current(ctx)
-	if err != nil {
-		var none A
-		return none, err
+// maxCall bounds a call whose client set no deadline.
+const maxCall = 10 * time.Minute
+
+// inReign calls a function of the reign, here or at the active manager.
+func inReign[Q, A any](ctx context.Context, m *Manager, q *Q, call func(*reign.Reign, context.Context, *Q) (*A, error)) (*A, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, maxCall)
+		defer cancel()
 	}
-	return call(r, ctx, q)
+	var answer *A
+	method, _ := grpc.Method(ctx)
+	err := m.answer(ctx, attempt{
+		here: func(r *reign.Reign) (err error) {
+			answer, err = call(r, ctx, q)
+			return err
+		},
+		there: func(ctx context.Context, conn *grpc.ClientConn) error {
+			answer = new(A)
+			return conn.Invoke(ctx, method, q, answer)
+		},
+		again: func(err error) bool { return notBegun(err) || wirepb.Unreachable(err) && asks(method) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// sending notes that something was sent on a stream.
+type sending[A any] struct {
+	grpc.ServerStreamingServer[A]
+	begun bool
+}
+
+// Send implements grpc.ServerStreamingServer.
+func (s *sending[A]) Send(answer *A) error {
+	s.begun = true
+	return s.ServerStreamingServer.Send(answer)
+}
+
+// streamInReign is inReign for a call whose answer is a stream. One that has begun
+// is not begun anew: the caller knows where to go on.
+func streamInReign[Q, A any](m *Manager, q *Q, to grpc.ServerStreamingServer[A], call func(*reign.Reign, *Q, grpc.ServerStreamingServer[A]) error) error {
+	method, _ := grpc.Method(to.Context())
+	answers := &sending[A]{ServerStreamingServer: to}
+	return m.answer(to.Context(), attempt{
+		here: func(r *reign.Reign) error { return call(r, q, answers) },
+		there: func(ctx context.Context, conn *grpc.ClientConn) error {
+			return relayStream(ctx, conn, method, q, answers)
+		},
+		again: func(err error) bool { return !answers.begun && notBegun(err) },
+	})
 }
 
 // Heartbeat implements wirepb.ManagerServer.
 func (s *service) Heartbeat(stream grpc.BidiStreamingServer[wirepb.HeartbeatRequest, wirepb.HeartbeatResponse]) error {
-	r, err := s.manager.current(stream.Context())
+	r, err := s.manager.current()
 	if err != nil {
 		return err
 	}
@@ -36,7 +83,11 @@ func (s *service) Heartbeat(stream grpc.BidiStreamingServer[wirepb.HeartbeatRequ
 
 // Register implements wirepb.ManagerServer.
 func (s *service) Register(ctx context.Context, q *wirepb.RegisterRequest) (*wirepb.RegisterResponse, error) {
-	return inReign(ctx, s.manager, q, (*reign.Reign).Register)
+	r, err := s.manager.current()
+	if err != nil {
+		return nil, err
+	}
+	return r.Register(ctx, q)
 }
 
 // ListNodes implements wirepb.ManagerServer.
@@ -106,9 +157,5 @@ func (s *service) DeleteVolume(ctx context.Context, q *wirepb.DeleteVolumeReques
 
 // WatchEvents implements wirepb.ManagerServer.
 func (s *service) WatchEvents(q *wirepb.ListEventsRequest, stream grpc.ServerStreamingServer[wirepb.Event]) error {
-	r, err := s.manager.current(stream.Context())
-	if err != nil {
-		return err
-	}
-	return r.WatchEvents(q, stream)
+	return streamInReign(s.manager, q, stream, (*reign.Reign).WatchEvents)
 }

@@ -158,16 +158,36 @@ func (s *Store) Resign(ctx context.Context, office ledger.Office) error {
 	return nil
 }
 
-// Active implements ledger.Store.
-func (s *Store) Active(ctx context.Context) (string, error) {
-	got, err := s.client.Get(ctx, s.offices+"/", clientv3.WithFirstCreate()...)
-	if err != nil {
-		return "", fmt.Errorf("etcd: %w", err)
+// Watch implements ledger.Store.
+func (s *Store) Watch(ctx context.Context, tell func(address string)) error {
+	for {
+		got, err := s.client.Get(ctx, s.offices+"/", clientv3.WithFirstCreate()...)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("etcd: %w", err)
+		case len(got.Kvs) == 0:
+			tell("")
+		default:
+			tell(string(got.Kvs[0].Value))
+		}
+		if err := s.awaitChange(ctx, got.Header.Revision+1); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("etcd: the watch of the office has ended: %w", err)
+		}
 	}
-	if len(got.Kvs) == 0 {
-		return "", nil
+}
+
+// awaitChange returns when the offices have changed at the revision or after. A
+// member of etcd that has lost the others ends that instead of being silent.
+func (s *Store) awaitChange(ctx context.Context, revision int64) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the watch at the client
+	change, more := <-s.client.Watch(clientv3.WithRequireLeader(ctx), s.offices+"/", clientv3.WithPrefix(), clientv3.WithRev(revision))
+	if !more {
+		return errors.New("the client is closed")
 	}
-	return string(got.Kvs[0].Value), nil
+	return change.Err()
 }
 
 // Read implements ledger.Store.

@@ -17,12 +17,12 @@ type Memory struct {
 	revision int64
 	active   Office
 	address  string
-	vacant   chan struct{} // closed when the office becomes free
+	changed  chan struct{} // closed and replaced when the office changes hands
 }
 
 // NewMemory makes an empty store.
 func NewMemory() *Memory {
-	return &Memory{entries: map[string]Entry{}, vacant: make(chan struct{})}
+	return &Memory{entries: map[string]Entry{}, changed: make(chan struct{})}
 }
 
 // Campaign waits for the office.
@@ -33,15 +33,15 @@ func (m *Memory) Campaign(ctx context.Context, address string) (Office, error) {
 			m.revision++
 			m.active = Office{Name: "office-" + strconv.FormatInt(m.revision, 10), Revision: m.revision}
 			m.address = address
-			m.vacant = make(chan struct{})
+			m.tell()
 			office := m.active
 			m.mu.Unlock()
 			return office, nil
 		}
-		vacant := m.vacant
+		changed := m.changed
 		m.mu.Unlock()
 		select {
-		case <-vacant:
+		case <-changed:
 		case <-ctx.Done():
 			return Office{}, ctx.Err()
 		}
@@ -83,14 +83,28 @@ func (m *Memory) Expire() {
 
 func (m *Memory) expire() {
 	m.active, m.address = Office{}, ""
-	close(m.vacant)
+	m.tell()
 }
 
-// Active is the address that the holder of the office gave.
-func (m *Memory) Active(context.Context) (string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.address, nil
+// tell wakes who waits for the office or watches it.
+func (m *Memory) tell() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// Watch tells the address that the holder of the office gave.
+func (m *Memory) Watch(ctx context.Context, tell func(address string)) error {
+	for {
+		m.mu.Lock()
+		address, changed := m.address, m.changed
+		m.mu.Unlock()
+		tell(address)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // Read lists entries in key order.

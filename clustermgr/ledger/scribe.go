@@ -49,7 +49,8 @@ func (s *Scribe) Start() {
 
 // Persist makes a decision durable. Prepare makes the changes and commit takes
 // note of their revision, both in the owner's goroutine; without changes there
-// is no commit. After an error of the context the decision may still be made.
+// is no commit. After ErrInterrupted and an error of the context the decision may
+// still be made; after any other it is not.
 func (s *Scribe) Persist(ctx context.Context, prepare func() ([]Change, error), commit func(revision int64)) error {
 	d := &decision{prepare, commit, make(chan error, 1)}
 	select {
@@ -65,7 +66,12 @@ func (s *Scribe) Persist(ctx context.Context, prepare func() ([]Change, error), 
 	case <-ctx.Done():
 		return fmt.Errorf("the managers' store has not confirmed a decision: %w", ctx.Err())
 	case <-s.over:
-		return ErrNotActive
+	}
+	select {
+	case err := <-d.done: // which was said before
+		return err
+	default:
+		return ErrNotActive // its turn never came
 	}
 }
 
@@ -117,11 +123,12 @@ func (s *Scribe) Run(ctx context.Context) error {
 		if len(b.changes) == 0 {
 			continue
 		}
-		revision, err := s.swap(ctx, b.changes)
-		if err != nil {
-			return err
+		revision, made, err := s.swap(ctx, b.changes)
+		if err == nil {
+			err = s.Owner(ctx, func() { b.commit(revision); s.wrote(b.events) })
 		}
-		if err := s.Owner(ctx, func() { b.commit(revision); s.wrote(b.events) }); err != nil {
+		if err != nil {
+			b.giveUp(made)
 			return err
 		}
 	}
@@ -191,28 +198,46 @@ func (b *batch) commit(revision int64) {
 	}
 }
 
-// swap writes until the outcome is known. Nobody else writes while the office
+// giveUp answers those whose decisions were being written when the office ended.
+func (b *batch) giveUp(made bool) {
+	err := ErrNotActive
+	if made {
+		err = ErrInterrupted
+	}
+	for _, d := range b.decisions {
+		select {
+		case d.done <- err:
+		default: // it was committed before
+		}
+	}
+}
+
+// swap writes until the outcome is known, or the office is over; made tells
+// whether the changes may have been made. Nobody else writes while the office
 // is held, so a conflict means that an earlier try with an unknown outcome was
 // made after all, which reading shows, or that the store was tampered with.
-func (s *Scribe) swap(ctx context.Context, changes []Change) (int64, error) {
+func (s *Scribe) swap(ctx context.Context, changes []Change) (revision int64, made bool, err error) {
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		once, cancel := context.WithTimeout(ctx, s.Timeout)
-		revision, err := s.Store.Swap(once, s.Office, changes)
+		revision, err = s.Store.Swap(once, s.Office, changes)
 		if errors.Is(err, ErrConflict) {
 			revision, err = s.alreadyMade(once, changes)
 		}
 		cancel()
 		switch {
-		case err == nil, errors.Is(err, ErrNotActive), errors.Is(err, ErrConflict):
-			return revision, err
+		case err == nil:
+			return revision, true, nil
+		case errors.Is(err, ErrNotActive), errors.Is(err, ErrConflict):
+			return 0, made, err
 		case ctx.Err() != nil:
-			return 0, ctx.Err()
+			return 0, true, ctx.Err()
 		}
+		made = true
 		s.Log.Warn("the managers' store does not take a decision; trying again", "err", err, "in", wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return 0, made, ctx.Err()
 		}
 	}
 }

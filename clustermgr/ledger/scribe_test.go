@@ -193,6 +193,58 @@ func TestTheOfficeIsLostWithItsWrites(t *testing.T) {
 	}
 }
 
+// TestWhoIsToldThatNothingWasWrittenCanRelyOnIt: a write whose answer was lost,
+// after which the office ends, may have been made; what came after it was not.
+func TestWhoIsToldThatNothingWasWrittenCanRelyOnIt(t *testing.T) {
+	store := &deposed{Memory: NewMemory(), entered: make(chan struct{}), leave: make(chan struct{})}
+	o := write(t, store, 10)
+	decide := func(key string) error {
+		return o.scribe.Persist(t.Context(), func() ([]Change, error) { return []Change{{Key: key, Value: []byte("v")}}, nil }, func(int64) {})
+	}
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- decide("first") }()
+	<-store.entered
+	go func() { second <- decide("second") }()
+	for len(o.scribe.decisions) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	close(store.leave)
+	if err := <-first; !errors.Is(err, ErrInterrupted) {
+		t.Errorf("of the write that was made: %v", err)
+	}
+	if err := <-second; !errors.Is(err, ErrNotActive) {
+		t.Errorf("of the one behind it: %v", err)
+	}
+	if entries, _ := store.Read(t.Context(), ""); len(entries) != 1 || entries[0].Key != "first" {
+		t.Errorf("written: %v", entries)
+	}
+}
+
+// deposed makes one change, loses its answer, and the office with it.
+type deposed struct {
+	*Memory
+	entered, leave chan struct{}
+	once           sync.Once
+}
+
+func (d *deposed) Swap(ctx context.Context, o Office, changes []Change) (revision int64, err error) {
+	err = errLost
+	lost := false
+	d.once.Do(func() {
+		lost = true
+		close(d.entered)
+		<-d.leave
+		if _, swapped := d.Memory.Swap(ctx, o, changes); swapped != nil {
+			err = swapped
+		}
+		d.Expire()
+	})
+	if lost {
+		return 0, err
+	}
+	return d.Memory.Swap(ctx, o, changes)
+}
+
 func TestARefusedDecisionWritesNothing(t *testing.T) {
 	store := NewMemory()
 	o := write(t, store, 10)

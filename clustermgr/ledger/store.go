@@ -10,7 +10,11 @@ var (
 	// ErrConflict: a key does not have the revision that was expected.
 	ErrConflict = errors.New("changed by somebody else")
 	// ErrNotActive: the office is over; another manager is or will be active.
+	// Nothing was changed.
 	ErrNotActive = errors.New("not the active cluster manager any more")
+	// ErrInterrupted: the office ended while a change was being made, and nobody
+	// heard whether it was.
+	ErrInterrupted = errors.New("the cluster manager lost its office in the middle of a decision, which may have been made or not")
 )
 
 // Store is the durable memory of the cluster managers, shared by all of them
@@ -25,8 +29,10 @@ type Store interface {
 	Confirm(ctx context.Context, office Office) error
 	// Resign ends the office, so that the next manager need not wait.
 	Resign(ctx context.Context, office Office) error
-	// Active is the address of the active manager; empty when there is none.
-	Active(ctx context.Context) (string, error)
+	// Watch tells the address of the active manager, empty when there is none, at
+	// once and again whenever it changes, until ctx ends, which is no error, or
+	// the store does not answer. It calls tell from one goroutine.
+	Watch(ctx context.Context, tell func(address string)) error
 	// Read returns the entries whose keys begin with the prefix, in the order
 	// of their keys, all as of one instant during the call.
 	Read(ctx context.Context, prefix string) ([]Entry, error)

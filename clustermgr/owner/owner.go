@@ -5,6 +5,7 @@
 package owner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -100,6 +101,11 @@ func (o *Owner) Do(ctx context.Context, fn func()) error {
 	case <-done:
 		return nil
 	case <-o.ended: // not before the end of an fn that had begun
+	}
+	select {
+	case <-done:
+		return nil
+	default:
 		return refusal.NotActive("")
 	}
 }
@@ -113,8 +119,11 @@ func (o *Owner) Spawn(task func()) { o.tasks.Go(task) }
 // Persist makes a decision durable; see ledger.Scribe.
 func (o *Owner) Persist(ctx context.Context, prepare func() ([]ledger.Change, error), commit func(revision int64)) error {
 	err := o.scribe.Persist(ctx, prepare, commit)
-	if errors.Is(err, ledger.ErrNotActive) {
+	switch {
+	case errors.Is(err, ledger.ErrNotActive):
 		return refusal.NotActive("")
+	case errors.Is(err, ledger.ErrInterrupted):
+		return refusal.Interrupted()
 	}
 	return err
 }
@@ -126,14 +135,14 @@ func (o *Owner) Notify() {
 }
 
 // Await calls check in the goroutine, at once and after every Notify, until it
-// returns true or an error, or the context ends.
+// returns true or an error, or the context ends. It is for what has begun.
 func (o *Owner) Await(ctx context.Context, check func() (bool, error)) error {
 	for {
 		var done bool
 		var err error
 		var changed chan struct{}
 		if e := o.Do(ctx, func() { done, err = check(); changed = o.changed }); e != nil {
-			return e
+			return cmp.Or(ctx.Err(), refusal.Interrupted())
 		}
 		if done || err != nil {
 			return err
@@ -143,7 +152,7 @@ func (o *Owner) Await(ctx context.Context, check func() (bool, error)) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-o.ctx.Done():
-			return refusal.NotActive("")
+			return refusal.Interrupted()
 		}
 	}
 }

@@ -38,3 +38,10 @@ func NotActive(active string) error {
 	}
 	return &refusal{words, &pinetree.NotLeaderError{Addr: active}}
 }
+
+// Interrupted is for what had begun when the office ended. Unlike what NotActive
+// refuses it is not to be tried again blindly.
+func Interrupted() error {
+	return status.Error(codes.Unavailable, "this cluster manager lost its office in the middle of this, which may have been done or not; "+
+		"the next active one knows, and finishes what was recorded: look before you try again")
+}

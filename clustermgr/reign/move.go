@@ -9,6 +9,7 @@ import (
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
+	"github.com/pinetree-db/pinetree/clustermgr/refusal"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -109,7 +110,7 @@ func (r *Reign) MoveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*w
 	case <-ctx.Done():
 		return nil, fmt.Errorf("group %d: the move goes on: %w", m.group.id, ctx.Err())
 	case <-r.owner.Ended():
-		return nil, NotActive("")
+		return nil, refusal.Interrupted()
 	}
 }
 

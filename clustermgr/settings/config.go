@@ -55,6 +55,10 @@ type Config struct {
 	// OfficeConfirm is how often it asks; 500 ms.
 	OfficeConfirm time.Duration
 
+	// AwaitActive is how long a manager that is not active keeps calls while none
+	// is, if their deadlines allow; 10 s.
+	AwaitActive time.Duration
+
 	// MovePause caps the time for which a planned move stops a group; 150 ms.
 	MovePause time.Duration
 	// MoveLagEntries and MoveLagBytes are how far the target of a planned move
@@ -114,6 +118,7 @@ func (c Config) WithDefaults() (Config, error) {
 	defaultTo(&c.MaxRetry, 2*time.Second)
 	defaultTo(&c.OfficeClaim, 3*time.Second)
 	defaultTo(&c.OfficeConfirm, 500*time.Millisecond)
+	defaultTo(&c.AwaitActive, 10*time.Second)
 	defaultTo(&c.MovePause, 150*time.Millisecond)
 	defaultTo(&c.MoveLagEntries, 10_000)
 	defaultTo(&c.MoveLagBytes, 8<<20)
