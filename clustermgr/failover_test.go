@@ -89,7 +89,7 @@ func TestALostAnswerOfTheStoreLosesNothing(t *testing.T) {
 	t.Parallel()
 	store := &lossyStore{Memory: ledger.NewMemory()}
 	c := newCluster(t, store, "a", "b", "c")
-	store.lose.Store(6)
+	store.lose.Store(3)
 	g := c.createGroup(3)
 	c.awaitLeader(g.GetGroup(), 0)
 	if n := g.GetGroup(); n != 1 {
