@@ -147,8 +147,6 @@ func (w *Writer) settle(err error) {
 	w.fail(err)
 }
 
-var errStalled = errors.New("the leader acknowledges nothing")
-
 // session ships on one connection until that fails; it returns why.
 func (w *Writer) session(stalls int) error {
 	ctx, cancel := context.WithCancelCause(w.ctx)
@@ -175,9 +173,7 @@ func (w *Writer) session(stalls int) error {
 	defer cancel(nil)
 	receiving.Go(func() { cancel(fmt.Errorf("node %d: %w", opened.node, w.receive(opened.node, stream))) })
 	stall := w.cfg.StallAfter << min(stalls, 3)
-	defer w.watch(ctx, stall, func() {
-		cancel(fmt.Errorf("node %d: %w: nothing for %s%s", opened.node, errStalled, stall, w.missing()))
-	})()
+	defer w.watch(ctx, stall, func(why error) { cancel(fmt.Errorf("node %d: %w", opened.node, why)) })()
 	if err := w.send(ctx, stream); err != nil && !errors.Is(err, io.EOF) {
 		cancel(fmt.Errorf("node %d: %w", opened.node, err))
 	}
@@ -217,33 +213,6 @@ func (w *Writer) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.node = 0
-}
-
-// watch calls stalled once nothing was acknowledged for a time although there
-// was something to acknowledge. The returned function ends it.
-func (w *Writer) watch(ctx context.Context, limit time.Duration, stalled func()) (stop func()) {
-	began := time.Now()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(limit / 4)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			w.mu.Lock()
-			waits := w.out.buffered() > 0 && min(time.Since(w.moved), time.Since(began)) > limit
-			w.mu.Unlock()
-			if waits {
-				stalled()
-				return
-			}
-		}
-	}()
-	return func() { <-ended }
 }
 
 // send sends what there is to send, until the stream or the context ends.

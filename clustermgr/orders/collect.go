@@ -32,6 +32,9 @@ func (n *Nodes) Collect(ctx context.Context, group pinetree.GroupID, targets []T
 	answers := make([]*wirepb.ReplicaStatus, len(targets))
 	var all sync.WaitGroup
 	for i, t := range targets {
+		if t == (Target{}) {
+			continue
+		}
 		all.Go(func() { answers[i] = n.inquire(ctx, t, group) })
 	}
 	all.Wait()

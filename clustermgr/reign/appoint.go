@@ -42,11 +42,19 @@ func (r *Reign) electTask(g *group, s policy.Step) func() error {
 	w := policy.Wish{
 		Voters: len(seats), Home: g.Is.HomeZone, Not: s.Node, Lag: r.cfg.MoveLagEntries, Fresh: r.cfg.Lease.MaxQuorumAge,
 	}
+	dead := 0
+	for _, s := range seats {
+		if s.health == policy.Dead {
+			dead++
+		}
+	}
 	return func() error {
 		answers := make([]policy.Answer, len(seats))
 		targets := make([]orders.Target, len(seats))
 		for i, s := range seats {
-			answers[i], targets[i] = s.Answer, s.target
+			if answers[i] = s.Answer; s.health != policy.Dead || 2*dead >= len(seats) {
+				targets[i] = s.target // others would be waited for in vain
+			}
 		}
 		for i, status := range r.dial.Collect(r.ctx, g.id, targets) {
 			answers[i].Status = status
