@@ -24,6 +24,9 @@ type Group struct {
 	// Removed are nodes that may have files of their former replica, each with a
 	// raft index at which it was no member.
 	Removed map[pinetree.NodeID]pinetree.RaftIndex `json:"removed,omitempty"`
+	// KeptUntil is the wall-clock time in milliseconds of the Unix epoch up to
+	// which the leader stays where an operator has moved it.
+	KeptUntil int64 `json:"kept_until,omitempty"`
 	// Deleted groups have no members: they are no more, but for what the Removed
 	// nodes may have of them.
 	Deleted bool `json:"deleted,omitempty"`

@@ -77,7 +77,7 @@ func (r *Reign) adoptTask(g *group, s policy.Step) func() error {
 
 // appoint makes an appointment and waits until the node leads.
 func (r *Reign) appoint(g *group, to seat, floor pinetree.AppointmentID, cause string) error {
-	id, err := r.decree(g, to.Node, floor, cause)
+	id, err := r.decree(g, decision{to: to.Node, floor: floor, cause: cause})
 	if err != nil {
 		return err
 	}
@@ -92,25 +92,37 @@ func (r *Reign) appoint(g *group, to seat, floor pinetree.AppointmentID, cause s
 	return nil
 }
 
+// decision is who is to lead a group and why.
+type decision struct {
+	to    pinetree.NodeID
+	floor pinetree.AppointmentID // highest that any replica has heard of
+	keep  time.Duration          // for how long nobody but an operator is to change it for the better
+	cause string
+}
+
 // decree durably makes the next appointment of a group, above every one that a
 // replica has heard of.
-func (r *Reign) decree(g *group, to pinetree.NodeID, floor pinetree.AppointmentID, cause string) (pinetree.AppointmentID, error) {
+func (r *Reign) decree(g *group, d decision) (pinetree.AppointmentID, error) {
 	var next ledger.Group
 	err := r.persist(r.ctx, func() ([]ledger.Change, error) {
 		next = g.Is
-		next.Lease.Node = to
-		next.Lease.Appointment = max(next.Lease.Appointment, floor) + 1
+		next.Lease.Node = d.to
+		next.Lease.Appointment = max(next.Lease.Appointment, d.floor) + 1
+		next.KeptUntil = 0
+		if d.keep > 0 {
+			next.KeptUntil = time.Now().Add(d.keep).UnixMilli()
+		}
 		return []ledger.Change{g.Put(next.Key(), next)}, nil
 	}, func(revision int64) {
 		r.led[g.Is.Lease.Node]--
-		r.led[to]++
+		r.led[d.to]++
 		g.Is, g.Revision = next, revision
 		g.granter.Recorded(next.Lease)
 		g.claimed, g.waiting = false, false
-		r.event(ledger.Event{Kind: "appointed", Group: g.id, Node: to, Appointment: next.Lease.Appointment, Cause: cause})
+		r.event(ledger.Event{Kind: "appointed", Group: g.id, Node: d.to, Appointment: next.Lease.Appointment, Cause: d.cause})
 	})
 	if err != nil {
-		return 0, fmt.Errorf("appointing node %d: %w", to, err)
+		return 0, fmt.Errorf("appointing node %d: %w", d.to, err)
 	}
 	return next.Lease.Appointment, nil
 }

@@ -21,6 +21,7 @@ type move struct {
 	pause    time.Duration
 	release  pinetree.AppointmentID // the old leader's
 	floor    pinetree.AppointmentID // highest that any replica reported
+	keep     time.Duration          // for how long it stays there, by an operator's word
 	why      string
 }
 
@@ -61,7 +62,7 @@ func (r *Reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
 	}
 	m := move{
 		group: g, from: from, to: find(seats, to.Node), floor: newest(all), release: g.Is.Lease.Appointment, pause: r.cfg.MovePause,
-		why: fmt.Sprintf("node %d leads, and node %d in zone %q is caught up", from.Node, to.Node, to.Zone),
+		keep: r.cfg.Keep, why: fmt.Sprintf("node %d leads, and node %d in zone %q is caught up", from.Node, to.Node, to.Zone),
 	}
 	if q.GetMaxPauseMs() > 0 {
 		m.pause = time.Duration(q.GetMaxPauseMs()) * time.Millisecond
@@ -120,7 +121,7 @@ func (r *Reign) MoveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*w
 func (r *Reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
 	g := m.group
 	response := &wirepb.MoveLeaderResponse{From: uint64(m.from.Node), To: uint64(m.to.Node)}
-	appointment, err := r.decree(g, m.to.Node, m.floor, "planned move: "+m.why)
+	appointment, err := r.decree(g, decision{to: m.to.Node, floor: m.floor, keep: m.keep, cause: "planned move: " + m.why})
 	if err != nil {
 		response.Reason = "not moved: " + err.Error()
 		return response, err

@@ -27,16 +27,19 @@ func (r *Reign) upkeep(now lease.Instant) {
 	if now < r.chores.next || !r.chores.news && !r.chores.waits {
 		return
 	}
-	r.chores = chores{next: now.Add(r.cfg.UpkeepPace)}
 	c := r.snapshot(now)
 	leaders := upkeep.Leaders(c, r.cfg.Leaders)
+	pace := r.cfg.UpkeepPace
+	if !leaders.Urgent {
+		pace *= 4
+	}
+	r.chores = chores{next: now.Add(pace), waits: leaders.Waits || leaders.Urgent}
 	for _, n := range r.nodes {
 		n.note = leaders.Notes[n.Is.ID]
 	}
 	for _, m := range leaders.Moves {
 		r.relocate(m)
 	}
-	r.chores.waits = leaders.Waits
 }
 
 // relocate begins a move that upkeep wants. One that cannot be made now is
@@ -50,36 +53,35 @@ func (r *Reign) relocate(wanted upkeep.Move) {
 	if err != nil {
 		return
 	}
-	m.why = wanted.Why + "; " + m.why
+	m.keep, m.why = 0, wanted.Why+"; "+m.why
 	r.begin(m, func(*wirepb.MoveLeaderResponse) {})
 }
 
 // snapshot is the whole cluster as upkeep sees it.
 func (r *Reign) snapshot(now lease.Instant) upkeep.Cluster {
 	c := upkeep.Cluster{Nodes: make([]upkeep.Node, 0, len(r.nodes)), Groups: make([]upkeep.Group, 0, len(r.groups))}
-	replicas := map[pinetree.NodeID]int{}
+	replicas, wall := map[pinetree.NodeID]int{}, time.Now()
 	for _, id := range slices.Sorted(maps.Keys(r.groups)) {
 		g := r.groups[id]
 		for _, member := range g.Is.Members() {
 			replicas[member]++
 		}
-		c.Groups = append(c.Groups, r.groupSnapshot(g, now))
+		c.Groups = append(c.Groups, r.groupSnapshot(g, now, wall))
 	}
-	leading, wall := r.leading(), time.Now()
 	for _, n := range r.sortedNodes() {
 		c.Nodes = append(c.Nodes, upkeep.Node{
-			ID: n.Is.ID, Zone: n.Is.Zone, Health: n.vitals.Health(now, r.thresholds()), Steady: now.Sub(max(n.notedAt, r.since)),
+			ID: n.Is.ID, Zone: n.Is.Zone, Health: n.vitals.Health(now, r.thresholds()), Steady: min(now.Sub(max(n.notedAt, r.since)), wall.Sub(time.UnixMilli(n.Is.QuarantinedUntil))),
 			Draining: n.Is.Draining, Leaving: n.Is.Leaving, Quarantined: n.Is.Quarantined(wall),
-			Leaders: leading[n.Is.ID], Replicas: replicas[n.Is.ID],
+			Leaders: r.led[n.Is.ID], Replicas: replicas[n.Is.ID],
 		})
 	}
 	return c
 }
 
-func (r *Reign) groupSnapshot(g *group, now lease.Instant) upkeep.Group {
+func (r *Reign) groupSnapshot(g *group, now lease.Instant, wall time.Time) upkeep.Group {
 	s := upkeep.Group{
 		ID: g.id, Home: g.Is.HomeZone, Created: g.Is.Created, Moving: g.busy == moving, Changing: g.Is.Change != nil,
-		Settled: now.Sub(max(g.settled, r.since)),
+		Kept: wall.UnixMilli() < g.Is.KeptUntil, Settled: now.Sub(max(g.settled, r.since)),
 	}
 	from := policy.Answer{}
 	if leader := r.leader(g); leader != nil {

@@ -72,8 +72,13 @@ type Config struct {
 	// UpkeepPace is how often the whole cluster is looked at, at most; 250 ms.
 	UpkeepPace time.Duration
 	// Leaders bound the moves of leaders that the manager begins by itself: four
-	// at once off nodes that drain, and 2 s after one that failed.
+	// at once off nodes that drain, and 2 s after one that failed; for home zones
+	// and balance one at a time, of leaders that are where they are for a minute,
+	// to nodes that were well for 30 s.
 	Leaders upkeep.LeaderRules
+	// Keep is for how long a leader stays where an operator has moved it, unless
+	// the node drains or fails; 10 min.
+	Keep time.Duration
 
 	// Tick is how often groups are looked at without a cause; 50 ms.
 	Tick time.Duration
@@ -126,6 +131,10 @@ func (c Config) WithDefaults() (Config, error) {
 	defaultTo(&c.UpkeepPace, 250*time.Millisecond)
 	defaultTo(&c.Leaders.Drains, 4)
 	defaultTo(&c.Leaders.Again, 2*time.Second)
+	defaultTo(&c.Leaders.Orders, 1)
+	defaultTo(&c.Leaders.Calm, time.Minute)
+	defaultTo(&c.Leaders.Trust, 30*time.Second)
+	defaultTo(&c.Keep, 10*time.Minute)
 	defaultTo(&c.Tick, 50*time.Millisecond)
 	defaultTo(&c.MaxOperations, 256)
 	defaultTo(&c.MaxEvents, 1000)

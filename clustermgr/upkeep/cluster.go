@@ -1,6 +1,8 @@
 package upkeep
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/pinetree-db/pinetree"
@@ -18,7 +20,8 @@ type Node struct {
 	ID     pinetree.NodeID
 	Zone   string
 	Health policy.Health
-	// Steady is for how long its health has been this.
+	// Steady is for how long its health has been this, and it was not in
+	// quarantine.
 	Steady time.Duration
 	// Draining nodes are to lead nothing, Leaving ones to have no replicas either,
 	// Quarantined ones are not appointed for a time.
@@ -65,19 +68,19 @@ type Replica struct {
 	Unfit string
 }
 
+// place is the place of a node in the list; -1 when it is not known.
+func (c *Cluster) place(id pinetree.NodeID) int {
+	at, found := slices.BinarySearchFunc(c.Nodes, id, func(n Node, id pinetree.NodeID) int { return cmp.Compare(n.ID, id) })
+	if !found {
+		return -1
+	}
+	return at
+}
+
 // find looks a node up; nil when it is not known.
 func (c *Cluster) find(id pinetree.NodeID) *Node {
-	low, high := 0, len(c.Nodes)
-	for low < high {
-		middle := int(uint(low+high) >> 1)
-		if c.Nodes[middle].ID < id {
-			low = middle + 1
-		} else {
-			high = middle
-		}
+	if at := c.place(id); at >= 0 {
+		return &c.Nodes[at]
 	}
-	if low == len(c.Nodes) || c.Nodes[low].ID != id {
-		return nil
-	}
-	return &c.Nodes[low]
+	return nil
 }

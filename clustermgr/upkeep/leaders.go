@@ -11,11 +11,15 @@ import (
 
 // LeaderRules bound the moves of leaders.
 type LeaderRules struct {
-	// Drains is how many leaders may be moved off draining nodes at once.
+	// Drains is how many leaders may be moved off draining nodes at once, and
+	// Again how long after a change of leaders, or a move that failed.
 	Drains int
-	// Again is how long after a change of leaders, or a move that failed, a leader
-	// is moved off a draining node.
-	Again time.Duration
+	Again  time.Duration
+	// Orders is how many leaders may be moved at once for the sake of order: home
+	// zones and balance. Calm is how long such a leader must have been where it
+	// is, and Trust how long the node that it goes to must have been well.
+	Orders      int
+	Calm, Trust time.Duration
 }
 
 // Move is a leader that is to be moved now.
@@ -28,22 +32,37 @@ type Move struct {
 // LeaderPlan is what is to be done about leaders now.
 type LeaderPlan struct {
 	Moves []Move
-	// Waits tells that more is to be done later, though nothing may happen until
+	// Urgent tells that nodes still drain, and Waits that leaders are not where
+	// they should be: more is to be done later, though nothing may happen until
 	// then.
-	Waits bool
+	Urgent, Waits bool
 	// Notes say of draining nodes what is left to be done.
 	Notes map[pinetree.NodeID]string
 }
 
 // Leaders says which leaders are to be moved now. Nodes that drain or leave lose
-// theirs, a few at a time.
+// theirs, a few at a time. When nothing of that can be done, leaders return to
+// their home zones, and when all that can are there, they are evened out over
+// nodes and zones: one after the other, for nobody waits for it.
+//
+// Every move makes the cluster better by that order, so that plans that are
+// carried out one after the other come to an end when nothing else happens.
 func Leaders(c Cluster, rules LeaderRules) LeaderPlan {
-	p := leaderPlanner{cluster: c, rules: rules, plan: LeaderPlan{Notes: map[pinetree.NodeID]string{}}}
-	p.leaders = map[pinetree.NodeID]int{}
+	p := leaderPlanner{
+		cluster: c, rules: rules, plan: LeaderPlan{Notes: map[pinetree.NodeID]string{}},
+		leaders: map[pinetree.NodeID]int{},
+	}
 	for _, n := range c.Nodes {
 		p.leaders[n.ID] = n.Leaders
 	}
+	for _, g := range c.Groups {
+		if g.Moving {
+			p.moving++
+		}
+	}
 	p.drain()
+	p.goHome()
+	p.balance()
 	return p.plan
 }
 
@@ -52,6 +71,7 @@ type leaderPlanner struct {
 	cluster Cluster
 	rules   LeaderRules
 	leaders map[pinetree.NodeID]int // once what is planned is done
+	moving  int                     // with what is planned
 	plan    LeaderPlan
 }
 
@@ -59,18 +79,13 @@ func (p *leaderPlanner) move(m Move) {
 	p.plan.Moves = append(p.plan.Moves, m)
 	p.leaders[m.From]--
 	p.leaders[m.To]++
+	p.moving++
 }
 
 // drain moves leaders off nodes that are to lead nothing.
 func (p *leaderPlanner) drain() {
 	left := map[pinetree.NodeID]int{}
 	stuck := map[pinetree.NodeID]string{}
-	moving := 0
-	for _, g := range p.cluster.Groups {
-		if g.Moving {
-			moving++
-		}
-	}
 	for i := range p.cluster.Groups {
 		g := &p.cluster.Groups[i]
 		from := p.cluster.find(g.Leader)
@@ -78,8 +93,8 @@ func (p *leaderPlanner) drain() {
 			continue
 		}
 		left[from.ID]++
-		p.plan.Waits = true
-		if !g.Led || g.Settled < p.rules.Again || moving >= p.rules.Drains {
+		p.plan.Urgent = true
+		if !g.Led || g.Settled < p.rules.Again || p.moving >= p.rules.Drains {
 			continue
 		}
 		to, why := p.target(g)
@@ -87,8 +102,7 @@ func (p *leaderPlanner) drain() {
 			stuck[from.ID] = fmt.Sprintf("group %d stays: %s", g.ID, why)
 			continue
 		}
-		moving++
-		p.move(Move{g.ID, from.ID, to.ID, fmt.Sprintf("node %d is draining", from.ID)})
+		p.move(Move{g.ID, from.ID, to.ID, fmt.Sprintf("node %d %s", from.ID, from.condition())})
 	}
 	for id, count := range left {
 		note := fmt.Sprintf("%d leaders are still to be moved", count)

@@ -41,7 +41,7 @@ func cluster(nodes []Node, groups ...Group) Cluster {
 	return c
 }
 
-var rules = LeaderRules{Drains: 2, Again: 2 * time.Second}
+var rules = LeaderRules{Drains: 2, Again: 2 * time.Second, Orders: 1, Calm: time.Minute, Trust: 30 * time.Second}
 
 func TestLeadersAreMovedOffANodeThatDrains(t *testing.T) {
 	draining := func(nodes []Node) { nodes[0].Draining = true }
@@ -80,14 +80,14 @@ func TestLeadersAreMovedOffANodeThatDrains(t *testing.T) {
 		},
 		"one that leaves drains": {
 			cluster(three(func(n []Node) { n[0].Leaving = true }), led(1, 1)),
-			[]Move{{1, 1, 2, "node 1 is draining"}}, "one leader is still to be moved",
+			[]Move{{1, 1, 2, "node 1 is leaving the cluster"}}, "one leader is still to be moved",
 		},
 		"a group without a leader is not moved": {cluster(three(draining), led(1, 0)), nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plan := Leaders(tc.c, rules)
-			if !reflect.DeepEqual(plan.Moves, tc.want) || plan.Notes[1] != tc.note || plan.Waits != (tc.note != "") {
-				t.Errorf("moves %v, note %q, waits %v; want %v, %q", plan.Moves, plan.Notes[1], plan.Waits, tc.want, tc.note)
+			if !reflect.DeepEqual(plan.Moves, tc.want) || plan.Notes[1] != tc.note || plan.Urgent != (tc.note != "") {
+				t.Errorf("moves %v, note %q, urgent %v; want %v, %q", plan.Moves, plan.Notes[1], plan.Urgent, tc.want, tc.note)
 			}
 		})
 	}
