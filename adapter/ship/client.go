@@ -3,12 +3,14 @@ package ship
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/picker"
 )
 
 // Client knows one volume: where its replicas are, who leads, and the
@@ -18,8 +20,9 @@ type Client struct {
 	cfg    Config
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
-	// writers counts the goroutines of the Writers that are open.
-	writers sync.WaitGroup
+	// writers counts the goroutines of the Writers that are open, tasks those that
+	// ask for routes beside reads. The latter begin under mu, not after Close.
+	writers, tasks sync.WaitGroup
 
 	// conns are the client's own unless its Config names some.
 	conns *Connections
@@ -29,7 +32,9 @@ type Client struct {
 	// suspect: the route was of no use when it was last tried.
 	suspect  bool
 	askAgain time.Time // when managers that did not answer may be asked again
-	turn     int       // rotates the replicas that serve reads
+	stale    time.Time // when reads are to have the route asked for again
+	picker   *picker.Picker
+	hedger   *picker.Hedger
 }
 
 // Dial asks the managers for the volume and returns a client of it. The context
@@ -40,7 +45,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, conns: cfg.Connections}
+	c := &Client{cfg: cfg, conns: cfg.Connections, picker: picker.New(rand.IntN), hedger: picker.NewHedger(cfg.Hedge)}
 	if c.conns == nil {
 		c.conns = new(Connections)
 	}
@@ -55,7 +60,10 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 // Close ends the client, its Writers and all calls on it, and waits for the
 // Writers' goroutines.
 func (c *Client) Close() error {
+	c.mu.Lock() // whoever began a task before has counted it
 	c.cancel(fmt.Errorf("%w: the client of volume %s was closed", pinetree.ErrStopped, c.cfg.Volume))
+	c.mu.Unlock()
+	c.tasks.Wait()
 	c.writers.Wait()
 	if c.cfg.Connections != nil {
 		return nil

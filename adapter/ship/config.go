@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/picker"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -23,8 +24,8 @@ type Config struct {
 	Managers []string
 	// Volume is the volume's name.
 	Volume string
-	// Zone is where this process runs. Reads that any replica may answer
-	// prefer it.
+	// Zone is where this process runs. Stale and consistent reads prefer its
+	// replicas.
 	Zone string
 
 	// ManagerTimeout bounds the asking of all managers, side by side; default
@@ -37,6 +38,13 @@ type Config struct {
 	// Tail without progress; default 30 s. The caller's context may end it
 	// earlier.
 	RetryFor time.Duration
+
+	// RouteEvery is how often the managers are asked for the route again while
+	// reads are made; default 5 s.
+	RouteEvery time.Duration
+	// Hedge tells when a stale or consistent read that is late is sent to a second
+	// replica, too.
+	Hedge picker.Hedging
 
 	// Dial adds to the options of every connection, for credentials.
 	Dial []grpc.DialOption
@@ -54,6 +62,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, time.Second)
 	c.AttemptTimeout = cmp.Or(c.AttemptTimeout, 2*time.Second)
 	c.RetryFor = cmp.Or(c.RetryFor, 30*time.Second)
+	c.RouteEvery = cmp.Or(c.RouteEvery, 5*time.Second)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c, nil
 }

@@ -3,6 +3,7 @@ package ship
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"google.golang.org/grpc"
@@ -19,6 +20,11 @@ type ReadConfig struct {
 	// MinLSN, when not zero, makes a read wait until the replica has replayed
 	// that far; the caller's context bounds the wait.
 	MinLSN pinetree.LSN
+	// MaxStaleness, when not zero, bounds a stale read: it reflects every append
+	// that was acknowledged longer ago than this, in whole milliseconds. A replica
+	// that cannot prove that refuses, and another one is asked. It is not looked
+	// at by Tail, and at other levels nothing is stale.
+	MaxStaleness time.Duration
 	// At, when not zero, reads the state as of that LSN.
 	At pinetree.LSN
 	// Node, when not zero, is the only node that is asked. Default reads are
@@ -43,6 +49,9 @@ type Served struct {
 	LSN   pinetree.LSN       // the state that was read is the one at this LSN
 	Level pinetree.ReadLevel // ReadConsistent where a default read found no lease
 	Node  pinetree.NodeID
+	// Stale: every append that was acknowledged longer than this before the read
+	// reached the node is in the state. Negative when the node did not know.
+	Stale time.Duration
 }
 
 // PageRead is the answer of Page.
@@ -102,7 +111,7 @@ type Digest struct {
 // Page reads a page. Reports pinetree.ErrNotFound for one that was never
 // written.
 func (r *Reader) Page(ctx context.Context, page pinetree.PageNo) (PageRead, error) {
-	a, err := ask(ctx, r, question{fmt.Sprintf("page %d", page), r.limit()}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.PageResponse, error) {
+	a, err := ask(ctx, r, question{what: fmt.Sprintf("page %d", page), limit: r.limit()}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.PageResponse, error) {
 		return reads.Page(ctx, &wirepb.PageRequest{Volume: r.volume(), Options: r.options(), Page: uint64(page)})
 	})
 	return PageRead{Served: served(a.GetServed()), Page: a.GetPage(), PageLSN: pinetree.LSN(a.GetPageLsn())}, err
@@ -110,7 +119,7 @@ func (r *Reader) Page(ctx context.Context, page pinetree.PageNo) (PageRead, erro
 
 // Key reads a key. Reports pinetree.ErrNotFound for one that is not there.
 func (r *Reader) Key(ctx context.Context, key []byte) (KeyRead, error) {
-	a, err := ask(ctx, r, question{fmt.Sprintf("key %q", key), r.limit()}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.KeyResponse, error) {
+	a, err := ask(ctx, r, question{what: fmt.Sprintf("key %q", key), limit: r.limit()}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.KeyResponse, error) {
 		return reads.Key(ctx, &wirepb.KeyRequest{Volume: r.volume(), Options: r.options(), Key: key})
 	})
 	return KeyRead{Served: served(a.GetServed()), Value: a.GetValue(), KeyLSN: pinetree.LSN(a.GetKeyLsn())}, err
@@ -118,7 +127,7 @@ func (r *Reader) Key(ctx context.Context, key []byte) (KeyRead, error) {
 
 // Range reads keys and values.
 func (r *Reader) Range(ctx context.Context, q RangeQuery) (RangeRead, error) {
-	a, err := ask(ctx, r, question{fmt.Sprintf("keys from %q to %q", q.Start, q.End), r.limit()}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.RangeResponse, error) {
+	a, err := ask(ctx, r, question{what: fmt.Sprintf("keys from %q to %q", q.Start, q.End), limit: r.limit()}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.RangeResponse, error) {
 		return reads.Range(ctx, &wirepb.RangeRequest{Volume: r.volume(), Options: r.options(), Start: q.Start, End: q.End, Limit: uint32(q.Limit)})
 	})
 	read := RangeRead{Served: served(a.GetServed()), More: a.GetMore()}
@@ -130,7 +139,7 @@ func (r *Reader) Range(ctx context.Context, q RangeQuery) (RangeRead, error) {
 
 // State reads the volume's watermarks and compute term.
 func (r *Reader) State(ctx context.Context) (State, error) {
-	a, err := ask(ctx, r, question{"state", r.limit()}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.StateResponse, error) {
+	a, err := ask(ctx, r, question{what: "state", limit: r.limit()}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.StateResponse, error) {
 		return reads.State(ctx, &wirepb.StateRequest{Volume: r.volume(), Options: r.options()})
 	})
 	m := a.GetWatermarks()
@@ -147,7 +156,7 @@ func (r *Reader) State(ctx context.Context) (State, error) {
 // Digest hashes all that a replica has replayed, up to At when that is set.
 // Replicas with equal digests at one LSN hold the same.
 func (r *Reader) Digest(ctx context.Context) (Digest, error) {
-	a, err := ask(ctx, r, question{what: "digest"}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.DigestResponse, error) {
+	a, err := ask(ctx, r, question{what: "digest", heavy: true}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.DigestResponse, error) {
 		return reads.Digest(ctx, &wirepb.DigestRequest{Volume: r.volume(), Options: r.options()})
 	})
 	return Digest{Served: served(a.GetServed()), Sum: a.GetDigest(), Records: a.GetRecords(), Bytes: a.GetBytes()}, err
@@ -194,6 +203,15 @@ func (c *Client) Resolve(ctx context.Context, a adapter.Append) (Resolution, err
 type question struct {
 	what  string
 	limit time.Duration
+	heavy bool // so much work that no second node is given it
+}
+
+// bounded is the context of one attempt.
+func (q question) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if q.limit == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, q.limit)
 }
 
 // limit bounds an attempt of a read that is quick once it can be served.
@@ -204,16 +222,24 @@ func (r *Reader) limit() time.Duration {
 	return r.client.cfg.AttemptTimeout
 }
 
-// ask makes one read of a kind, from whoever may answer it.
-func ask[A any](ctx context.Context, r *Reader, q question, call func(context.Context, wirepb.ReadsClient) (A, error)) (A, error) {
+// answered is the answer of any read.
+type answered interface{ GetServed() *wirepb.Served }
+
+// readCall is one kind of read.
+type readCall[A answered] func(context.Context, wirepb.ReadsClient) (A, error)
+
+// ask makes one read, of whoever may answer it.
+func ask[A answered](ctx context.Context, r *Reader, q question, call readCall[A]) (A, error) {
+	r.client.keepFresh()
 	var answer A
-	err := r.client.retry(ctx, "read "+q.what, func(ctx context.Context) error {
-		return r.round(ctx, func(ctx context.Context, _ Replica, conn *grpc.ClientConn) (err error) {
-			if q.limit != 0 {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, q.limit)
-				defer cancel()
-			}
+	err := r.client.retry(ctx, "read "+q.what, func(ctx context.Context) (err error) {
+		if !r.onlyLeader() {
+			answer, err = race(ctx, r, q, call)
+			return err
+		}
+		return r.client.onLeader(ctx, func(ctx context.Context, _ Replica, conn *grpc.ClientConn) (err error) {
+			ctx, cancel := q.bounded(ctx)
+			defer cancel()
 			answer, err = call(ctx, wirepb.NewReadsClient(conn))
 			return err
 		})
@@ -225,12 +251,15 @@ func ask[A any](ctx context.Context, r *Reader, q question, call func(context.Co
 	return answer, nil
 }
 
+// onlyLeader tells that nobody but the leader may answer.
+func (r *Reader) onlyLeader() bool { return r.cfg.Level == pinetree.ReadDefault && r.cfg.Node == 0 }
+
 // round asks the replicas that may answer until one does.
 func (r *Reader) round(ctx context.Context, call nodeCall) error {
-	if r.cfg.Level == pinetree.ReadDefault && r.cfg.Node == 0 {
+	if r.onlyLeader() {
 		return r.client.onLeader(ctx, call)
 	}
-	return r.client.onReplica(ctx, r.cfg.Node, call)
+	return r.client.onReplica(ctx, r.cfg, call)
 }
 
 func (r *Reader) volume() uint64 { return uint64(r.client.Volume()) }
@@ -240,6 +269,9 @@ func (r *Reader) options() *wirepb.ReadOptions {
 	switch r.cfg.Level {
 	case pinetree.ReadStale:
 		o.Level = wirepb.ReadLevel_STALE
+		if r.cfg.MaxStaleness > 0 {
+			o.MaxStaleMs = uint32(min(max(r.cfg.MaxStaleness/time.Millisecond, 1), math.MaxUint32))
+		}
 	case pinetree.ReadConsistent:
 		o.Level = wirepb.ReadLevel_CONSISTENT
 	}
@@ -247,7 +279,10 @@ func (r *Reader) options() *wirepb.ReadOptions {
 }
 
 func served(s *wirepb.Served) Served {
-	out := Served{LSN: pinetree.LSN(s.GetLsn()), Node: pinetree.NodeID(s.GetNode())}
+	out := Served{LSN: pinetree.LSN(s.GetLsn()), Node: pinetree.NodeID(s.GetNode()), Stale: -1}
+	if s != nil && s.StaleMs != nil {
+		out.Stale = time.Duration(s.GetStaleMs()) * time.Millisecond
+	}
 	switch s.GetLevel() {
 	case wirepb.ReadLevel_STALE:
 		out.Level = pinetree.ReadStale

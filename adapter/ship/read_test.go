@@ -54,7 +54,10 @@ func TestReadsAreAnsweredByWhoeverMay(t *testing.T) {
 		{ReadConfig{Level: pinetree.ReadConsistent, Node: 1, MinLSN: 5}, 1},
 	} {
 		r := c.Reader(test.cfg)
-		want := Served{LSN: end, Level: test.cfg.Level, Node: test.node}
+		want := Served{LSN: end, Level: test.cfg.Level, Node: test.node, Stale: -1}
+		if test.cfg.Level != pinetree.ReadStale {
+			want.Stale = 0
+		}
 		key, err := r.Key(ctx, []byte("k004"))
 		must(t, err)
 		page, err := r.Page(ctx, 5)
@@ -85,19 +88,19 @@ func TestReadsAreAnsweredByWhoeverMay(t *testing.T) {
 	}
 }
 
-func TestReadsByTurnsAndPastDeadReplicas(t *testing.T) {
+func TestReadsOfAllReplicasAndPastDeadOnes(t *testing.T) {
 	w := newWorld(t)
 	fill(w, 3)
 	c := w.dial(nil)
 	r := c.Reader(ReadConfig{Level: pinetree.ReadStale})
 	seen := map[pinetree.NodeID]int{}
-	for range 9 {
+	for range 60 {
 		state, err := r.State(within(t))
 		must(t, err)
 		seen[state.Node]++
 	}
-	if len(seen) != 3 || seen[1] != 3 {
-		t.Errorf("reads were not taken by turns: %v", seen)
+	if len(seen) != 3 {
+		t.Errorf("not every replica serves reads: %v", seen)
 	}
 	w.nodes[1].stop()
 	w.change(func() { w.nodes[2].frozen = true })

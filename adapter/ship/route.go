@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/picker"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -75,7 +76,25 @@ func (c *Client) refresh(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.route, c.suspect = fresh, false
+	c.picker.Route(candidates(response), time.Now())
+	c.stale = time.Now().Add(c.cfg.RouteEvery)
 	return nil
+}
+
+// candidates is what a route says of the replicas, for the picker. A manager of
+// an older build says nothing of how they are.
+func candidates(response *wirepb.RouteResponse) []picker.Replica {
+	var list []picker.Replica
+	for _, n := range response.Replicas {
+		r := picker.Replica{Node: pinetree.NodeID(n.Node), Zone: n.Zone, Load: n.Load, Serves: true}
+		for _, s := range response.States {
+			if s.Node == n.Node {
+				r.Serves, r.Applied, r.Behind = s.Serves, pinetree.LSN(s.AppliedLsn), time.Duration(s.BehindMs)*time.Millisecond
+			}
+		}
+		list = append(list, r)
+	}
+	return list
 }
 
 // askManagers asks all managers side by side and returns the first answer.
@@ -222,41 +241,6 @@ func (c *Client) leads(at Replica) {
 	// A hint knew it, or a newer address of it.
 	replicas := slices.DeleteFunc(slices.Clone(c.route.Replicas), func(r Replica) bool { return r.Node == at.Node })
 	c.route.Replicas = append(replicas, at)
-}
-
-// onReplica makes one round over the replicas that may answer a read which
-// needs no leader: the one that was named, or else those of the client's zone
-// first, by turns.
-func (c *Client) onReplica(ctx context.Context, node pinetree.NodeID, call nodeCall) error {
-	route, err := c.trusted(ctx)
-	if err != nil {
-		return err
-	}
-	queue := slices.Clone(route.Replicas)
-	if node != 0 {
-		queue = slices.DeleteFunc(queue, func(r Replica) bool { return r.Node != node })
-		if len(queue) == 0 {
-			c.doubt()
-			return fmt.Errorf("node %d holds no replica of volume %s as far as is known", node, c.cfg.Volume)
-		}
-	} else {
-		c.mu.Lock()
-		c.turn++
-		turn := c.turn % len(queue)
-		c.mu.Unlock()
-		queue = append(queue[turn:], queue[:turn]...)
-		slices.SortStableFunc(queue, func(a, b Replica) int { return first(a.Zone == c.cfg.Zone, b.Zone == c.cfg.Zone) })
-	}
-	var failed error
-	for _, at := range queue {
-		err := c.attempt(ctx, at, call)
-		if err == nil || ctx.Err() != nil || !elsewhere(err) {
-			return err
-		}
-		failed = alsoFailed(failed, err)
-	}
-	c.doubt()
-	return failed
 }
 
 func (c *Client) attempt(ctx context.Context, at Replica, call nodeCall) error {

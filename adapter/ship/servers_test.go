@@ -33,6 +33,7 @@ type fakeNode struct {
 	// tailFault, when set, may change or refuse an answer of Tail.
 	tailFault func(*wirepb.TailResponse) error
 	reads     int
+	condition condition
 }
 
 // meet waits while the node is frozen and then runs f under the world's lock.
@@ -202,12 +203,16 @@ type fakeReads struct {
 // serve answers as the level allows.
 func (s fakeReads) serve(ctx context.Context, o *wirepb.ReadOptions, f func() error) (served *wirepb.Served, err error) {
 	w := s.node.world
+	s.node.dawdle(ctx)
 	err = s.node.meet(ctx, func() error {
 		s.node.reads++
 		if o.GetLevel() == wirepb.ReadLevel_DEFAULT && s.node.id != w.leader {
 			return w.notLeader()
 		}
 		served = &wirepb.Served{Lsn: uint64(w.at.LSN), Level: o.GetLevel(), Node: uint64(s.node.id)}
+		if err := s.node.condition.prove(o, served); err != nil {
+			return err
+		}
 		return f()
 	})
 	return served, err
@@ -368,7 +373,8 @@ func (m *fakeManager) Route(_ context.Context, q *wirepb.RouteRequest) (*wirepb.
 	}
 	answer := &wirepb.RouteResponse{Leader: uint64(leader), Volume: &wirepb.VolumeInfo{Volume: uint64(testVolume), Group: uint64(testGroup), Name: "db", Format: uint32(w.at.Format)}}
 	for _, n := range w.nodes {
-		answer.Replicas = append(answer.Replicas, &wirepb.NodeInfo{Node: uint64(n.id), Address: n.addr, Zone: n.zone})
+		answer.Replicas = append(answer.Replicas, &wirepb.NodeInfo{Node: uint64(n.id), Address: n.addr, Zone: n.zone, Load: n.condition.load})
+		answer.States = append(answer.States, n.condition.route(n.id))
 	}
 	return answer, nil
 }
