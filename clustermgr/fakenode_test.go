@@ -62,6 +62,8 @@ type fakeNode struct {
 	hang     time.Duration // an fsync has been waiting for this long
 	cutOff   bool          // from its peers
 	noMoves  string        // why it refuses transfers
+	lateNo   bool          // it does so only when it is ordered, not when it is asked
+	lags     int           // as often, it answers that the target lags
 	deaf     bool          // releases, transfers, and the target never leads
 	peers    int           // addresses learnt
 	orders   map[string]int

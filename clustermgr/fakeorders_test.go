@@ -105,8 +105,13 @@ func (n *fakeNode) Transfer(ctx context.Context, q *wirepb.TransferRequest) (*wi
 	switch {
 	case r == nil || r.leads == 0:
 		return nil, pinetree.ErrNotLeader
-	case n.noMoves != "":
+	case q.GetCheck() && n.lags > 0:
+		n.lags--
+		return &wirepb.TransferResponse{Reason: n.noMoves, Lags: true}, nil
+	case q.GetCheck() && !n.lateNo || !q.GetCheck() && n.noMoves != "":
 		return &wirepb.TransferResponse{Reason: n.noMoves}, nil
+	case q.GetCheck():
+		return &wirepb.TransferResponse{}, nil
 	}
 	r.holder.Release(pinetree.AppointmentID(q.GetAppointment()))
 	if n.deaf {

@@ -17,7 +17,8 @@ func TestAPlannedMoveDoesNotWaitForTheOldLease(t *testing.T) {
 	g := c.createGroup(3)
 	c.awaitLeader(g.GetGroup(), 0)
 	plan, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), DryRun: true})
-	if err != nil || plan.GetMoved() || plan.GetFrom() != g.GetLeader() || plan.GetTo() == 0 || !strings.Contains(plan.GetReason(), "would move") {
+	if err != nil || plan.GetMoved() || plan.GetFrom() != g.GetLeader() || plan.GetTo() == 0 ||
+		!strings.Contains(plan.GetReason(), "would move") || plan.GetPredictedUs() != 150_000 || !strings.Contains(plan.GetReason(), "nothing is known") {
 		t.Fatalf("dry run: %v, %v", plan, err)
 	}
 	if now := c.group(g.GetGroup()); now.GetAppointment() != g.GetAppointment() {
@@ -30,6 +31,10 @@ func TestAPlannedMoveDoesNotWaitForTheOldLease(t *testing.T) {
 	}
 	if took := time.Since(began); took > 400*time.Millisecond || moved.GetPauseUs() > 200_000 {
 		t.Errorf("the move took %v, with a pause of %d us; a lease lasts 600 ms", took, moved.GetPauseUs())
+	}
+	back, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), DryRun: true})
+	if err != nil || back.GetPredictedUs() != moved.GetPauseUs() || !strings.Contains(back.GetReason(), "from the last 1 moves of all groups") {
+		t.Errorf("after a pause of %d us, dry run: %v, %v", moved.GetPauseUs(), back, err)
 	}
 	if moved.GetTo() != plan.GetTo() || moved.GetAppointment() != g.GetAppointment()+1 || moved.GetRaftTerm() <= g.GetRaftTerm() {
 		t.Errorf("moved %v, from %v", moved, g)
@@ -55,7 +60,7 @@ func TestAPlannedMoveDoesNotWaitForTheOldLease(t *testing.T) {
 func TestAMoveThatFailsLeavesTheOldLeaderWithALease(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(leader *fakeNode){
-		"refused before the release": func(n *fakeNode) { n.noMoves = "node 2 lags 9 MiB" },
+		"refused before the release": func(n *fakeNode) { n.noMoves, n.lateNo = "node 2 lags 9 MiB", true },
 		"released and not taken":     func(n *fakeNode) { n.deaf = true },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,5 +125,71 @@ func TestALaggingTargetIsNotMovedTo(t *testing.T) {
 	next := c.awaitLeader(g.GetGroup(), g.GetLeader())
 	if next.GetLeader() != id || next.GetAppointment() != g.GetAppointment()+1 {
 		t.Fatalf("node %d leads under appointment %d; node %d has the longer log: %q", next.GetLeader(), next.GetAppointment(), id, c.events())
+	}
+}
+
+func TestAMoveThatIsRefusedChangesNothing(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, ledger.NewMemory(), "a", "b", "c")
+	g := c.createGroup(3)
+	leader := c.byID(g.GetLeader())
+	unlock := leader.lock()
+	leader.noMoves = "node 2 does not answer this leader"
+	unlock()
+	if _, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), DryRun: true}); err == nil || !strings.Contains(err.Error(), "does not answer this leader") {
+		t.Errorf("dry run: %v", err)
+	}
+	moved, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup()})
+	if err != nil || moved.GetMoved() || !strings.Contains(moved.GetReason(), "does not answer this leader") {
+		t.Errorf("move: %v, %v", moved, err)
+	}
+	if after := c.awaitLeader(g.GetGroup(), 0); after.GetAppointment() != g.GetAppointment() || after.GetLeader() != g.GetLeader() {
+		t.Errorf("node %d leads under appointment %d, before it was %d under %d", after.GetLeader(), after.GetAppointment(), g.GetLeader(), g.GetAppointment())
+	}
+}
+
+func TestATargetThatCatchesUpIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, ledger.NewMemory(), "a", "b", "c")
+	g := c.createGroup(3)
+	leader := c.byID(g.GetLeader())
+	unlock := leader.lock()
+	leader.noMoves, leader.lags, leader.lateNo = "node 2 lacks 9 MiB", 3, false
+	leader.replicas[g.GetGroup()].index = 50_000
+	unlock()
+	c.eventually("the manager knows of the lag", func() bool {
+		_, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), DryRun: true})
+		return err != nil && strings.Contains(err.Error(), "49999 entries behind")
+	})
+	type answer struct {
+		moved *wirepb.MoveLeaderResponse
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		moved, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup()})
+		answers <- answer{moved, err}
+	}()
+	select {
+	case a := <-answers:
+		t.Fatalf("a target that lags was not waited for: %v, %v", a.moved, a.err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	if now := c.group(g.GetGroup()); now.GetLeader() != g.GetLeader() || !now.GetLeased() {
+		t.Errorf("the group is not served meanwhile: %v", now)
+	}
+	unlock = leader.lock()
+	leader.noMoves = "" // of the fake's, once it has said three times that it lags
+	for _, n := range c.nodes {
+		n.replicas[g.GetGroup()].index = 50_000
+	}
+	unlock()
+	a := <-answers
+	if a.err != nil || !a.moved.GetMoved() {
+		t.Fatalf("moved: %v, %v", a.moved, a.err)
+	}
+	defer leader.lock()()
+	if leader.lags != 0 {
+		t.Errorf("the old leader was to say %d times more that the target lags", leader.lags)
 	}
 }

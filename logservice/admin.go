@@ -72,14 +72,14 @@ func (s *adminService) Transfer(ctx context.Context, q *wirepb.TransferRequest) 
 	}
 	result, err := g.Transfer(ctx, group.TransferOrder{
 		Appointment: pinetree.AppointmentID(q.Appointment), To: pinetree.NodeID(q.To),
-		MaxPause: time.Duration(q.MaxPauseMs) * time.Millisecond, MaxLag: int(min(q.MaxLagBytes, math.MaxInt32)),
+		MaxPause: time.Duration(q.MaxPauseMs) * time.Millisecond, MaxLag: int(min(q.MaxLagBytes, math.MaxInt32)), Check: q.Check,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &wirepb.TransferResponse{
 		Released: result.Released, Transferred: result.Transferred,
-		PauseUs: uint32(result.Pause.Microseconds()), Reason: result.Reason,
+		PauseUs: uint32(result.Pause.Microseconds()), Reason: result.Reason, Lags: result.Lags,
 	}, nil
 }
 

@@ -86,6 +86,31 @@ type Transfer struct {
 	MaxLag   uint64 // bytes
 }
 
+func (t Transfer) request() *wirepb.TransferRequest {
+	return &wirepb.TransferRequest{
+		Group: uint64(t.Group), Appointment: uint64(t.Release), To: uint64(t.To.Node),
+		MaxPauseMs: uint32(t.MaxPause.Milliseconds()), MaxLagBytes: t.MaxLag,
+	}
+}
+
+// CheckTransfer asks the old leader whether it would hand over now. The answer is
+// why it would not, or nothing, and whether that may pass because it is a lag.
+func (n *Nodes) CheckTransfer(ctx context.Context, t Transfer) (refused string, lags bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, n.timeouts.Probe)
+	defer cancel()
+	from, err := n.client(t.From.Address)
+	if err != nil {
+		return "", false, err
+	}
+	q := t.request()
+	q.Check = true
+	answer, err := from.Transfer(ctx, q)
+	if err != nil {
+		return "", false, fmt.Errorf("node %d does not say whether it can hand over: %w", t.From.Node, err)
+	}
+	return answer.GetReason(), answer.GetLags(), nil
+}
+
 // HandOver lets the new leader wait for the leadership while the old one
 // releases its lease and transfers. It calls released as soon as the old one
 // says that it did, with how long ago that was, whether the transfer succeeded
@@ -104,10 +129,7 @@ func (n *Nodes) HandOver(ctx context.Context, t Transfer, released func(ago time
 		status, taking = n.appoint(ctx, t.To, &wirepb.AppointRequest{Group: uint64(t.Group), Appointment: uint64(t.Take), Wait: true})
 	})
 	defer taker.Wait()
-	transfer, err := from.Transfer(ctx, &wirepb.TransferRequest{
-		Group: uint64(t.Group), Appointment: uint64(t.Release), To: uint64(t.To.Node),
-		MaxPauseMs: uint32(t.MaxPause.Milliseconds()), MaxLagBytes: t.MaxLag,
-	})
+	transfer, err := from.Transfer(ctx, t.request())
 	if transfer.GetReleased() {
 		released(time.Duration(transfer.GetPauseUs()) * time.Microsecond)
 	}

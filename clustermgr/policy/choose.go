@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -133,12 +134,28 @@ func behind(s *wirepb.ReplicaStatus, allowed uint64) uint64 {
 	return s.GetCommitted() - s.GetApplied() - allowed
 }
 
+// ErrLags is held by the refusal of a move that nothing stands in the way of but
+// that a replica lags, which may pass.
+var ErrLags = errors.New("a replica lags")
+
+type tooEarly struct{ error }
+
+func (tooEarly) Is(target error) bool { return target == ErrLags }
+
+// patient is an allowance that no lag passes.
+const patient = 1 << 62
+
 // ChooseTarget picks whom to move a leader to: a live voter that is caught up,
-// nearest to the home zone, with the fewest leaders, then the furthest log.
+// nearest to the home zone, with the fewest leaders, then the furthest log. The
+// refusal is ErrLags when waiting may help.
 func ChooseTarget(from Answer, others []Answer, w Wish) (Answer, error) {
 	fit := slices.DeleteFunc(slices.Clone(others), func(a Answer) bool { return Unfit(from, a, w) != "" })
 	if len(fit) == 0 {
-		return Answer{}, fmt.Errorf("no other replica can take over%s", unfitness(from, others, w))
+		err := fmt.Errorf("no other replica can take over%s", unfitness(from, others, w))
+		if w.Lag = patient; slices.ContainsFunc(others, func(a Answer) bool { return Unfit(from, a, w) == "" }) {
+			err = tooEarly{err}
+		}
+		return Answer{}, err
 	}
 	return slices.MinFunc(fit, func(a, b Answer) int {
 		return cmp.Or(

@@ -77,7 +77,7 @@ func (r *Reign) newHands() members.Hands {
 	return members.Hands{
 		Dial: r.dial, Persist: r.persist, Note: r.event, Tell: r.tell, MaxQuorumAge: r.cfg.Lease.MaxQuorumAge,
 		Depose: func(ctx context.Context, group pinetree.GroupID) error {
-			moved, err := r.MoveLeader(ctx, &wirepb.MoveLeaderRequest{Group: uint64(group)})
+			moved, err := r.moveLeader(ctx, &wirepb.MoveLeaderRequest{Group: uint64(group)}, 0)
 			if err == nil && !moved.GetMoved() {
 				err = errors.New(moved.GetReason())
 			}

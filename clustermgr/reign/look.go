@@ -1,6 +1,7 @@
 package reign
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -19,11 +20,12 @@ const lookTurns = 4
 // look goes through everything that may need attention.
 func (r *Reign) look() {
 	now := r.cfg.Clock()
-	everything := r.ward.Look(now, r.leaders)
+	everything := false
 	for _, n := range r.nodes {
-		if n.Vitals.WantsProbe(now, r.ward.Thresholds()) {
+		if n.vitals.WantsProbe(now, r.thresholds()) {
 			r.ask(n, now)
 		}
+		everything = r.noteHealth(n, now) || everything
 	}
 	r.turn++
 	r.led = r.leading()
@@ -38,7 +40,27 @@ func (r *Reign) look() {
 	r.upkeep(now)
 }
 
-func (r *Reign) health(n *node) policy.Health { return r.ward.Health(&n.Node, r.cfg.Clock()) }
+func (r *Reign) thresholds() policy.Thresholds {
+	return policy.Thresholds{Silent: r.cfg.SilentAfter, Dead: r.cfg.DeadAfter}
+}
+
+func (r *Reign) health(n *node) policy.Health { return n.vitals.Health(r.cfg.Clock(), r.thresholds()) }
+
+// noteHealth keeps an event of each death and each return, and tells of it.
+func (r *Reign) noteHealth(n *node, now lease.Instant) bool {
+	h := n.vitals.Health(now, r.thresholds())
+	if h == n.noted {
+		return false
+	}
+	cause := fmt.Sprintf("last heard of %v ago", n.vitals.Silence(now).Round(time.Millisecond))
+	if n.vitals.Refused() {
+		cause = "its address refuses connections"
+	}
+	r.event(ledger.Event{Kind: "node_" + h.String(), Node: n.Is.ID, Cause: cause})
+	n.noted, n.notedAt = h, now
+	r.notify()
+	return true
+}
 
 // lookAt starts what the group needs, one operation at a time.
 func (r *Reign) lookAt(g *group, now lease.Instant) {
@@ -69,11 +91,7 @@ func (r *Reign) lookAt(g *group, now lease.Instant) {
 	if settling || now < g.retryAt || r.operations >= r.cfg.MaxOperations {
 		return
 	}
-	task := r.task(g, s)
-	if s.Sick {
-		task = r.cure(s, task)
-	}
-	r.operate(g, s.Action.String(), task)
+	r.operate(g, s.Action.String(), r.task(g, s))
 }
 
 // task makes the operation of a step. It runs beside the owner.
@@ -86,8 +104,6 @@ func (r *Reign) task(g *group, s policy.Step) func() error {
 	case policy.Adopt:
 		r.event(ledger.Event{Kind: "unexpected_leader", Group: g.id, Node: s.Node, Appointment: g.Is.Lease.Appointment, Cause: s.Reason})
 		return r.adoptTask(g, s)
-	case policy.Replace:
-		return r.replaceTask(g, s)
 	default:
 		return r.electTask(g, s)
 	}
@@ -121,16 +137,14 @@ func (r *Reign) operate(g *group, name string, task func() error) {
 
 // situation gathers what is known of a group.
 func (r *Reign) situation(g *group, now lease.Instant) policy.Situation {
-	s := policy.Situation{Record: g.Is.Lease, Created: g.Is.Created, Placed: len(g.placed), Sick: r.cfg.SickAfter, Stall: r.cfg.StallAfter, Held: r.ward.Held()}
-	wall := time.Now()
+	s := policy.Situation{Record: g.Is.Lease, Created: g.Is.Created, Placed: len(g.placed), Sick: r.cfg.SickAfter}
 	for _, id := range g.Is.Members() {
 		m := policy.Member{Node: id, Health: policy.Dead}
 		if n := r.nodes[id]; n != nil {
-			m.Health = n.Vitals.Health(now, r.ward.Thresholds())
+			m.Health = n.vitals.Health(now, r.thresholds())
 			m.Reported = n.reported != 0
 			m.Status = n.replicas[g.id]
-			m.Age, m.FsyncPending = now.Sub(n.reported), n.FsyncPending
-			m.Space, m.Slow, m.Avoid = n.Space, r.ward.Slow(id), r.ward.Unwanted(&n.Node, wall)
+			m.Age, m.FsyncPending = now.Sub(n.reported), n.fsyncPending
 		}
 		s.Members = append(s.Members, m)
 	}

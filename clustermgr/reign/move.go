@@ -1,7 +1,9 @@
 package reign
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/clustermgr/refusal"
+	"github.com/pinetree-db/pinetree/clustermgr/upkeep"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -19,6 +22,7 @@ type move struct {
 	group    *group
 	from, to seat
 	pause    time.Duration
+	lag      uint64                 // bytes that the new leader may lack
 	release  pinetree.AppointmentID // the old leader's
 	floor    pinetree.AppointmentID // highest that any replica reported
 	keep     time.Duration          // for how long it stays there, by an operator's word
@@ -57,12 +61,15 @@ func (r *Reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
 		return move{}, refuse(pinetree.ErrBadBatch, "group %d has no other replica on the node asked for; its voters are %v", g.id, g.Is.Voters)
 	}
 	to, err := policy.ChooseTarget(from.Answer, others, policy.Wish{Home: g.Is.HomeZone, Lag: r.cfg.MoveLagEntries})
+	if errors.Is(err, policy.ErrLags) {
+		return move{}, err
+	}
 	if err != nil {
 		return move{}, notYet("group %d: %v", g.id, err)
 	}
 	m := move{
 		group: g, from: from, to: find(seats, to.Node), floor: newest(all), release: g.Is.Lease.Appointment, pause: r.cfg.MovePause,
-		keep: r.cfg.Keep, why: fmt.Sprintf("node %d leads, and node %d in zone %q is caught up", from.Node, to.Node, to.Zone),
+		lag: r.cfg.MoveLagBytes, why: fmt.Sprintf("node %d leads, and node %d in zone %q is caught up", from.Node, to.Node, to.Zone),
 	}
 	if q.GetMaxPauseMs() > 0 {
 		m.pause = time.Duration(q.GetMaxPauseMs()) * time.Millisecond
@@ -82,28 +89,27 @@ func (r *Reign) begin(m move, done func(*wirepb.MoveLeaderResponse)) {
 	})
 }
 
-// MoveLeader serves MoveLeader. The move goes on when the caller goes away.
+// MoveLeader serves MoveLeader: an operator's order, whose word stands for a time.
+// A target that lags is waited for while the group is served. The move goes on
+// when the caller goes away.
 func (r *Reign) MoveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*wirepb.MoveLeaderResponse, error) {
+	return r.moveLeader(ctx, q, r.cfg.Keep)
+}
+
+func (r *Reign) moveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest, keep time.Duration) (*wirepb.MoveLeaderResponse, error) {
 	result := make(chan *wirepb.MoveLeaderResponse, 1)
-	var m move
-	err := r.await(ctx, func() (_ bool, err error) {
-		if g := r.groups[pinetree.GroupID(q.GetGroup())]; g != nil && g.busy != "" {
-			return false, nil // each operation is bounded in time
+	m, err := r.tryMove(ctx, q, keep, result)
+	for began := r.cfg.Clock(); errors.Is(err, policy.ErrLags); m, err = r.tryMove(ctx, q, keep, result) {
+		if q.GetDryRun() || r.cfg.Clock().Sub(began) > r.cfg.MoveCatchUp || ctx.Err() != nil {
+			return nil, notYet("group %d: %v", q.GetGroup(), err)
 		}
-		if m, err = r.planMove(q); err != nil || q.GetDryRun() {
-			return true, err
-		}
-		if r.operations >= r.cfg.MaxOperations {
-			return true, refuse(pinetree.ErrQueueFull, "%d operations are under way; try again", r.operations)
-		}
-		r.begin(m, func(response *wirepb.MoveLeaderResponse) { result <- response })
-		return true, nil
-	})
+		time.Sleep(r.cfg.Tick)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if q.GetDryRun() {
-		return &wirepb.MoveLeaderResponse{From: uint64(m.from.Node), To: uint64(m.to.Node), Reason: "would move: " + m.why}, nil
+		return r.predict(ctx, m)
 	}
 	select {
 	case response := <-result:
@@ -115,12 +121,74 @@ func (r *Reign) MoveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*w
 	}
 }
 
+// tryMove plans a move and begins it, unless it is only asked about.
+func (r *Reign) tryMove(ctx context.Context, q *wirepb.MoveLeaderRequest, keep time.Duration, result chan *wirepb.MoveLeaderResponse) (m move, err error) {
+	err = r.await(ctx, func() (_ bool, err error) {
+		if g := r.groups[pinetree.GroupID(q.GetGroup())]; g != nil && g.busy != "" {
+			return false, nil // each operation is bounded in time
+		}
+		m, err = r.planMove(q)
+		m.keep = keep
+		if err != nil || q.GetDryRun() {
+			return true, err
+		}
+		if r.operations >= r.cfg.MaxOperations {
+			return true, refuse(pinetree.ErrQueueFull, "%d operations are under way; try again", r.operations)
+		}
+		r.begin(m, func(response *wirepb.MoveLeaderResponse) { result <- response })
+		return true, nil
+	})
+	return m, err
+}
+
+// predict says what a move would do and how long it would stop the group.
+func (r *Reign) predict(ctx context.Context, m move) (*wirepb.MoveLeaderResponse, error) {
+	if refused, _, err := r.dial.CheckTransfer(ctx, m.transfer(0)); err != nil || refused != "" {
+		return nil, notYet("group %d: node %d would not hand over: %v", m.group.id, m.from.Node, cmp.Or(err, errors.New(refused)))
+	}
+	return list(ctx, r, func() (*wirepb.MoveLeaderResponse, error) {
+		latency := upkeep.Latency{Commit: time.Duration(m.from.Status.GetCommitUs()) * time.Microsecond, Cap: m.pause}
+		pause, how := r.pauses.Predict(m.group.id, latency)
+		return &wirepb.MoveLeaderResponse{
+			From: uint64(m.from.Node), To: uint64(m.to.Node), PredictedUs: uint32(pause.Microseconds()),
+			Reason: fmt.Sprintf("would move: %s; writers would wait for about %v, %s", m.why, pause.Round(100*time.Microsecond), how),
+		}, nil
+	})
+}
+
+// catchUp waits until the old leader would hand over, as long as nothing but a lag
+// of the target keeps it from that. The group is served meanwhile.
+func (r *Reign) catchUp(m move) error {
+	for began := r.cfg.Clock(); ; time.Sleep(r.cfg.Tick) {
+		refused, lags, err := r.dial.CheckTransfer(r.ctx, m.transfer(0))
+		if err != nil || refused == "" {
+			return err
+		}
+		if waited := r.cfg.Clock().Sub(began); !lags || waited > r.cfg.MoveCatchUp {
+			return fmt.Errorf("node %d would not hand over, which was waited for during %v: %s", m.from.Node, waited.Round(time.Millisecond), refused)
+		}
+	}
+}
+
+// transfer is the order to both nodes.
+func (m move) transfer(take pinetree.AppointmentID) orders.Transfer {
+	return orders.Transfer{
+		Group: m.group.id, From: m.from.target, To: m.to.target, Release: m.release, Take: take, MaxPause: m.pause, MaxLag: m.lag,
+	}
+}
+
 // carryOut moves the leader, or gives the leadership back to the old one under
 // a newer appointment, for the old one was released for good. The error is for
 // the group's next look; the response tells everything.
 func (r *Reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
 	g := m.group
 	response := &wirepb.MoveLeaderResponse{From: uint64(m.from.Node), To: uint64(m.to.Node)}
+	err := r.catchUp(m)
+	if err != nil {
+		r.tell(func() { r.settle(g) }) // nothing was done; it is not tried again at once
+		response.Reason = "not moved: " + err.Error()
+		return response, err
+	}
 	appointment, err := r.decree(g, decision{to: m.to.Node, floor: m.floor, keep: m.keep, cause: "planned move: " + m.why})
 	if err != nil {
 		response.Reason = "not moved: " + err.Error()
@@ -138,6 +206,7 @@ func (r *Reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
 		pause := max(0, g.activated.Sub(released))
 		response.Moved, response.Reason, response.Appointment = true, m.why, uint64(appointment)
 		r.settle(g)
+		r.pauses.Add(g.id, pause)
 		response.RaftTerm, response.PauseUs = uint64(g.Is.Lease.Term), uint32(pause.Microseconds())
 		r.event(ledger.Event{Kind: "moved", Group: g.id, Node: m.to.Node, Appointment: appointment, Cause: m.why,
 			Outcome: fmt.Sprintf("from node %d, %v from release to activation", m.from.Node, pause.Round(10*time.Microsecond))})
@@ -149,10 +218,7 @@ func (r *Reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
 // manager's clock.
 func (r *Reign) handOver(m move, appointment pinetree.AppointmentID) (lease.Instant, error) {
 	var released lease.Instant
-	status, err := r.dial.HandOver(r.ctx, orders.Transfer{
-		Group: m.group.id, From: m.from.target, To: m.to.target, Release: m.release, Take: appointment,
-		MaxPause: m.pause, MaxLag: r.cfg.MoveLagBytes,
-	}, func(ago time.Duration) {
+	status, err := r.dial.HandOver(r.ctx, m.transfer(appointment), func(ago time.Duration) {
 		released = r.cfg.Clock().Add(-ago)
 		r.tell(func() { r.released(m.group, m.from.Node, m.release) })
 	})

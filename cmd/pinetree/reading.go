@@ -19,7 +19,7 @@ type volumeFlags struct {
 }
 
 func (f *volumeFlags) flag(c *cobra.Command) {
-	f.managers.ClientFlag(c)
+	f.managers.Flag(c)
 	c.Flags().StringVar(&f.volume, "volume", "", "the volume's name")
 	c.Flags().StringVar(&f.zone, "zone", "", "where this process runs; reads prefer replicas there")
 }

@@ -74,9 +74,12 @@ func (s script) orders() bool {
 	case "release":
 		c.peer(id).do(func(r *Replica) { r.Release(pinetree.AppointmentID(s.number("appointment"))) })
 	case "transfer":
-		o := TransferOrder{Appointment: pinetree.AppointmentID(s.number("release")), To: pinetree.NodeID(s.number("to")), MaxPause: ms, MaxLag: s.number("lag")}
+		o := TransferOrder{Appointment: pinetree.AppointmentID(s.number("release")), To: pinetree.NodeID(s.number("to")), MaxPause: ms, MaxLag: s.number("lag"), Check: s.d.HasArg("check")}
 		c.peer(id).do(func(r *Replica) {
 			r.Transfer(o, func(t TransferResult, err error) {
+				if t.Lags {
+					t.Reason += ", which may pass"
+				}
 				c.say("transfer: %s", outcome(err, fmt.Sprintf("released %v, transferred %v, pause %v; %s", t.Released, t.Transferred, t.Pause, cmp.Or(t.Reason, "done"))))
 			})
 		})

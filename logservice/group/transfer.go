@@ -21,6 +21,7 @@ type TransferOrder struct {
 	To          pinetree.NodeID
 	MaxPause    time.Duration // zero is the default
 	MaxLag      int           // bytes of log that the target may lack; zero is the default
+	Check       bool          // only tell whether it would be refused
 }
 
 // TransferResult tells how a transfer went.
@@ -29,6 +30,7 @@ type TransferResult struct {
 	Transferred bool // another replica leads, or is about to
 	Pause       time.Duration
 	Reason      string // why not
+	Lags        bool   // for no other reason than that the target lags, which may pass
 }
 
 // transfer is a hand-over under way. Proposals wait meanwhile.
@@ -56,8 +58,8 @@ func (r *Replica) Transfer(o TransferOrder, done func(TransferResult, error)) {
 	if o.MaxLag <= 0 {
 		o.MaxLag = r.opt.MaxTransferLag
 	}
-	if reason := r.refuseTransfer(o); reason != "" {
-		done(TransferResult{Reason: reason}, nil)
+	if reason, lags := r.refuseTransfer(o); reason != "" || o.Check {
+		done(TransferResult{Reason: reason, Lags: lags}, nil)
 		return
 	}
 	if o.MaxPause <= 0 {
@@ -71,37 +73,39 @@ func (r *Replica) Transfer(o TransferOrder, done func(TransferResult, error)) {
 	r.log.Info("hands the leadership over", "to", o.To, "released", o.Appointment)
 }
 
-// refuseTransfer says why a transfer would not work, or nothing.
-func (r *Replica) refuseTransfer(o TransferOrder) string {
+// refuseTransfer says why a transfer would not work, or nothing, and whether it is
+// for no other reason than a lag.
+func (r *Replica) refuseTransfer(o TransferOrder) (reason string, lags bool) {
 	switch {
 	case r.moving != nil:
-		return fmt.Sprintf("a transfer to node %d is under way", r.moving.to)
+		return fmt.Sprintf("a transfer to node %d is under way", r.moving.to), false
 	case o.To == r.cfg.Node:
-		return "the target leads already"
+		return "the target leads already", false
 	case !slices.Contains(r.conf.members.Voters, o.To):
-		return fmt.Sprintf("node %d is no voter of the group", o.To)
+		return fmt.Sprintf("node %d is no voter of the group", o.To), false
 	case !r.lead.ready:
-		return "this leader has not applied an entry of its own raft term yet"
+		return "this leader has not applied an entry of its own raft term yet", false
 	}
 	last, err := r.cfg.Log.LastIndex()
 	if err != nil {
-		return err.Error()
+		return err.Error(), false
 	}
-	reason := fmt.Sprintf("node %d is unknown to raft", o.To)
+	reason = fmt.Sprintf("node %d is unknown to raft", o.To)
 	r.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr raftProgress) {
 		if pinetree.NodeID(id) != o.To {
 			return
 		}
-		reason = ""
 		lag := retention.Lag(r.cfg.Log, pinetree.RaftIndex(pr.Match), pinetree.RaftIndex(last), o.MaxLag)
-		switch {
+		switch lags = lag > o.MaxLag; {
 		case !r.answers(o.To):
-			reason = fmt.Sprintf("node %d does not answer this leader", o.To)
-		case lag > o.MaxLag:
+			reason, lags = fmt.Sprintf("node %d does not answer this leader", o.To), false
+		case lags:
 			reason = fmt.Sprintf("node %d lacks at least %d bytes of log, the bound is %d; try again when it has caught up", o.To, lag, o.MaxLag)
+		default:
+			reason = ""
 		}
 	})
-	return reason
+	return reason, lags
 }
 
 // watchTransfer takes the leadership back when the pause is over: raft itself

@@ -3480,6 +3480,7 @@ type TransferRequest struct {
 	To            uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
 	MaxPauseMs    uint32                 `protobuf:"varint,4,opt,name=max_pause_ms,json=maxPauseMs,proto3" json:"max_pause_ms,omitempty"`
 	MaxLagBytes   uint64                 `protobuf:"varint,5,opt,name=max_lag_bytes,json=maxLagBytes,proto3" json:"max_lag_bytes,omitempty"` // refused when the target lags more
+	Check         bool                   `protobuf:"varint,6,opt,name=check,proto3" json:"check,omitempty"`                                  // only tell whether it would be refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3549,12 +3550,20 @@ func (x *TransferRequest) GetMaxLagBytes() uint64 {
 	return 0
 }
 
+func (x *TransferRequest) GetCheck() bool {
+	if x != nil {
+		return x.Check
+	}
+	return false
+}
+
 type TransferResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Released      bool                   `protobuf:"varint,1,opt,name=released,proto3" json:"released,omitempty"`
 	Transferred   bool                   `protobuf:"varint,2,opt,name=transferred,proto3" json:"transferred,omitempty"`
 	PauseUs       uint32                 `protobuf:"varint,3,opt,name=pause_us,json=pauseUs,proto3" json:"pause_us,omitempty"`
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Lags          bool                   `protobuf:"varint,5,opt,name=lags,proto3" json:"lags,omitempty"` // refused because the target lags, which may pass
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3615,6 +3624,13 @@ func (x *TransferResponse) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *TransferResponse) GetLags() bool {
+	if x != nil {
+		return x.Lags
+	}
+	return false
 }
 
 type ReleaseRequest struct {
@@ -4088,19 +4104,21 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\vappointment\x18\x02 \x01(\x04R\vappointment\x12\x12\n" +
 	"\x04wait\x18\x03 \x01(\bR\x04wait\"J\n" +
 	"\x0fAppointResponse\x127\n" +
-	"\x06status\x18\x01 \x01(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\x06status\"\x9f\x01\n" +
+	"\x06status\x18\x01 \x01(\v2\x1f.pinetree.wire.v1.ReplicaStatusR\x06status\"\xb5\x01\n" +
 	"\x0fTransferRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12 \n" +
 	"\vappointment\x18\x02 \x01(\x04R\vappointment\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12 \n" +
 	"\fmax_pause_ms\x18\x04 \x01(\rR\n" +
 	"maxPauseMs\x12\"\n" +
-	"\rmax_lag_bytes\x18\x05 \x01(\x04R\vmaxLagBytes\"\x83\x01\n" +
+	"\rmax_lag_bytes\x18\x05 \x01(\x04R\vmaxLagBytes\x12\x14\n" +
+	"\x05check\x18\x06 \x01(\bR\x05check\"\x97\x01\n" +
 	"\x10TransferResponse\x12\x1a\n" +
 	"\breleased\x18\x01 \x01(\bR\breleased\x12 \n" +
 	"\vtransferred\x18\x02 \x01(\bR\vtransferred\x12\x19\n" +
 	"\bpause_us\x18\x03 \x01(\rR\apauseUs\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"H\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04lags\x18\x05 \x01(\bR\x04lags\"H\n" +
 	"\x0eReleaseRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12 \n" +
 	"\vappointment\x18\x02 \x01(\x04R\vappointment\"\x11\n" +

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -24,8 +23,7 @@ type Listing struct {
 	JSON    any // what -o json prints, one document
 	Columns []string
 	Rows    [][]any
-	Empty   string   // said on an empty table
-	Below   []string // lines under the table
+	Empty   string // said on an empty table
 }
 
 // Check reports a format that there is not, before anything is done.
@@ -49,7 +47,7 @@ func (o *Output) Print(w io.Writer, l Listing) error {
 
 // Table writes a listing as a table.
 func (l Listing) Table(w io.Writer) error {
-	if len(l.Rows) == 0 && l.Empty != "" {
+	if len(l.Rows) == 0 {
 		_, err := fmt.Fprintln(w, l.Empty)
 		return err
 	}
@@ -65,7 +63,7 @@ func (l Listing) Table(w io.Writer) error {
 	for _, row := range l.Rows {
 		t.AppendRow(row)
 	}
-	_, err := fmt.Fprintln(w, strings.Join(append([]string{t.Render()}, l.Below...), "\n"))
+	_, err := fmt.Fprintln(w, t.Render())
 	return err
 }
 
