@@ -12,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
+	"github.com/pinetree-db/pinetree/raftlog"
 )
 
 const (
@@ -178,8 +179,17 @@ func (a *agent) heartbeat(sequence uint64) *wirepb.HeartbeatRequest {
 	return &wirepb.HeartbeatRequest{
 		Node: uint64(a.node.identity.Node), Instance: a.node.identity.Instance, Sequence: sequence,
 		FsyncAgeMs: milliseconds(disk.FsyncAge), FsyncPendingMs: milliseconds(disk.Pending),
-		Load: a.load.now(),
+		FsyncUs: microseconds(disk.Usual), Space: a.mark(), Load: a.load.now(),
 	}
+}
+
+// mark is the one that the free space of the raft log's disk has fallen below.
+func (a *agent) mark() string {
+	space, known := a.node.host.Space()
+	if !known || space.Level == raftlog.SpacePlenty {
+		return ""
+	}
+	return space.Level.String()
 }
 
 // take uses what the manager answered: grants count from before the heartbeat

@@ -30,6 +30,8 @@ func replicaStatus(s group.Status) *wirepb.ReplicaStatus {
 		LeaderHint: uint64(s.LeaderHint), Released: uint64(s.Released),
 		MembersAt: uint64(s.MembersAt), Joint: s.Joint, Removed: s.Removed, Blank: s.Blank,
 	}
+	w.ApplyStalledMs = milliseconds(s.ApplyStalled)
+	w.CommitUs, w.ApplyUs = microseconds(s.CommitTime), microseconds(s.ApplyTime)
 	if s.Stopped != nil {
 		w.Stopped = s.Stopped.Error()
 	}
@@ -60,6 +62,12 @@ func numbers(ids []pinetree.NodeID) []uint64 {
 func milliseconds(d time.Duration) uint32 {
 	ms := (d + time.Millisecond - 1) / time.Millisecond
 	return uint32(min(max(ms, 0), math.MaxUint32))
+}
+
+// microseconds rounds up, so that what took any time is not reported as none.
+func microseconds(d time.Duration) uint32 {
+	us := (d + time.Microsecond - 1) / time.Microsecond
+	return uint32(min(max(us, 0), math.MaxUint32))
 }
 
 // reporter collects the statuses for heartbeats. It waits for no replica
@@ -160,12 +168,14 @@ func (r *reporter) aged(id pinetree.GroupID, now lease.Instant) *wirepb.ReplicaS
 		return nil
 	}
 	s := old.status
+	since := milliseconds(now.Sub(old.at))
 	return &wirepb.ReplicaStatus{
 		Group: s.Group, Leader: s.Leader, Ready: s.Ready, Activated: s.Activated, RaftTerm: s.RaftTerm,
 		Appointment: s.Appointment, LastTerm: s.LastTerm, LastIndex: s.LastIndex,
-		QuorumAgeMs: s.QuorumAgeMs + milliseconds(now.Sub(old.at)), Quiet: s.Quiet,
+		QuorumAgeMs: s.QuorumAgeMs + since, Quiet: s.Quiet,
 		Committed: s.Committed, Applied: s.Applied, LeaderHint: s.LeaderHint, Released: s.Released,
 		Stopped: s.Stopped, Voters: s.Voters, Volumes: s.Volumes,
+		ApplyStalledMs: s.ApplyStalledMs + since*min(s.ApplyStalledMs, 1), CommitUs: s.CommitUs, ApplyUs: s.ApplyUs,
 		Learners: s.Learners, MembersAt: s.MembersAt, Joint: s.Joint, Removed: s.Removed, Blank: s.Blank, Incoming: s.Incoming, Outgoing: s.Outgoing,
 	}
 }

@@ -5,52 +5,74 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
+	"maps"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// Embedded is an etcd server of one member within this process.
+// Embedded is an etcd server within this process: all of a cluster of one member,
+// or one of a few.
 type Embedded struct {
 	etcd *embed.Etcd
 	said *errorsTo
-	// Endpoints are what a Store in this process, or on this machine, opens.
+	// Endpoints are what a Store opens: those of all members, this one's first.
 	Endpoints []string
 }
 
-// StartEmbedded runs etcd with its files in a directory, which it makes, on
-// free ports of the loopback interface. It returns when etcd serves. Everything
-// is fsynced before it is confirmed. Etcd's errors go to the log.
+// StartEmbedded runs a cluster of one member with its files in a directory, which
+// it makes, on free ports of the loopback interface. It returns when etcd serves.
+// Everything is fsynced before it is confirmed. Etcd's errors go to the log.
 func StartEmbedded(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error) {
-	cfg := embed.NewConfig()
-	cfg.Name = "manager"
-	cfg.Dir = dir
-	loopback := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{loopback}, []url.URL{loopback}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{loopback}, []url.URL{loopback}
-	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	// A single member waits for nobody, so a short election only starts sooner.
-	cfg.TickMs, cfg.ElectionMs = 50, 500
-	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, "1h"
+	return Start(ctx, Member{Dir: dir}, log)
+}
+
+// Start is StartEmbedded for a member of any cluster. That of a cluster of several
+// serves when a majority of them does; the log tells of the wait.
+func Start(ctx context.Context, m Member, log *slog.Logger) (*Embedded, error) {
+	cfg, err := m.config(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("embedded etcd in %s: %w", m.Dir, err)
+	}
 	said := &errorsTo{log: log}
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(said))
 	etcd, err := embed.StartEtcd(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("embedded etcd in %s: %w", dir, err)
+		return nil, fmt.Errorf("embedded etcd in %s: %w", m.Dir, m.explain(err))
 	}
 	e := &Embedded{etcd: etcd, said: said, Endpoints: []string{etcd.Clients[0].Addr().String()}}
-	select {
-	case <-etcd.Server.ReadyNotify():
-		return e, nil
-	case err := <-etcd.Err():
-		etcd.Close()
-		return nil, fmt.Errorf("embedded etcd in %s: %w", dir, err)
-	case <-ctx.Done():
-		etcd.Close()
-		return nil, fmt.Errorf("embedded etcd in %s does not come up: %w", dir, ctx.Err())
+	if len(m.Peers) > 0 {
+		e.Endpoints = m.endpoints()
+	}
+	if err := e.ready(ctx, m, log); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("embedded etcd in %s: %w", m.Dir, err)
+	}
+	return e, nil
+}
+
+// waitNote is how often the log tells that a majority of members is waited for.
+const waitNote = 5 * time.Second
+
+// ready waits until etcd serves, and notes that the member is in the cluster.
+func (e *Embedded) ready(ctx context.Context, m Member, log *slog.Logger) error {
+	note := time.NewTicker(waitNote)
+	defer note.Stop()
+	for {
+		select {
+		case <-e.etcd.Server.ReadyNotify():
+			return m.remember(true)
+		case <-note.C:
+			log.Info("etcd waits for a majority of its members", "members", slices.Sorted(maps.Keys(m.Peers)))
+		case err := <-e.etcd.Err():
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("it does not come up: %w", ctx.Err())
+		}
 	}
 }
 

@@ -22,16 +22,21 @@ type Config struct {
 	// Prefix is that of every key; "pinetree". Clusters that share an etcd have
 	// different ones.
 	Prefix string
+	// Files protect the connection; those of etcd's own authority, which may differ
+	// from the managers'.
+	Files Files
+	// User and Password are for an etcd that asks for them.
+	User, Password string
 	// SessionTTL is after how long without a sign of life a manager loses its
-	// office; 5 s. Whole seconds.
+	// office; 3 s. Whole seconds.
 	SessionTTL time.Duration
 	// Timeout bounds the wait for a connection; 2 s.
 	Timeout time.Duration
 }
 
 // Store implements ledger.Store. No safety rests on etcd's lease: it only
-// decides when a manager that is gone is replaced. What counts is that each
-// write is a transaction that holds only while the key of the office is there.
+// decides when a manager that is gone is replaced, and may be ended early when it
+// surely is. What counts is that each write is a transaction that holds only while the key of the office is there.
 type Store struct {
 	client  *clientv3.Client
 	data    string // prefix of the keys of the ledger
@@ -60,16 +65,20 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Prefix = "pinetree"
 	}
 	if cfg.SessionTTL == 0 {
-		cfg.SessionTTL = 5 * time.Second
+		cfg.SessionTTL = 3 * time.Second
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 2 * time.Second
 	}
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints: cfg.Endpoints, DialTimeout: cfg.Timeout,
+	how := clientv3.Config{
+		Endpoints: cfg.Endpoints, DialTimeout: cfg.Timeout, Username: cfg.User, Password: cfg.Password,
 		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: cfg.Timeout,
 		Logger: zap.NewNop(), // errors are returned, once
-	})
+	}
+	if err := cfg.Files.protect(&how); err != nil {
+		return nil, err
+	}
+	client, err := clientv3.New(how)
 	if err != nil {
 		return nil, fmt.Errorf("etcd at %s: %w", strings.Join(cfg.Endpoints, ", "), err)
 	}
@@ -83,6 +92,9 @@ func Open(cfg Config) (*Store, error) {
 // Campaign implements ledger.Store by etcd's election: the oldest key of those
 // who campaign is the active manager's.
 func (s *Store) Campaign(ctx context.Context, address string) (ledger.Office, error) {
+	if err := s.buryFormer(ctx, address); err != nil {
+		return ledger.Office{}, err
+	}
 	grant, err := s.client.Grant(ctx, int64(s.ttl/time.Second))
 	if err != nil {
 		return ledger.Office{}, fmt.Errorf("etcd: %w", err)
@@ -96,9 +108,11 @@ func (s *Store) Campaign(ctx context.Context, address string) (ledger.Office, er
 	}
 	ss := session{etcd, end}
 	waiting, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
 	unwatch := context.AfterFunc(etcd.Ctx(), func() { stop(concurrency.ErrSessionExpired) })
 	defer unwatch()
+	var watching sync.WaitGroup
+	watching.Go(func() { s.buryDead(waiting, address) })
+	defer func() { stop(nil); watching.Wait() }()
 	election := concurrency.NewElection(etcd, s.offices)
 	if err := election.Campaign(waiting, address); err != nil {
 		s.endSession(ss)

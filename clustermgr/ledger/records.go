@@ -45,9 +45,12 @@ type Node struct {
 	Draining bool `json:"draining,omitempty"`
 	Leaving  bool `json:"leaving,omitempty"`
 	// QuarantinedUntil is the wall-clock time in milliseconds of the Unix epoch up
-	// to which the node is not appointed, and Quarantine says why.
+	// to which the node is not appointed, or was the last time, and Quarantine says
+	// why, until the end is recorded.
 	QuarantinedUntil int64  `json:"quarantined_until,omitempty"`
 	Quarantine       string `json:"quarantine,omitempty"`
+	// Quarantines counts those in a row.
+	Quarantines int `json:"quarantines,omitempty"`
 }
 
 // Unwanted says why the node is not to lead now, as long as another can, or

@@ -20,6 +20,13 @@ type Member struct {
 	// Age is how old that is, and FsyncPending for how long an fsync of the
 	// node had been waiting then.
 	Age, FsyncPending time.Duration
+	// Space is the mark that the free space of its disk has fallen below.
+	Space string
+	// Slow says at what the node has been slower than its peers for long; empty
+	// when it is not.
+	Slow string
+	// Avoid is why the node is not to lead as long as another can.
+	Avoid string
 }
 
 // leads tells whether the member believes to lead.
@@ -33,8 +40,11 @@ type Situation struct {
 	Created bool // every voter has its replica
 	Placed  int  // how many have, as far as this manager knows
 	Members []Member
-	// Sick is how long a leader may be without a quorum or a disk.
-	Sick time.Duration
+	// Sick is how long a leader may be without a quorum or a disk, and Stall for
+	// how long it may replay nothing of what is committed.
+	Sick, Stall time.Duration
+	// Held is why what was not heard proves nothing now; empty when it does.
+	Held string
 }
 
 // Action is what a group needs.
@@ -51,19 +61,23 @@ const (
 	Adopt
 	// Elect: a leader is to be chosen and appointed.
 	Elect
+	// Replace: a leader that still can is to hand over to a healthier replica.
+	Replace
 )
 
 // String says the action in the words of logs.
 func (a Action) String() string {
-	return [...]string{"do nothing", "make replicas", "make volumes", "adopt the leader", "appoint a leader"}[a]
+	return [...]string{"do nothing", "make replicas", "make volumes", "adopt the leader", "appoint a leader", "replace the leader"}[a]
 }
 
 // Step is an action with its reason. With Rest, an empty reason means that all
 // is well, and any other says what is waited for.
 type Step struct {
 	Action Action
-	Node   pinetree.NodeID // Adopt: the leader; Elect: whom not to choose
+	Node   pinetree.NodeID // Adopt: the leader; Elect: whom not to choose; Replace: the leader
 	Reason string
+	// Sick tells that Node loses the leadership for being sick.
+	Sick bool
 }
 
 // Decide says what a group needs.
@@ -76,21 +90,22 @@ func Decide(s Situation) Step {
 	if !found {
 		return s.withoutLeader()
 	}
+	ill := s.illness(leader)
 	ours := leader.Node == s.Record.Node && pinetree.AppointmentID(leader.Status.GetAppointment()) == s.Record.Appointment
+	if !ours && ill.Action == Elect {
+		return s.withoutLeader() // to adopt it would help nobody
+	}
 	if !ours {
 		if leader.Health != Alive {
 			return Step{Reason: fmt.Sprintf("node %d leads, was not asked to, and is %s", leader.Node, leader.Health)}
 		}
-		return Step{Adopt, leader.Node, fmt.Sprintf("node %d leads in raft term %d under appointment %d, and %d is in force",
+		return Step{Action: Adopt, Node: leader.Node, Reason: fmt.Sprintf("node %d leads in raft term %d under appointment %d, and %d is in force",
 			leader.Node, leader.Status.GetRaftTerm(), leader.Status.GetAppointment(), s.Record.Appointment)}
 	}
-	if why := s.illness(leader); why != "" {
-		return Step{Elect, leader.Node, why}
-	}
-	if !s.Created {
+	if ill.Action == Rest && !s.Created {
 		return makeReplicas
 	}
-	return Step{}
+	return ill
 }
 
 // leader is the member that leads in the highest raft term that any leader was
@@ -131,17 +146,4 @@ func (s Situation) withoutLeader() Step {
 		}
 	}
 	return Step{Action: Elect, Reason: fmt.Sprintf("node %d, which was to lead, is no voter", s.Record.Node)}
-}
-
-// illness says why a live leader is not fit to lead, or nothing.
-func (s Situation) illness(leader Member) string {
-	quorum := time.Duration(leader.Status.GetQuorumAgeMs())*time.Millisecond + leader.Age
-	if quorum > s.Sick && !leader.Status.GetQuiet() {
-		return fmt.Sprintf("node %d leads and has not heard from a quorum for %v", leader.Node, quorum.Round(time.Millisecond))
-	}
-	if leader.FsyncPending > 0 && leader.FsyncPending+leader.Age > s.Sick {
-		return fmt.Sprintf("node %d leads and its disk has not finished an fsync for %v",
-			leader.Node, (leader.FsyncPending + leader.Age).Round(time.Millisecond))
-	}
-	return ""
 }

@@ -66,7 +66,7 @@ func TestWhatAGroupNeeds(t *testing.T) {
 		"leader without quorum":            {func(s *Situation) { s.Members[0].Status.QuorumAgeMs = 1501 }, Elect, 1, "not heard from a quorum"},
 		"leader without quorum, just":      {func(s *Situation) { s.Members[0].Status.QuorumAgeMs = 1500 }, Rest, 0, ""},
 		"old news of a quorum":             {func(s *Situation) { s.Members[0].Age = 1501 * time.Millisecond }, Elect, 1, "quorum"},
-		"leader's disk hangs":              {func(s *Situation) { s.Members[0].FsyncPending = 1501 * time.Millisecond }, Elect, 1, "fsync"},
+		"leader's disk hangs":              {func(s *Situation) { s.Members[0].FsyncPending = 1501 * time.Millisecond }, Replace, 1, "fsync"},
 		"a follower's disk hangs":          {func(s *Situation) { s.Members[1].FsyncPending = time.Hour }, Rest, 0, ""},
 		"a follower without quorum is not": {func(s *Situation) { s.Members[1].Status.QuorumAgeMs = 99999 }, Rest, 0, ""},
 	} {

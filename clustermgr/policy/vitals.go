@@ -22,7 +22,11 @@ const (
 func (h Health) String() string { return [...]string{"alive", "silent", "dead"}[h] }
 
 // Thresholds turn the time since a node was last heard of into its health.
-type Thresholds struct{ Silent, Dead time.Duration }
+type Thresholds struct {
+	Silent, Dead time.Duration
+	// Held tells that silence proves no death now; see Storm.
+	Held bool
+}
 
 // Vitals are the signs of life of one node. A timeout alone is not death: a
 // node that misses heartbeats is asked directly, and only one that refuses the
@@ -30,13 +34,16 @@ type Thresholds struct{ Silent, Dead time.Duration }
 type Vitals struct {
 	heard     lease.Instant // any sign of life
 	refused   bool          // since then
+	buried    bool          // it was found dead since then
 	connected bool          // its heartbeat stream is up
 	probing   bool
 	probed    lease.Instant // when the last probe began; zero to ask at once
 }
 
 // Hear takes note of a heartbeat or an answer.
-func (v *Vitals) Hear(now lease.Instant) { v.heard, v.refused = max(v.heard, now), false }
+func (v *Vitals) Hear(now lease.Instant) {
+	v.heard, v.refused, v.buried = max(v.heard, now), false, false
+}
 
 // Connect takes note of a new heartbeat stream.
 func (v *Vitals) Connect() { v.connected = true }
@@ -75,13 +82,17 @@ func (v *Vitals) ProbeEnds(now lease.Instant, answered, refused bool) {
 // Health of the node now.
 func (v *Vitals) Health(now lease.Instant, t Thresholds) Health {
 	switch age := v.Silence(now); {
-	case v.refused, age > t.Dead:
+	case v.refused, v.buried, age > t.Dead && !t.Held:
 		return Dead
 	case age > t.Silent:
 		return Silent
 	}
 	return Alive
 }
+
+// Bury takes note that the node was found dead: it stays so until it is heard of,
+// also when silence proves nothing any more.
+func (v *Vitals) Bury() { v.buried = true }
 
 // Refused tells whether the node's address refuses connections.
 func (v *Vitals) Refused() bool { return v.refused }

@@ -26,7 +26,7 @@ func (r *Reign) seats(g *group) []seat {
 		s := seat{Answer: policy.Answer{Node: id, Leaders: r.led[id]}, health: policy.Dead}
 		if n := r.nodes[id]; n != nil {
 			s.node, s.target, s.Zone, s.health = n, n.target(), n.Is.Zone, r.health(n)
-			s.Avoid = n.Is.Unwanted(wall)
+			s.Avoid = r.ward.Unwanted(&n.Node, wall)
 			if s.health == policy.Alive {
 				s.Status = n.replicas[g.id]
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/clustermgr/owner"
+	"github.com/pinetree-db/pinetree/clustermgr/ward"
 )
 
 // Begin reads everything that is recorded and begins the reign of an office
@@ -43,9 +44,16 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 		led: map[pinetree.NodeID]int{}, addresses: 1,
 	}
 	r.hands = r.newHands()
+	r.ward = ward.New(cfg, o, func(yield func(*ward.Node) bool) {
+		for _, n := range r.nodes {
+			if !yield(&n.Node) {
+				return
+			}
+		}
+	})
 	for _, k := range b.Nodes {
-		n := &node{Kept: k}
-		n.vitals.Hear(taken)
+		n := &node{Node: ward.Node{Kept: k}}
+		n.Vitals.Hear(taken)
 		r.nodes[k.Is.ID] = n
 	}
 	for _, k := range b.Groups {

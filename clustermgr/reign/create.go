@@ -63,7 +63,7 @@ func (r *Reign) Register(ctx context.Context, q *wirepb.RegisterRequest) (*wirep
 		return nil, err
 	}
 	err = r.do(ctx, func() {
-		r.nodes[n.ID].vitals.Hear(r.cfg.Clock())
+		r.nodes[n.ID].Vitals.Hear(r.cfg.Clock())
 		r.dial.Fresh(n.Address)
 	})
 	return &wirepb.RegisterResponse{

@@ -24,8 +24,8 @@ func (r *Reign) claim(g *group, n *node, to *reply) {
 		Appointment:  pinetree.AppointmentID(status.GetAppointment()),
 		Term:         pinetree.RaftTerm(status.GetRaftTerm()),
 		QuorumAge:    time.Duration(status.GetQuorumAgeMs())*time.Millisecond + since,
-		FsyncAge:     n.fsyncAge + since,
-		FsyncPending: n.fsyncPending,
+		FsyncAge:     n.FsyncAge + since,
+		FsyncPending: n.FsyncPending,
 	}
 	if c.FsyncPending > 0 {
 		c.FsyncPending += since

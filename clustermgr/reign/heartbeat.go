@@ -2,7 +2,6 @@ package reign
 
 import (
 	"cmp"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -88,7 +87,7 @@ func (r *Reign) connect(first *wirepb.HeartbeatRequest) (*session, error) {
 		close(n.session.over)
 	}
 	n.session = &session{node: n, wake: make(chan struct{}, 1), over: make(chan struct{})}
-	n.vitals.Connect()
+	n.Vitals.Connect()
 	r.dial.Fresh(n.Is.Address)
 	return n.session, nil
 }
@@ -111,7 +110,7 @@ func (r *Reign) disconnect(s *session) {
 		return
 	}
 	s.node.session = nil
-	s.node.vitals.Disconnect()
+	s.node.Vitals.Disconnect()
 	r.look()
 }
 
@@ -122,9 +121,7 @@ func (r *Reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 		return
 	}
 	s.sequence = request.GetSequence()
-	n.fsyncAge = time.Duration(request.GetFsyncAgeMs()) * time.Millisecond
-	n.fsyncPending = time.Duration(request.GetFsyncPendingMs()) * time.Millisecond
-	n.load = request.GetLoad()
+	n.Beat(request)
 	if request.GetChangesOnly() {
 		for _, id := range request.GetGone() {
 			delete(n.replicas, pinetree.GroupID(id))
@@ -158,7 +155,7 @@ func (r *Reign) report(n *node, replicas []*wirepb.ReplicaStatus) {
 // before. The others are as they were.
 func (r *Reign) update(n *node, replicas []*wirepb.ReplicaStatus, before map[pinetree.GroupID]*wirepb.ReplicaStatus) {
 	now := r.cfg.Clock()
-	n.vitals.Hear(now)
+	n.Vitals.Hear(now)
 	n.reported = now
 	for _, status := range replicas {
 		id := pinetree.GroupID(status.GetGroup())
@@ -198,13 +195,13 @@ func (r *Reign) peers() []*wirepb.NodeInfo {
 // ask probes a node that is suspected: its process may be gone, or only its
 // heartbeats.
 func (r *Reign) ask(n *node, now lease.Instant) {
-	n.vitals.ProbeBegins(now)
+	n.Vitals.ProbeBegins(now)
 	target := n.target()
 	r.spawn(func() {
 		state, refused := r.dial.Probe(r.ctx, target.Address)
 		r.tell(func() {
 			answered := state != nil && state.GetInstance() == n.Is.Instance
-			n.vitals.ProbeEnds(r.cfg.Clock(), answered, refused && n.Is.Address == target.Address)
+			n.Vitals.ProbeEnds(r.cfg.Clock(), answered, refused && n.Is.Address == target.Address)
 			if answered && n.session == nil {
 				r.report(n, state.GetReplicas())
 			}

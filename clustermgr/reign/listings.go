@@ -30,19 +30,8 @@ func (r *Reign) ListNodes(ctx context.Context, _ *wirepb.ListNodesRequest) (*wir
 	})
 }
 
-// nodeState is a node without its counts of replicas and leaders, for which all
-// groups must be walked through.
-func (r *Reign) nodeState(n *node) *wirepb.NodeInfo {
-	return &wirepb.NodeInfo{
-		Node: uint64(n.Is.ID), Address: n.Is.Address, Zone: n.Is.Zone, State: r.health(n).String(),
-		SilentMs: uint32(n.vitals.Silence(r.cfg.Clock()).Milliseconds()),
-		Draining: n.Is.Draining, Note: n.note,
-		Load: n.load,
-	}
-}
-
 func (r *Reign) nodeInfo(n *node) *wirepb.NodeInfo {
-	info := r.nodeState(n)
+	info := r.ward.Info(&n.Node)
 	for _, g := range r.groups {
 		if slices.Contains(g.Is.Members(), n.Is.ID) {
 			info.Replicas++
@@ -116,7 +105,7 @@ func (r *Reign) Route(ctx context.Context, q *wirepb.RouteRequest) (*wirepb.Rout
 		g, now := r.groups[k.Is.Group], r.cfg.Clock()
 		for _, m := range r.situation(g, now).Members {
 			if n := r.nodes[m.Node]; n != nil && slices.Contains(g.Is.Voters, m.Node) {
-				answer.Replicas = append(answer.Replicas, r.nodeState(n))
+				answer.Replicas = append(answer.Replicas, r.ward.Info(&n.Node))
 				answer.States = append(answer.States, policy.RouteTo(m, id, &g.progress, now))
 			}
 		}

@@ -1,7 +1,6 @@
 package reign
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -20,12 +19,11 @@ const lookTurns = 4
 // look goes through everything that may need attention.
 func (r *Reign) look() {
 	now := r.cfg.Clock()
-	everything := false
+	everything := r.ward.Look(now, r.leaders)
 	for _, n := range r.nodes {
-		if n.vitals.WantsProbe(now, r.thresholds()) {
+		if n.Vitals.WantsProbe(now, r.ward.Thresholds()) {
 			r.ask(n, now)
 		}
-		everything = r.noteHealth(n, now) || everything
 	}
 	r.turn++
 	r.led = r.leading()
@@ -40,27 +38,7 @@ func (r *Reign) look() {
 	r.upkeep(now)
 }
 
-func (r *Reign) thresholds() policy.Thresholds {
-	return policy.Thresholds{Silent: r.cfg.SilentAfter, Dead: r.cfg.DeadAfter}
-}
-
-func (r *Reign) health(n *node) policy.Health { return n.vitals.Health(r.cfg.Clock(), r.thresholds()) }
-
-// noteHealth keeps an event of each death and each return, and tells of it.
-func (r *Reign) noteHealth(n *node, now lease.Instant) bool {
-	h := n.vitals.Health(now, r.thresholds())
-	if h == n.noted {
-		return false
-	}
-	cause := fmt.Sprintf("last heard of %v ago", n.vitals.Silence(now).Round(time.Millisecond))
-	if n.vitals.Refused() {
-		cause = "its address refuses connections"
-	}
-	r.event(ledger.Event{Kind: "node_" + h.String(), Node: n.Is.ID, Cause: cause})
-	n.noted, n.notedAt = h, now
-	r.notify()
-	return true
-}
+func (r *Reign) health(n *node) policy.Health { return r.ward.Health(&n.Node, r.cfg.Clock()) }
 
 // lookAt starts what the group needs, one operation at a time.
 func (r *Reign) lookAt(g *group, now lease.Instant) {
@@ -91,7 +69,11 @@ func (r *Reign) lookAt(g *group, now lease.Instant) {
 	if settling || now < g.retryAt || r.operations >= r.cfg.MaxOperations {
 		return
 	}
-	r.operate(g, s.Action.String(), r.task(g, s))
+	task := r.task(g, s)
+	if s.Sick {
+		task = r.cure(s, task)
+	}
+	r.operate(g, s.Action.String(), task)
 }
 
 // task makes the operation of a step. It runs beside the owner.
@@ -104,6 +86,8 @@ func (r *Reign) task(g *group, s policy.Step) func() error {
 	case policy.Adopt:
 		r.event(ledger.Event{Kind: "unexpected_leader", Group: g.id, Node: s.Node, Appointment: g.Is.Lease.Appointment, Cause: s.Reason})
 		return r.adoptTask(g, s)
+	case policy.Replace:
+		return r.replaceTask(g, s)
 	default:
 		return r.electTask(g, s)
 	}
@@ -137,14 +121,16 @@ func (r *Reign) operate(g *group, name string, task func() error) {
 
 // situation gathers what is known of a group.
 func (r *Reign) situation(g *group, now lease.Instant) policy.Situation {
-	s := policy.Situation{Record: g.Is.Lease, Created: g.Is.Created, Placed: len(g.placed), Sick: r.cfg.SickAfter}
+	s := policy.Situation{Record: g.Is.Lease, Created: g.Is.Created, Placed: len(g.placed), Sick: r.cfg.SickAfter, Stall: r.cfg.StallAfter, Held: r.ward.Held()}
+	wall := time.Now()
 	for _, id := range g.Is.Members() {
 		m := policy.Member{Node: id, Health: policy.Dead}
 		if n := r.nodes[id]; n != nil {
-			m.Health = n.vitals.Health(now, r.thresholds())
+			m.Health = n.Vitals.Health(now, r.ward.Thresholds())
 			m.Reported = n.reported != 0
 			m.Status = n.replicas[g.id]
-			m.Age, m.FsyncPending = now.Sub(n.reported), n.fsyncPending
+			m.Age, m.FsyncPending = now.Sub(n.reported), n.FsyncPending
+			m.Space, m.Slow, m.Avoid = n.Space, r.ward.Slow(id), r.ward.Unwanted(&n.Node, wall)
 		}
 		s.Members = append(s.Members, m)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/clustermgr/settings"
 	"github.com/pinetree-db/pinetree/clustermgr/upkeep"
+	"github.com/pinetree-db/pinetree/clustermgr/ward"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -46,6 +47,7 @@ type Reign struct {
 	addresses  uint64                       // rises when any node's address changes
 	operations int                          // under way
 	chores     chores
+	ward       *ward.Ward
 	pauses     upkeep.Pauses
 	turn       uint64 // of look
 	// led counts the groups that each node is appointed to lead.
@@ -54,17 +56,10 @@ type Reign struct {
 
 // node is a storage node. It belongs to the reign's owner.
 type node struct {
-	ledger.Kept[ledger.Node]
-	vitals   policy.Vitals
+	ward.Node
 	session  *session
 	reported lease.Instant // when replicas was; zero when never in this reign
 	replicas map[pinetree.GroupID]*wirepb.ReplicaStatus
-	// As of reported.
-	fsyncAge, fsyncPending time.Duration
-	load                   uint32        // in thousandths of its processors
-	noted                  policy.Health // the last one that was logged
-	notedAt                lease.Instant // when; zero when it never changed in this reign
-	note                   string        // what draining waits for
 }
 
 func (n *node) target() orders.Target { return orders.Target{Node: n.Is.ID, Address: n.Is.Address} }

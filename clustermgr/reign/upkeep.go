@@ -35,7 +35,7 @@ func (r *Reign) upkeep(now lease.Instant) {
 	}
 	r.chores = chores{next: now.Add(pace), waits: leaders.Waits || leaders.Urgent}
 	for _, n := range r.nodes {
-		n.note = leaders.Notes[n.Is.ID]
+		n.Note = leaders.Notes[n.Is.ID]
 	}
 	for _, m := range leaders.Moves {
 		r.relocate(m)
@@ -70,8 +70,8 @@ func (r *Reign) snapshot(now lease.Instant) upkeep.Cluster {
 	}
 	for _, n := range r.sortedNodes() {
 		c.Nodes = append(c.Nodes, upkeep.Node{
-			ID: n.Is.ID, Zone: n.Is.Zone, Health: n.vitals.Health(now, r.thresholds()), Steady: min(now.Sub(max(n.notedAt, r.since)), wall.Sub(time.UnixMilli(n.Is.QuarantinedUntil))),
-			Draining: n.Is.Draining, Leaving: n.Is.Leaving, Quarantined: n.Is.Quarantined(wall),
+			ID: n.Is.ID, Zone: n.Is.Zone, Health: n.Vitals.Health(now, r.ward.Thresholds()), Steady: min(now.Sub(max(n.Since(), r.since)), wall.Sub(time.UnixMilli(n.Is.QuarantinedUntil))),
+			Draining: n.Is.Draining, Leaving: n.Is.Leaving, Quarantined: n.Is.Quarantined(wall) || r.ward.Slow(n.Is.ID) != "",
 			Leaders: r.led[n.Is.ID], Replicas: replicas[n.Is.ID],
 		})
 	}
@@ -86,7 +86,7 @@ func (r *Reign) groupSnapshot(g *group, now lease.Instant, wall time.Time) upkee
 	from := policy.Answer{}
 	if leader := r.leader(g); leader != nil {
 		s.Leader, from.Node, from.Status = leader.Is.ID, leader.Is.ID, leader.replicas[g.id]
-		s.Led = g.busy == "" && g.Is.Lease.Activated() && leader.vitals.Health(now, r.thresholds()) == policy.Alive
+		s.Led = g.busy == "" && g.Is.Lease.Activated() && leader.Vitals.Health(now, r.ward.Thresholds()) == policy.Alive
 	}
 	for _, id := range g.Is.Members() {
 		replica := upkeep.Replica{Node: id}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/clustermgr/upkeep"
 	"github.com/pinetree-db/pinetree/lease"
 )
@@ -39,6 +40,22 @@ type Config struct {
 	// SickAfter without a quorum or with an unfinished fsync a leader is
 	// replaced though its node lives; 1.5 s.
 	SickAfter time.Duration
+	// StallAfter without replaying anything while entries are committed a leader is
+	// replaced; 3 s.
+	StallAfter time.Duration
+	// Slow is when a node is slower than its peers: for eight looks in a row, which
+	// are ComparePace of 500 ms apart, an fsync takes it more than 100 ms, a commit
+	// 250 ms or replaying 500 ms, and four times as long as its peers.
+	Slow        policy.SlowRules
+	ComparePace time.Duration
+	// Quarantine is for how long a node that was sick is not appointed: 30 s, then
+	// twice as long each time up to 30 minutes, and 30 s again when it was well for
+	// 10 minutes. Three deaths within 5 minutes count as sick.
+	Quarantine policy.QuarantineRules
+	// Storm is when silence proves nothing: for up to 10 s when many nodes fall
+	// silent at once, and for 3 s when the manager has not looked for as long as it
+	// takes a node to be silent.
+	Storm policy.StormRules
 	// Probe bounds one question to a node; 250 ms.
 	Probe time.Duration
 	// Call bounds an order to a node other than Appoint and Transfer; 2 s.
@@ -104,6 +121,25 @@ func defaultTo[T comparable](field *T, value T) {
 	}
 }
 
+// defaultHealth fills what tells sick nodes from healthy ones.
+func (c *Config) defaultHealth() {
+	defaultTo(&c.StallAfter, 3*time.Second)
+	defaultTo(&c.Slow.Ratio, 4)
+	defaultTo(&c.Slow.Fsync, 100*time.Millisecond)
+	defaultTo(&c.Slow.Commit, 250*time.Millisecond)
+	defaultTo(&c.Slow.Apply, 500*time.Millisecond)
+	defaultTo(&c.Slow.Looks, 8)
+	defaultTo(&c.ComparePace, 500*time.Millisecond)
+	defaultTo(&c.Quarantine.First, 30*time.Second)
+	defaultTo(&c.Quarantine.Most, 30*time.Minute)
+	defaultTo(&c.Quarantine.Forget, 10*time.Minute)
+	defaultTo(&c.Quarantine.Deaths, 3)
+	defaultTo(&c.Quarantine.Window, 5*time.Minute)
+	defaultTo(&c.Storm.Late, max(c.SilentAfter, 400*time.Millisecond))
+	defaultTo(&c.Storm.Hold, 3*time.Second)
+	defaultTo(&c.Storm.Most, 10*time.Second)
+}
+
 // WithDefaults fills what was not set, and refuses what makes no sense.
 func (c Config) WithDefaults() (Config, error) {
 	if c.Store == nil {
@@ -120,6 +156,7 @@ func (c Config) WithDefaults() (Config, error) {
 	defaultTo(&c.SilentAfter, 3*c.Heartbeat)
 	defaultTo(&c.DeadAfter, 1500*time.Millisecond)
 	defaultTo(&c.SickAfter, 1500*time.Millisecond)
+	c.defaultHealth()
 	defaultTo(&c.Probe, 250*time.Millisecond)
 	defaultTo(&c.Call, 2*time.Second)
 	defaultTo(&c.Appoint, time.Second)

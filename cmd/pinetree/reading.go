@@ -19,7 +19,7 @@ type volumeFlags struct {
 }
 
 func (f *volumeFlags) flag(c *cobra.Command) {
-	f.managers.Flag(c)
+	f.managers.ClientFlag(c)
 	c.Flags().StringVar(&f.volume, "volume", "", "the volume's name")
 	c.Flags().StringVar(&f.zone, "zone", "", "where this process runs; reads prefer replicas there")
 }

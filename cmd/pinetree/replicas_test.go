@@ -62,13 +62,13 @@ func testReplicas(t *testing.T) {
 	if table := must(t, "clustermgr", "group", "show", group); !strings.Contains(table, "progress") || !strings.Contains(table, "has up to ") {
 		t.Errorf("group show:\n%s", table)
 	}
-	are(change("remove-replica", group, fmt.Sprint(third)), second)
+	are(change("remove-replica", group, fmt.Sprint(third), "--yes"), second)
 	for _, tc := range []struct {
 		code  int
 		words string
 		args  []string
 	}{
-		{cli.ExitFailed, "no replica left", []string{"remove-replica", group, fmt.Sprint(second)}},
+		{cli.ExitFailed, "no replica left", []string{"remove-replica", group, fmt.Sprint(second), "--yes"}},
 		{cli.ExitFailed, "there is no node 99", []string{"add-replica", group, "99"}},
 		{cli.ExitFailed, "has a replica on node", []string{"add-replica", group, fmt.Sprint(second)}},
 		{cli.ExitUsage, "want its number", []string{"add-replica", group, "x"}},

@@ -8,6 +8,8 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/packing"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -20,16 +22,11 @@ type flight struct {
 
 // proposal is one raft entry of this leader, from proposing to acknowledgement.
 type proposal struct {
-	index   pinetree.RaftIndex // zero until raft placed it
-	size    int
-	ends    []volumeEnd // batches: how far each volume gets
+	index pinetree.RaftIndex // zero until raft placed it
+	at    lease.Instant      // when it was proposed
+	packing.Entry
 	control bool
 	done    func(error) // control: hears once it is applied; may be nil
-}
-
-type volumeEnd struct {
-	volume pinetree.VolumeID
-	lsn    pinetree.LSN
 }
 
 func (f *flight) last() *proposal { return &f.proposals[len(f.proposals)-1] }
@@ -41,76 +38,34 @@ func (r *Replica) propose() {
 	if len(r.ready) == 0 || !r.lead.ready || r.moving != nil || r.stopped != nil {
 		return
 	}
-	p := proposing{data: r.cfg.Buffer.bytes[:0]}
-	for len(r.ready) > 0 && r.flight.bytes+len(p.data) < r.opt.MaxInflightBytes && r.unsaved < r.opt.MaxUnsavedBytes {
+	p := packing.New(r.cfg.Buffer)
+	defer p.Close()
+	for len(r.ready) > 0 && r.flight.bytes+p.Bytes() < r.opt.MaxInflightBytes && r.unsaved < r.opt.MaxUnsavedBytes {
 		v := r.ready[0]
 		r.ready = append(r.ready[:0], r.ready[1:]...)
 		v.ready = false
 		if r.volumes[v.id] != v || !v.queue.Ready() {
 			continue // it was closed, or reset
 		}
-		p.add(v.id, v.queue.Take(r.opt.MaxEntryBytes-p.entryBytes()))
-		if p.entryBytes() >= r.opt.MaxEntryBytes {
-			p.seal()
+		p.Add(v.id, v.queue.Take(r.opt.MaxEntryBytes-p.EntryBytes()))
+		if p.EntryBytes() >= r.opt.MaxEntryBytes {
+			p.Seal()
 		}
 		r.markReady(v)
 	}
-	p.seal()
-	if len(p.proposals) > 0 {
-		r.lead.news.Entries(r.now)
-		r.flight.bytes += len(p.data)
-		if err := r.step(p.entries()); err != nil {
-			r.dropped(p.proposals, err)
-		} else {
-			r.flight.proposals = append(r.flight.proposals, p.proposals...)
-		}
-	}
-	if cap(p.data) <= maxBuffer {
-		r.cfg.Buffer.bytes = p.data
-	}
-}
-
-// Buffer is memory in which replicas encode what they propose, one at a time: raft
-// keeps a copy of it.
-type Buffer struct{ bytes []byte }
-
-// maxBuffer is the size beyond which memory is not kept.
-const maxBuffer = 4 << 20
-
-// proposing puts batches together to entries, in one buffer.
-type proposing struct {
-	data      []byte
-	from      int         // where the entry under way begins
-	ends      []volumeEnd // of the entry under way
-	proposals []proposal
-}
-
-func (p *proposing) entryBytes() int { return len(p.data) - p.from }
-
-func (p *proposing) add(id pinetree.VolumeID, batches []pinetree.Batch) {
-	if len(batches) == 0 {
+	p.Seal()
+	if len(p.Packed) == 0 {
 		return
 	}
-	p.data = storepb.AppendBatches(p.data, batches, p.entryBytes() == 0)
-	p.ends = append(p.ends, volumeEnd{id, batches[len(batches)-1].LSN})
-}
-
-// seal ends the entry under way.
-func (p *proposing) seal() {
-	if size := p.entryBytes(); size > 0 {
-		p.proposals = append(p.proposals, proposal{size: size, ends: p.ends})
-		p.from, p.ends = len(p.data), nil
+	r.lead.news.Entries(r.now)
+	r.flight.bytes += p.Bytes()
+	if err := r.step(p.Entries()); err != nil {
+		r.dropped(p.Packed, err)
+		return
 	}
-}
-
-func (p *proposing) entries() []*raftpb.Entry {
-	entries := make([]*raftpb.Entry, len(p.proposals))
-	rest := p.data
-	for i, sealed := range p.proposals {
-		entries[i] = &raftpb.Entry{Data: rest[:sealed.size:sealed.size]}
-		rest = rest[sealed.size:]
+	for _, e := range p.Packed {
+		r.flight.proposals = append(r.flight.proposals, proposal{at: r.now, Entry: e})
 	}
-	return entries
 }
 
 // markReady puts a volume in line when it has batches to propose.
@@ -130,13 +85,13 @@ func (r *Replica) step(entries []*raftpb.Entry) error {
 // dropped resets the queues whose batches raft did not take, each to the end of
 // what raft did take of its volume: the writers are sent away and resume from
 // the durable LSN, and what is still in flight must not become a hole for them.
-func (r *Replica) dropped(proposals []proposal, why error) {
+func (r *Replica) dropped(proposals []packing.Entry, why error) {
 	for _, p := range proposals {
-		r.flight.bytes -= p.size
-		for _, end := range p.ends {
-			v, at := r.volumes[end.volume], r.position.Volumes[end.volume]
+		r.flight.bytes -= p.Size
+		for _, end := range p.Ends {
+			v, at := r.volumes[end.Volume], r.position.Volumes[end.Volume]
 			opened := v.queue.Term()
-			at.LSN = max(at.LSN, v.committed, r.flight.end(end.volume))
+			at.LSN = max(at.LSN, v.committed, r.flight.end(end.Volume))
 			v.queue.Reset(at)
 			v.queue.Open(opened)
 			r.dismiss(v, fmt.Errorf("%w: raft did not take a proposal (%w); resume from the durable LSN", pinetree.ErrNotLeader, why))
@@ -148,9 +103,9 @@ func (r *Replica) dropped(proposals []proposal, why error) {
 func (f *flight) end(id pinetree.VolumeID) pinetree.LSN {
 	var lsn pinetree.LSN
 	for _, p := range f.proposals {
-		for _, e := range p.ends {
-			if e.volume == id {
-				lsn = max(lsn, e.lsn)
+		for _, e := range p.Ends {
+			if e.Volume == id {
+				lsn = max(lsn, e.LSN)
 			}
 		}
 	}
@@ -175,7 +130,7 @@ func (r *Replica) proposeControl(c *storepb.Control) error {
 		return err
 	}
 	r.flight.bytes += len(data)
-	r.flight.proposals = append(r.flight.proposals, proposal{size: len(data), control: true})
+	r.flight.proposals = append(r.flight.proposals, proposal{at: r.now, Entry: packing.Entry{Size: len(data)}, control: true})
 	return nil
 }
 
@@ -209,16 +164,19 @@ func (r *Replica) settle() {
 		if p.index > commit || p.control && p.index > r.position.Index {
 			break
 		}
-		for _, end := range p.ends {
-			if v := r.volumes[end.volume]; end.lsn > v.committed {
-				v.committed = end.lsn
+		for _, end := range p.Ends {
+			if v := r.volumes[end.Volume]; end.LSN > v.committed {
+				v.committed = end.LSN
 				r.touch(v)
 			}
 		}
 		if p.done != nil {
 			p.done(nil)
 		}
-		r.flight.bytes -= p.size
+		r.flight.bytes -= p.Size
+	}
+	if n > 0 {
+		r.lead.pace.Take(r.now.Sub(r.flight.proposals[n-1].at), r.now)
 	}
 	r.flight.proposals = append(r.flight.proposals[:0], r.flight.proposals[n:]...)
 	r.flight.placed -= n

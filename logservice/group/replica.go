@@ -10,6 +10,8 @@ import (
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/membership"
 	"github.com/pinetree-db/pinetree/logservice/news"
+	"github.com/pinetree-db/pinetree/logservice/pace"
+	"github.com/pinetree-db/pinetree/logservice/packing"
 	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/logservice/retention"
 	"github.com/pinetree-db/pinetree/raftlog"
@@ -28,7 +30,7 @@ type ReplicaConfig struct {
 	Incarnation uint64
 	// Buffer may be shared by replicas that are called by the same goroutine; nil
 	// for one of its own.
-	Buffer *Buffer
+	Buffer *packing.Buffer
 	// Publish, when not nil, is given each new View before anybody hears of an
 	// acknowledgement or a release that it does not show yet.
 	Publish func(View)
@@ -74,6 +76,8 @@ type Replica struct {
 	size    retention.Size
 	sending sending
 
+	replaying pace.Replay
+
 	changing *changing // a change of members under way, proposed here; or nil
 	incoming *incoming // a snapshot that is being taken in; or nil
 	lost     error     // why this blank replica seems to be one that lost its disk
@@ -90,6 +94,7 @@ type Replica struct {
 // leadership is what a replica knows of its own raft term while it leads.
 type leadership struct {
 	term    pinetree.RaftTerm  // zero while it does not lead
+	pace    pace.Usual         // of its commits
 	first   pinetree.RaftIndex // of this term's first entry; zero until seen
 	saved   pinetree.RaftIndex // its own log is durable up to here; zero until first is
 	ready   bool               // first is applied
@@ -110,7 +115,7 @@ type leadership struct {
 // *pinetree.CorruptError, a log and an engine that do not fit together.
 func NewReplica(cfg ReplicaConfig) (*Replica, error) {
 	if cfg.Buffer == nil {
-		cfg.Buffer = new(Buffer)
+		cfg.Buffer = new(packing.Buffer)
 	}
 	r := &Replica{
 		cfg: cfg, opt: cfg.Options, log: cfg.Logger, position: cfg.Applied,

@@ -41,7 +41,14 @@ type Status struct {
 	Lost               error              // blank, and a member that had state before: its disk was lost
 	Members            []Member           // leader: how far each member is
 	Stopped            error
-	Acked              map[pinetree.VolumeID]pinetree.LSN // leader: acknowledged per volume
+	// ApplyStalled is for how long commits wait and none was replayed; zero when
+	// none waits.
+	ApplyStalled time.Duration
+	// CommitTime is a leader's usual time from a proposal to its commit, and
+	// ApplyTime any replica's from there to its replay, both of the last seconds;
+	// zero when there was none.
+	CommitTime, ApplyTime time.Duration
+	Acked                 map[pinetree.VolumeID]pinetree.LSN // leader: acknowledged per volume
 }
 
 // Status reports the replica's state as of the last turn. The log's end is what
@@ -57,6 +64,7 @@ func (r *Replica) Status() (Status, error) {
 		LeaseUntil: r.holder.Expiry(r.lead.term), Voters: r.conf.members.AllVoters(), Stopped: r.ended(),
 		Learners: r.conf.members.Learners, MembersAt: r.conf.at, Joint: r.conf.members.Joint() || r.changing != nil,
 		Removed: r.retired != nil, Blank: r.blank(), Lost: r.lost, Members: r.progress(),
+		ApplyStalled: r.replaying.Stalled(r.position.Index, r.now), CommitTime: r.commitPace(), ApplyTime: r.replaying.Usual(r.position.Index, r.now),
 		Acked: map[pinetree.VolumeID]pinetree.LSN{},
 	}
 	if r.conf.members.Joint() {
@@ -88,6 +96,15 @@ type Member struct {
 	Silent time.Duration // since it last did
 	// Snapshot is the index of one that is on its way to it; zero when none is.
 	Snapshot pinetree.RaftIndex
+}
+
+// commitPace is the usual time from a proposal to its commit, while this replica
+// leads.
+func (r *Replica) commitPace() time.Duration {
+	if r.lead.term == 0 || len(r.flight.proposals) == 0 {
+		return r.lead.pace.Now(r.now, 0)
+	}
+	return r.lead.pace.Now(r.now, r.now.Sub(r.flight.proposals[0].at))
 }
 
 // Members are the members of the group as of the newest change that is committed

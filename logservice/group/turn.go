@@ -11,6 +11,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/pace"
 	"github.com/pinetree-db/pinetree/logservice/replay"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
@@ -190,6 +191,9 @@ func (r *Replica) save(m *raftpb.Message, mustSync bool) Save {
 // raft now, when they are committed, and in the engine with their entry.
 func (r *Replica) commit(m *raftpb.Message) Commit {
 	c := Commit{Run: replay.Run{Entries: m.Entries}, responses: m.Responses}
+	if n := len(m.Entries); n > 0 {
+		r.replaying.Hand(pace.Commit{Index: pinetree.RaftIndex(m.Entries[n-1].GetIndex()), At: r.position.Index}, r.now)
+	}
 	for _, e := range m.Entries {
 		var change raftpb.ConfChangeI
 		var err error
@@ -232,6 +236,7 @@ func (r *Replica) Saved(s Save) {
 func (r *Replica) Applied(c Commit, at pinetree.Position) {
 	before := r.position
 	r.position = at
+	r.replaying.Reach(at.Index, r.now)
 	r.respond(c.responses)
 	if !r.lead.ready {
 		return

@@ -247,6 +247,7 @@ func (h *Host) Unreachable(peer pinetree.NodeID, groups []pinetree.GroupID) {
 type DiskHealth struct {
 	FsyncAge time.Duration // since the last fsync completed
 	Pending  time.Duration // for how long the one under way runs; zero when none
+	Usual    time.Duration // of a synced write of late; zero when there was none
 }
 
 // Disk tells how the raft log's disk answers.

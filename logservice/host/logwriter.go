@@ -28,6 +28,7 @@ type logWriter struct {
 
 	lastSync atomic.Int64 // lease.Instant
 	pending  atomic.Int64 // lease.Instant of the save under way, zero when none
+	usual    atomic.Int64 // usual time of a synced write, written by run alone
 }
 
 // logJob is a save of a group, or anything else to do with the store.
@@ -161,11 +162,19 @@ func (l *logWriter) waits() bool {
 
 // timed runs a call to the store under the watch of health.
 func (l *logWriter) timed(sync bool, call func() error) error {
-	l.pending.Store(int64(l.host.cfg.Clock()))
+	began := int64(l.host.cfg.Clock())
+	l.pending.Store(began)
 	err := call()
 	l.pending.Store(0)
 	if err == nil && sync {
-		l.lastSync.Store(int64(l.host.cfg.Clock()))
+		now := int64(l.host.cfg.Clock())
+		l.lastSync.Store(now)
+		// Each counts an eighth, the first one all.
+		if usual := l.usual.Load(); usual == 0 {
+			l.usual.Store(now - began)
+		} else {
+			l.usual.Store(usual + (now-began-usual)/8)
+		}
 	}
 	return err
 }
@@ -192,7 +201,7 @@ func (l *logWriter) probe() {
 
 func (l *logWriter) health() DiskHealth {
 	now := int64(l.host.cfg.Clock())
-	h := DiskHealth{FsyncAge: time.Duration(now - l.lastSync.Load())}
+	h := DiskHealth{FsyncAge: time.Duration(now - l.lastSync.Load()), Usual: time.Duration(l.usual.Load())}
 	if since := l.pending.Load(); since != 0 {
 		h.Pending = time.Duration(now - since)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/packing"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -32,7 +33,7 @@ type worker struct {
 	ticks  int
 	active map[*Group]int           // replicas that are ticked, and for how many ticks nothing happened to them
 	timed  map[*Group]lease.Instant // replicas that want a turn without an event
-	buffer group.Buffer
+	buffer packing.Buffer
 	spare  []event
 
 	mu     sync.Mutex

@@ -6,11 +6,13 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/pinetree-db/pinetree"
@@ -45,6 +47,12 @@ type cluster struct {
 	images []*image
 	// reachable nodes are advertised under their own addresses, without a proxy.
 	reachable bool
+	// rates are those of the clocks of the manager and of the nodes; as they are
+	// when there are none.
+	rates []float64
+
+	mu    sync.Mutex
+	conns map[string]*grpc.ClientConn // by address
 }
 
 func startCluster(t *testing.T, size int, flags ...string) *cluster {
@@ -65,7 +73,7 @@ func startClusterOn(t *testing.T, images []*image, size int, flags ...string) *c
 // emptyCluster is one without any process.
 func emptyCluster(t *testing.T, flags ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir(), managed: freeAddr(t, "127.0.0.1"), network: newNetwork(), flags: flags}
+	c := &cluster{t: t, dir: t.TempDir(), managed: freeAddr(t, "127.0.0.1"), network: newNetwork(), flags: flags, conns: map[string]*grpc.ClientConn{}}
 	t.Cleanup(c.stop)
 	c.manager = &process{
 		t: t, name: "manager", log: filepath.Join(c.dir, "manager.log"),
@@ -77,6 +85,7 @@ func emptyCluster(t *testing.T, flags ...string) *cluster {
 // fill starts the manager and nodes.
 func (c *cluster) fill(size int) {
 	c.t.Helper()
+	c.rate(c.manager, 0)
 	c.manager.start()
 	for range size {
 		c.addNode()
@@ -105,6 +114,7 @@ func (c *cluster) addNode() *node {
 		args: append([]string{"node", "--dir", n.dir, "--listen", n.addr, "--advertise", advertise,
 			"--call-from", host, "--manager", c.managed, "--zone", string(rune('a' + id - 1))}, c.flags...),
 	}
+	c.rate(&n.process, id)
 	n.start()
 	c.nodes = append(c.nodes, n)
 	within(c.t, 20*time.Second, n.name+" registers", func() error { return c.registered(id) })
@@ -137,15 +147,27 @@ func (c *cluster) within(d time.Duration) context.Context {
 	return ctx
 }
 
+// dial gives the connection to an address, which is made when it is first used and
+// tries again soon when it fails.
 func (c *cluster) dial(addr string) *grpc.ClientConn {
 	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if conn := c.conns[addr]; conn != nil {
+		return conn
+	}
 	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithChainUnaryInterceptor(wirepb.UnaryClientErrors), grpc.WithChainStreamInterceptor(wirepb.StreamClientErrors),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond},
+			MinConnectTimeout: time.Second,
+		}))
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { conn.Close() })
+	c.conns[addr] = conn
 	return conn
 }
 

@@ -118,7 +118,11 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 // harm does one bad thing to one node, and undoes it.
 func (c *cluster) harm(random *rand.Rand) {
 	c.t.Helper()
-	n := c.nodes[random.IntN(len(c.nodes))]
+	c.harmNode(random, c.nodes[random.IntN(len(c.nodes))])
+}
+
+func (c *cluster) harmNode(random *rand.Rand, n *node) {
+	c.t.Helper()
 	pause := time.Duration(random.IntN(400)) * time.Millisecond
 	switch random.IntN(3) {
 	case 0:

@@ -3,159 +3,95 @@ package e2e
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/anishathalye/porcupine"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter/ship"
-	"github.com/pinetree-db/pinetree/proto/storepb"
-	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-// access is one read or write of a key, as its client saw it.
-type access struct {
-	key   string
-	write bool
-	value string // written
+// reading is a client that reads.
+type reading struct {
+	id int
+	by *ship.Reader
 }
 
-// registers is the model: each key holds what was last written.
-var registers = porcupine.Model{
-	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
-		byKey := map[string][]porcupine.Operation{}
-		for _, o := range history {
-			key := o.Input.(access).key
-			byKey[key] = append(byKey[key], o)
-		}
-		var parts [][]porcupine.Operation
-		for _, part := range byKey {
-			parts = append(parts, part)
-		}
-		return parts
-	},
-	Init: func() any { return "" },
-	Step: func(state, input, output any) (bool, any) {
-		if in := input.(access); in.write {
-			return true, in.value
-		}
-		return output == state, state
-	},
-	DescribeOperation: func(input, output any) string {
-		if in := input.(access); in.write {
-			return fmt.Sprintf("put %s=%s", in.key, in.value)
-		}
-		return fmt.Sprintf("get %s=%v", input.(access).key, output)
-	},
-}
-
-// history is what all clients saw.
-type history struct {
-	began time.Time
-	mu    sync.Mutex
-	list  []porcupine.Operation
-	level map[pinetree.ReadLevel]int // how many reads were answered at which
-}
-
-func (h *history) now() int64 { return int64(time.Since(h.began)) }
-
-func (h *history) add(o porcupine.Operation) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.list = append(h.list, o)
-}
-
-// write puts counted values under random keys, one after the other, until ctx
-// ends. A write without an answer may still happen at any later time.
-func (h *history) write(ctx context.Context, w *ship.Writer) error {
-	random := rand.New(rand.NewPCG(h.seed(), 0))
-	var tail pinetree.LSN
-	for n := 1; ctx.Err() == nil; n++ {
-		in := access{key: fmt.Sprintf("k%d", random.IntN(4)), write: true, value: fmt.Sprint(n)}
-		redo, err := proto.Marshal(&storepb.Redo{Ops: []*storepb.RedoOp{{Op: &storepb.RedoOp_KeyPut{
-			KeyPut: &storepb.KeyPut{Key: []byte(in.key), Value: []byte(in.value)},
-		}}}})
-		if err != nil {
-			return err
-		}
-		o := porcupine.Operation{ClientId: 0, Input: in, Call: h.now(), Return: math.MaxInt64}
-		err = w.Append(ctx, pinetree.Record{Prev: tail, LSN: tail + 1, Payload: redo})
-		if err == nil {
-			tail++
-			err = w.WaitDurable(ctx, tail)
-		}
-		if err == nil {
-			o.Return = h.now()
-		}
-		h.add(o)
-		if err != nil && ctx.Err() == nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (h *history) seed() uint64 { return uint64(h.began.UnixNano()) }
-
-// read gets random keys until ctx ends. What fails was never seen.
-func (h *history) read(ctx context.Context, id int, r *ship.Reader) {
-	random := rand.New(rand.NewPCG(h.seed(), uint64(id)))
+// read gets random keys until ctx ends.
+func (h *history) read(ctx context.Context, r reading) {
+	random := rand.New(rand.NewPCG(h.seed(), uint64(r.id)))
 	for ctx.Err() == nil {
-		in := access{key: fmt.Sprintf("k%d", random.IntN(4))}
-		call := h.now()
-		limit, cancel := context.WithTimeout(ctx, time.Second)
-		got, err := r.Key(limit, []byte(in.key))
-		cancel()
-		if err != nil && !errors.Is(err, pinetree.ErrNotFound) {
-			continue
-		}
-		h.add(porcupine.Operation{ClientId: id, Input: in, Call: call, Output: string(got.Value), Return: h.now()})
-		h.mu.Lock()
-		h.level[got.Level]++
-		h.mu.Unlock()
+		h.readOnce(ctx, r, random)
 		time.Sleep(time.Duration(random.IntN(2000)) * time.Microsecond)
 	}
 }
 
-// trouble does bad things to nodes, and moves the leader, until ctx ends.
-func (c *cluster) trouble(ctx context.Context, random *rand.Rand, group uint64) {
-	for ctx.Err() == nil {
-		n := c.nodes[random.IntN(len(c.nodes))]
-		if leader, err := c.leader(group); err == nil && random.IntN(2) == 0 {
-			n = leader
+// readOnce gets a random key and tells whether it was answered. What fails was
+// never seen.
+func (h *history) readOnce(ctx context.Context, r reading, random *rand.Rand) bool {
+	in := h.begin(random)
+	call := h.now()
+	limit, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	got, err := r.by.Key(limit, []byte(in.key))
+	if err != nil && !errors.Is(err, pinetree.ErrNotFound) {
+		h.end(in, nil)
+		return false
+	}
+	h.end(in, &porcupine.Operation{ClientId: r.id, Input: in, Call: call, Output: string(got.Value), Return: h.now()})
+	h.answered(got.Level)
+	return true
+}
+
+// everyReader reads a volume in all ways that are promised to be linearizable.
+func (c *cluster) everyReader(ctx context.Context, h *history, volume string, wait *sync.WaitGroup) {
+	c.t.Helper()
+	reader := c.client(volume)
+	for id := 1; id <= 8; id++ {
+		cfg := ship.ReadConfig{Level: pinetree.ReadDefault}
+		switch {
+		case id <= 3: // also of a leader that is none any more
+			cfg.Node = pinetree.NodeID(id)
+		case id <= 6:
+			cfg = ship.ReadConfig{Level: pinetree.ReadConsistent, Node: pinetree.NodeID(id - 3)}
 		}
-		switch random.IntN(4) {
-		case 0:
-			// Mostly long enough for another leader to serve meanwhile.
-			c.isolate(n, true)
-			time.Sleep(time.Duration(1000+random.IntN(2500)) * time.Millisecond)
-			c.isolate(n, false)
-		case 1:
-			// A refused move is as good as a made one here.
-			_, _ = c.manages().MoveLeader(c.within(3*time.Second), &wirepb.MoveLeaderRequest{Group: group})
-		default:
-			c.harm(random)
-		}
-		time.Sleep(300 * time.Millisecond)
+		wait.Go(func() { h.read(ctx, reading{id, reader.Reader(cfg)}) })
 	}
 }
 
-// TestReadsAreLinearizable checks default and consistent reads against writes,
-// while nodes are killed, paused and cut off and the leader moves.
-func TestReadsAreLinearizable(t *testing.T) {
+// minutes is how long the mixed load runs, as PINETREE_E2E_MINUTES says.
+func minutes(t *testing.T) time.Duration {
+	t.Helper()
 	length := 10 * time.Second
 	if full() {
-		length = 2 * time.Minute
+		length = 30 * time.Minute
 	}
-	c := startCluster(t, 3)
+	if said := os.Getenv("PINETREE_E2E_MINUTES"); said != "" {
+		n, err := strconv.ParseFloat(said, 64)
+		if err != nil || n <= 0 {
+			t.Fatalf("PINETREE_E2E_MINUTES is %q, not a number of minutes", said)
+		}
+		length = time.Duration(n * float64(time.Minute))
+	}
+	return length
+}
+
+// TestReadsAreLinearizable checks default and consistent reads against writes, and
+// stale ones against their bounds, while nodes are killed, paused, cut off in both
+// directions or in one, the leader moves, replicas are replaced, the manager is
+// killed, and clocks run as fast and as slowly as they may.
+func TestReadsAreLinearizable(t *testing.T) {
+	length := minutes(t)
+	c := emptyCluster(t)
+	c.rates = []float64{1 + drift, 1 - drift, 1 + drift, 1 - drift, 1 + drift}
+	c.fill(3)
 	volume := c.createVolume("keys", pinetree.FormatRedo)
-	h := &history{began: time.Now(), level: map[pinetree.ReadLevel]int{}}
+	c.addNode()
+	h := newHistory()
 	t.Logf("seed %d", h.seed())
 	w, err := c.client("keys").OpenWriter(c.within(20*time.Second), ship.WriterConfig{RetryFor: time.Minute})
 	if err != nil {
@@ -166,27 +102,33 @@ func TestReadsAreLinearizable(t *testing.T) {
 	var wait sync.WaitGroup
 	var wrote error
 	wait.Go(func() { wrote = h.write(ctx, w) })
-	reader := c.client("keys")
-	for id := 1; id <= 8; id++ {
-		cfg := ship.ReadConfig{Level: pinetree.ReadDefault}
-		switch {
-		case id <= 3: // also of a leader that is none any more
-			cfg.Node = pinetree.NodeID(id)
-		case id <= 6:
-			cfg = ship.ReadConfig{Level: pinetree.ReadConsistent, Node: pinetree.NodeID(id - 3)}
-		}
-		wait.Go(func() { h.read(ctx, id, reader.Reader(cfg)) })
+	c.everyReader(ctx, h, "keys", &wait)
+	stale := &staleReads{h: h, volume: volume.Volume, random: rand.New(rand.NewPCG(h.seed(), 9))}
+	for _, n := range c.nodes {
+		stale.nodes = append(stale.nodes, c.reads(n))
 	}
-	c.trouble(ctx, rand.New(rand.NewPCG(h.seed(), 7)), volume.Group)
+	wait.Go(func() { stale.run(ctx) })
+	wait.Go(func() {
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(5 * time.Second):
+				h.next(t)
+			}
+		}
+	})
+	done := c.trouble(ctx, rand.New(rand.NewPCG(h.seed(), 7)), volume.Group)
 	wait.Wait()
 	if wrote != nil {
 		t.Fatalf("the writer ended: %v", wrote)
 	}
-	t.Logf("%d operations, reads by level: %v", len(h.list), h.level)
-	if h.level[pinetree.ReadDefault] == 0 || h.level[pinetree.ReadConsistent] == 0 {
-		t.Error("a level was never answered, so this run shows nothing of it")
+	h.finish(t)
+	t.Logf("%d operations, reads by level: %v; %d stale reads, %d with a bound in time, %d with a least LSN; faults: %v",
+		h.count, h.level, stale.answered, stale.bounded, stale.minimal, done)
+	if h.level[pinetree.ReadDefault] == 0 || h.level[pinetree.ReadConsistent] == 0 || stale.bounded == 0 || stale.minimal == 0 {
+		t.Error("a kind of read was never answered, so this run shows nothing of it")
 	}
-	if result := porcupine.CheckOperationsTimeout(registers, h.list, time.Minute); result != porcupine.Ok {
-		t.Errorf("the history is not linearizable: %v", result)
+	for _, wrong := range stale.wrong {
+		t.Error(wrong)
 	}
 }

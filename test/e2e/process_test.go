@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -24,13 +25,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "pinetree")
-		args := []string{"build", "-o", binary}
-		if os.Getenv("PINETREE_E2E_RACE") != "" {
-			args = append(args, "-race")
-		}
-		build := exec.Command("go", append(args, "../../cmd/pinetree")...)
-		build.Stdout, build.Stderr = os.Stderr, os.Stderr
-		if err := build.Run(); err != nil {
+		if err := build(binary); err != nil {
 			fmt.Fprintln(os.Stderr, "building pinetree:", err)
 			return 1
 		}
@@ -42,12 +37,25 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// build makes the program, with more arguments to go build.
+func build(out string, more ...string) error {
+	args := append([]string{"build", "-o", out}, more...)
+	if os.Getenv("PINETREE_E2E_RACE") != "" {
+		args = append(args, "-race")
+	}
+	b := exec.Command("go", append(args, "../../cmd/pinetree")...)
+	b.Stdout, b.Stderr = os.Stderr, os.Stderr
+	return b.Run()
+}
+
 // process is a program that the test started and will end.
 type process struct {
 	t      *testing.T
 	name   string
 	args   []string
 	log    string
+	binary string   // the built pinetree when empty
+	env    []string // besides this process's own
 	cmd    *exec.Cmd
 	exited chan struct{}
 }
@@ -59,7 +67,8 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	defer out.Close()
-	p.cmd = exec.Command(binary, p.args...)
+	p.cmd = exec.Command(cmp.Or(p.binary, binary), p.args...)
+	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {

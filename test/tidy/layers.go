@@ -16,11 +16,12 @@ var layers = [][]string{
 	{"logservice/host"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
 	{"raftlog/segment/frame", "clustermgr/reign"},
+	{"clustermgr/ward"},
 	{"clustermgr/members", "clustermgr/owner"},
 	{"clustermgr/settings", "clustermgr/refusal"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/badgerengine/database"},
 	{"engine/walengine/files"},
-	{"logservice/manifest", "logservice/news", "logservice/rawnode", "logservice/replay"},
+	{"logservice/manifest", "logservice/news", "logservice/pace", "logservice/packing", "logservice/rawnode", "logservice/replay"},
 	{"adapter", "adapter/picker", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention"},
 	{"proto/wirepb"},
 	{"proto/storepb"},
@@ -66,11 +67,11 @@ var importers = []struct {
 	{of: []string{"adapter/picker"}, by: []string{"adapter/resolver", "adapter/ship"}},
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
-	{of: []string{"clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep"}, by: []string{"clustermgr/...", "test/..."}},
-	{of: []string{"logservice/manifest", "logservice/membership", "logservice/news", "logservice/rawnode", "logservice/replay", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
+	{of: []string{"clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep", "clustermgr/ward"}, by: []string{"clustermgr/...", "test/..."}},
+	{of: []string{"logservice/manifest", "logservice/membership", "logservice/news", "logservice/pace", "logservice/packing", "logservice/rawnode", "logservice/replay", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
-		"logservice/...", "clustermgr", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "adapter/ship", "cmd/...", "test/...",
+		"logservice/...", "clustermgr", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "adapter/ship", "cmd/...", "test/...",
 	}},
 }
 

@@ -50,7 +50,7 @@ func Execute(ctx context.Context, root *cobra.Command) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	CheckArgs(root)
 	Colors(root.OutOrStdout())
-	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return FromEnvironment(c) }
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return Settle(c) }
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitDone
@@ -62,6 +62,15 @@ func Execute(ctx context.Context, root *cobra.Command) int {
 		return ExitUsage
 	}
 	return ExitFailed
+}
+
+// Settle gives the flags that were not set on the command line the values of the
+// environment, and of the context that is chosen.
+func Settle(c *cobra.Command) error {
+	if err := FromEnvironment(c); err != nil {
+		return err
+	}
+	return FromContext(c)
 }
 
 // CheckArgs makes wrong arguments of a command, and of those below it, usage

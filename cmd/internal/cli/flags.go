@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,9 @@ func FromFile(c *cobra.Command, path string) error {
 		return UsageError{fmt.Errorf("--config %s: %w", path, err)}
 	}
 	for key := range settings {
+		if slices.Contains(contextKeys, key) {
+			continue // a file of contexts, which the environment names for other commands
+		}
 		if c.Flags().Lookup(key) == nil {
 			return Usagef("--config %s: %q is not a setting; `%s --help` lists them", path, key, c.CommandPath())
 		}

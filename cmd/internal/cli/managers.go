@@ -35,12 +35,32 @@ func (m *Managers) Flag(c *cobra.Command) {
 	m.TLS.Flag(c)
 }
 
+// ClientFlag adds --context, too: for commands that operators and clients run.
+func (m *Managers) ClientFlag(c *cobra.Command) {
+	m.Flag(c)
+	c.Flags().String("context", "", "cluster that is asked, by its name in the file of contexts; see `clustermgr context`")
+	_ = c.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		contexts, err := LoadContexts()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return contexts.Names(), cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
 // callTimeout bounds one request to the manager.
 const callTimeout = 30 * time.Second
 
 // Call asks the first manager that answers. A manager that cannot be reached,
 // or is not the active one, is passed over for the next, or for the one it names.
 func (m *Managers) Call(ctx context.Context, fn func(context.Context, wirepb.ManagerClient) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return m.Follow(ctx, fn)
+}
+
+// Follow is Call for streams, whose end is the caller's to bound.
+func (m *Managers) Follow(ctx context.Context, fn func(context.Context, wirepb.ManagerClient) error) error {
 	if len(m.Addresses) == 0 {
 		return Usagef("--manager names no address")
 	}
@@ -48,8 +68,6 @@ func (m *Managers) Call(ctx context.Context, fn func(context.Context, wirepb.Man
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	var failed []error
 	asked := map[string]bool{}
 	for list := slices.Clone(m.Addresses); len(list) > 0; list = list[1:] {
@@ -67,7 +85,7 @@ func (m *Managers) Call(ctx context.Context, fn func(context.Context, wirepb.Man
 		}
 		failed = append(failed, err)
 	}
-	return fmt.Errorf("no cluster manager answers (%w); is `clustermgr serve` running, and is --manager right?", errors.Join(failed...))
+	return fmt.Errorf("no cluster manager answers (%w); is `clustermgr serve` running, and is --manager (or PINETREE_MANAGER, or the context) right?", errors.Join(failed...))
 }
 
 // unreachable is a manager that did not answer at all.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -23,7 +24,8 @@ type Listing struct {
 	JSON    any // what -o json prints, one document
 	Columns []string
 	Rows    [][]any
-	Empty   string // said on an empty table
+	Empty   string   // said on an empty table
+	Below   []string // lines under the table
 }
 
 // Check reports a format that there is not, before anything is done.
@@ -47,7 +49,7 @@ func (o *Output) Print(w io.Writer, l Listing) error {
 
 // Table writes a listing as a table.
 func (l Listing) Table(w io.Writer) error {
-	if len(l.Rows) == 0 {
+	if len(l.Rows) == 0 && l.Empty != "" {
 		_, err := fmt.Fprintln(w, l.Empty)
 		return err
 	}
@@ -63,7 +65,7 @@ func (l Listing) Table(w io.Writer) error {
 	for _, row := range l.Rows {
 		t.AppendRow(row)
 	}
-	_, err := fmt.Fprintln(w, t.Render())
+	_, err := fmt.Fprintln(w, strings.Join(append([]string{t.Render()}, l.Below...), "\n"))
 	return err
 }
 

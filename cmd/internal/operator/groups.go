@@ -14,7 +14,8 @@ import (
 )
 
 func groupCommand() *cobra.Command {
-	return family("group", "Raft groups", groupCreate(), groupList(), groupShow(), groupAddReplica(), groupRemoveReplica(), groupReplaceReplica())
+	return family("group", "Raft groups: who has replicas, who leads, and why", groupCreate(), groupList(), groupShow(),
+		groupAddReplica(), groupRemoveReplica(), groupReplaceReplica(), groupDelete())
 }
 
 func groupCreate() *cobra.Command {
@@ -22,6 +23,11 @@ func groupCreate() *cobra.Command {
 	var zone string
 	return listing{
 		use: "create", short: "Make a group, its replicas spread over the zones",
+		long: `Make a group, its replicas spread over the zones.
+
+A volume makes its own group; a group made with this verb is for many small volumes
+("volume create --group").`,
+		example: "  clustermgr group create --replicas 3 --home-zone a",
 		flags: func(c *cobra.Command) {
 			c.Flags().Uint32Var(&replicas, "replicas", 3, "how many replicas")
 			c.Flags().StringVar(&zone, "home-zone", "", "where its leader is preferred")
@@ -38,7 +44,8 @@ func groupCreate() *cobra.Command {
 
 func groupList() *cobra.Command {
 	return listing{
-		use: "ls", short: "List the groups, who leads them, and why not",
+		use: "ls", short: "List the groups, who leads them, and why not", watch: true,
+		example: "  clustermgr group ls\n  clustermgr group ls --watch",
 		ask: func(ctx context.Context, m wirepb.ManagerClient, _ []string) (cli.Listing, error) {
 			r, err := m.ListGroups(ctx, &wirepb.ListGroupsRequest{})
 			return groupsListing(r.GetGroups()), err
@@ -68,9 +75,15 @@ func noteOf(g *wirepb.GroupInfo) string {
 
 func groupShow() *cobra.Command {
 	return listing{
-		use: "show GROUP", short: "Show a group's replicas, and in words why it has or has no leader", args: cobra.MatchAll(cobra.ExactArgs(1), isGroup),
+		use: "show GROUP", short: "Show a group's replicas, and in words why it has or has no leader", args: one("group"), complete: []completer{someGroups}, watch: true,
+		long: `Show a group's replicas, and under them in words why the group has or has no
+leader, lease and quorum, and what the manager waits for.
+
+A replica that "leads unasked" won an election that the manager did not order; it
+acknowledges nothing before the manager has activated it.`,
+		example: "  clustermgr group show 7\n  clustermgr group show 7 --watch=500ms",
 		ask: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error) {
-			g, err := oneGroup(ctx, m, args[0])
+			g, err := findGroup(ctx, m, id(args))
 			if err != nil {
 				return cli.Listing{}, err
 			}
@@ -81,8 +94,48 @@ func groupShow() *cobra.Command {
 			for _, r := range g.Replicas {
 				l.Rows = append(l.Rows, replicaRow(g, r))
 			}
-			l.Rows = append(l.Rows, []any{"", "", "", "", "", "", "", "", cmp.Or(noteOf(g), "all is well")})
+			for _, sentence := range wordsOf(g) {
+				l.Below = append(l.Below, "· "+sentence)
+			}
 			return l, nil
+		},
+	}.command()
+}
+
+// wordsOf is what a manager says of a group; an old one says only what is wrong.
+func wordsOf(g *wirepb.GroupInfo) []string {
+	words := g.Words
+	if len(words) == 0 {
+		words = []string{cmp.Or(noteOf(g), "all is well")}
+	}
+	if len(g.Removed) > 0 && len(g.Words) > 0 {
+		words = append(words, fmt.Sprintf("nodes %s may still have files of a former replica; they are removed when the nodes are heard of", joined(g.Removed)))
+	}
+	return words
+}
+
+func groupDelete() *cobra.Command {
+	return listing{
+		use: "delete GROUP", short: "Remove a group without volumes, and its replicas", args: one("group"), complete: []completer{someGroups},
+		long: `Remove a group without volumes, and its replicas, for good.
+
+The order is recorded; the nodes remove their files as soon as they are heard of.
+A group with volumes is not removed: "volume delete" removes a volume with the
+group that was made for it.`,
+		example: "  clustermgr group delete 7\n  clustermgr group delete 7 --yes",
+		loss: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Loss, error) {
+			g, err := findGroup(ctx, m, id(args))
+			if err != nil {
+				return cli.Loss{}, err
+			}
+			return cli.Loss{What: fmt.Sprintf("Group %d has %s on nodes %s and %s; it is removed for good.", g.Group,
+				count(uint32(len(g.Voters)), "replica"), joined(g.Voters), count(g.Volumes, "volume")), Name: args[0]}, nil
+		},
+		ask: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error) {
+			_, err := m.DeleteGroup(ctx, &wirepb.DeleteGroupRequest{Group: id(args)})
+			return cli.Listing{
+				JSON: deletedGroupJSON{id(args), true}, Columns: []string{"group", "state"}, Rows: [][]any{{args[0], "deleted"}},
+			}, err
 		},
 	}.command()
 }
@@ -119,75 +172,4 @@ func roleOf(g *wirepb.GroupInfo, r *wirepb.ReplicaInfo) string {
 		return "blank"
 	}
 	return "follower"
-}
-
-func oneGroup(ctx context.Context, m wirepb.ManagerClient, text string) (*wirepb.GroupInfo, error) {
-	id, err := number("group", text)
-	if err != nil {
-		return nil, err
-	}
-	return findGroup(ctx, m, id)
-}
-
-func leaderCommand() *cobra.Command { return family("leader", "Leaders", leaderShow(), leaderMove()) }
-
-func leaderShow() *cobra.Command {
-	return listing{
-		use: "show [GROUP]", short: "Show who leads, under which appointment and lease", args: cobra.MatchAll(cobra.MaximumNArgs(1), isGroup),
-		ask: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error) {
-			var groups []*wirepb.GroupInfo
-			if len(args) == 1 {
-				g, err := oneGroup(ctx, m, args[0])
-				if err != nil {
-					return cli.Listing{}, err
-				}
-				groups = append(groups, g)
-			} else {
-				r, err := m.ListGroups(ctx, &wirepb.ListGroupsRequest{})
-				if err != nil {
-					return cli.Listing{}, err
-				}
-				groups = r.Groups
-			}
-			return groupsListing(groups), nil
-		},
-	}.command()
-}
-
-func leaderMove() *cobra.Command {
-	var to uint64
-	var dryRun bool
-	var pause uint32
-	return listing{
-		use: "move GROUP", short: "Move a group's leadership to another replica", args: cobra.MatchAll(cobra.ExactArgs(1), isGroup),
-		long: `Move a group's leadership to another replica.
-
-The target must be close to up to date; the move is refused with the reason when
-it is not. Writers wait for at most --max-pause-ms; if the target has not taken
-over by then, the old leader goes on. Nothing that was acknowledged is lost.`,
-		flags: func(c *cobra.Command) {
-			c.Flags().Uint64Var(&to, "to", 0, "the node that is to lead; the manager chooses when it is not given")
-			c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would happen")
-			c.Flags().Uint32Var(&pause, "max-pause-ms", 0, "for how long writers may wait; 0 is the manager's default")
-		},
-		ask: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error) {
-			id, err := number("group", args[0])
-			if err != nil {
-				return cli.Listing{}, err
-			}
-			r, err := m.MoveLeader(ctx, &wirepb.MoveLeaderRequest{Group: id, To: to, DryRun: dryRun, MaxPauseMs: pause})
-			if err != nil {
-				return cli.Listing{}, err
-			}
-			if !r.Moved && !dryRun {
-				return cli.Listing{}, fmt.Errorf("group %d: leadership stays with node %d: %s", id, r.From, r.Reason)
-			}
-			return cli.Listing{
-				JSON:    moveOf(id, r),
-				Columns: []string{"group", "from", "to", "moved", "pause", "appointment", "raft term", "note"},
-				Rows: [][]any{{id, orDash(r.From), orDash(r.To), yesNo(r.Moved), fmt.Sprintf("%.1f ms", float64(r.PauseUs)/1000),
-					r.Appointment, r.RaftTerm, r.Reason}},
-			}, nil
-		},
-	}.command()
 }

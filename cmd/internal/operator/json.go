@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -19,12 +20,82 @@ type nodeJSON struct {
 	SilentMS uint32 `json:"silent_ms"`
 	Leaders  uint32 `json:"leaders"`
 	Replicas uint32 `json:"replicas"`
+	Draining bool   `json:"draining"`
+	Leaving  bool   `json:"leaving"`
+	// QuarantineMS is for how much longer it is not appointed.
+	QuarantineMS uint32 `json:"quarantine_ms"`
+	Note         string `json:"note"`
+	FsyncUS      uint32 `json:"fsync_us"`
+	Space        string `json:"space"`
+	Load         uint32 `json:"load"`
+}
+
+type nodeShowJSON struct {
+	nodeJSON
+	Groups []groupOnJSON `json:"groups"`
+}
+
+type groupOnJSON struct {
+	Group uint64 `json:"group"`
+	Leads bool   `json:"leads"`
+}
+
+type removalJSON struct {
+	Node    uint64 `json:"node"`
+	Removed bool   `json:"removed"`
+	Leaving bool   `json:"leaving"`
+}
+
+type safetyJSON struct {
+	Node    uint64   `json:"node"`
+	Safe    bool     `json:"safe"`
+	Reasons []string `json:"reasons"`
+	Notes   []string `json:"notes"`
+}
+
+type deletedGroupJSON struct {
+	Group   uint64 `json:"group"`
+	Deleted bool   `json:"deleted"`
+}
+
+type deletedVolumeJSON struct {
+	Volume uint64 `json:"volume"`
+	Name   string `json:"name"`
+	Group  uint64 `json:"group"`
+}
+
+type routeJSON struct {
+	Volume   volumeJSON  `json:"volume"`
+	Leader   uint64      `json:"leader"`
+	Replicas []nodeJSON  `json:"replicas"`
+	States   []stateJSON `json:"states"`
+}
+
+type stateJSON struct {
+	Node     uint64       `json:"node"`
+	Applied  pinetree.LSN `json:"applied"`
+	BehindMS uint32       `json:"behind_ms"`
+	AgeMS    uint32       `json:"age_ms"`
+	Serves   bool         `json:"serves"`
+}
+
+type volumeShowJSON struct {
+	routeJSON
+	Words []string `json:"words"`
+}
+
+type contextJSON struct {
+	cli.Context
+	Current bool `json:"current"`
 }
 
 func nodesOf(nodes []*wirepb.NodeInfo) []nodeJSON {
 	list := make([]nodeJSON, 0, len(nodes))
 	for _, n := range nodes {
-		list = append(list, nodeJSON{n.Node, n.Address, n.Zone, n.State, n.SilentMs, n.Leaders, n.Replicas})
+		list = append(list, nodeJSON{
+			n.Node, n.Address, n.Zone, n.State, n.SilentMs, n.Leaders, n.Replicas,
+			n.Draining, n.Leaving, n.QuarantineMs, n.Note, n.FsyncUs, n.Space, n.Load,
+		})
 	}
 	return list
 }
@@ -73,12 +144,13 @@ type groupJSON struct {
 	Learners    []uint64      `json:"learners"`
 	Change      string        `json:"change"`
 	Removed     []uint64      `json:"removed"`
+	Words       []string      `json:"words"`
 }
 
 func groupsOf(groups []*wirepb.GroupInfo) []groupJSON {
 	list := make([]groupJSON, 0, len(groups))
 	for _, g := range groups {
-		to := groupJSON{g.Group, g.Voters, g.HomeZone, g.Leader, g.RaftTerm, g.Appointment, g.Leased, g.Volumes, g.Reason, nil, listOf(g.Learners), g.Change, listOf(g.Removed)}
+		to := groupJSON{g.Group, g.Voters, g.HomeZone, g.Leader, g.RaftTerm, g.Appointment, g.Leased, g.Volumes, g.Reason, nil, listOf(g.Learners), g.Change, listOf(g.Removed), append([]string{}, g.Words...)}
 		for _, r := range g.Replicas {
 			s := r.GetStatus()
 			var progress *progressJSON
@@ -141,10 +213,12 @@ type moveJSON struct {
 	Appointment uint64  `json:"appointment"`
 	RaftTerm    uint64  `json:"raft_term"`
 	Reason      string  `json:"reason"`
+	// PredictedMS is the pause to be expected, of a dry run.
+	PredictedMS float64 `json:"predicted_ms,omitempty"`
 }
 
 func moveOf(group uint64, r *wirepb.MoveLeaderResponse) moveJSON {
-	return moveJSON{group, r.From, r.To, r.Moved, float64(r.PauseUs) / 1000, r.Appointment, r.RaftTerm, r.Reason}
+	return moveJSON{group, r.From, r.To, r.Moved, float64(r.PauseUs) / 1000, r.Appointment, r.RaftTerm, r.Reason, float64(r.PredictedUs) / 1000}
 }
 
 type eventJSON struct {
@@ -155,9 +229,10 @@ type eventJSON struct {
 	Node        uint64    `json:"node,omitempty"`
 	Appointment uint64    `json:"appointment,omitempty"`
 	Cause       string    `json:"cause"`
+	Inputs      string    `json:"inputs,omitempty"`
 	Outcome     string    `json:"outcome"`
 }
 
 func eventOf(e *wirepb.Event) eventJSON {
-	return eventJSON{e.Id, time.UnixMilli(e.UnixMs).UTC(), e.Kind, e.Group, e.Node, e.Appointment, e.Cause, e.Outcome}
+	return eventJSON{e.Id, time.UnixMilli(e.UnixMs).UTC(), e.Kind, e.Group, e.Node, e.Appointment, e.Cause, e.Inputs, e.Outcome}
 }

@@ -5,7 +5,6 @@ package operator
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -18,41 +17,72 @@ import (
 
 // Commands are all the verbs.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{nodeCommand(), groupCommand(), volumeCommand(), leaderCommand(), leaseCommand(), routeCommand(), eventsCommand()}
+	return []*cobra.Command{
+		nodeCommand(), groupCommand(), volumeCommand(), leaderCommand(), leaseCommand(), routeCommand(), eventsCommand(), safeToStopCommand(), contextCommand(),
+	}
 }
 
-// listing is a verb that asks the manager and prints the answer.
+// A listing is a verb that asks the manager and prints the answer.
 type listing struct {
 	use, short, long string
+	example          string
 	args             cobra.PositionalArgs
+	complete         []completer // of each argument
 	flags            func(*cobra.Command)
-	ask              func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error)
+	watch            bool // it can be made again and again
+	// loss tells what the verb destroys, for which it asks first.
+	loss func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Loss, error)
+	ask  func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error)
 }
 
 func (l listing) command() *cobra.Command {
 	var managers cli.Managers
 	var output cli.Output
-	c := &cobra.Command{Use: l.use, Short: l.short, Long: l.long, Args: l.args}
+	var watching cli.Watching
+	var confirmation cli.Confirmation
+	c := &cobra.Command{Use: l.use, Short: l.short, Long: l.long, Example: l.example, Args: l.args, ValidArgsFunction: completeArgs(&managers, l.complete)}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := output.Check(); err != nil {
 			return err
 		}
-		var answer cli.Listing
-		err := managers.Call(cmd.Context(), func(ctx context.Context, m wirepb.ManagerClient) (err error) {
-			answer, err = l.ask(ctx, m, args)
-			return err
-		})
-		if err != nil {
-			return err
+		if l.loss != nil {
+			if err := confirm(cmd, &managers, &confirmation, l.loss, args); err != nil {
+				return err
+			}
 		}
-		return output.Print(cmd.OutOrStdout(), answer)
+		return watching.Print(cmd, &output, func() (cli.Listing, error) { return asked(cmd, &managers, l.ask, args) })
 	}
 	if l.flags != nil {
 		l.flags(c)
 	}
-	managers.Flag(c)
+	managers.ClientFlag(c)
 	output.Flag(c)
+	if l.watch {
+		watching.Flag(c)
+	}
+	if l.loss != nil {
+		confirmation.Flag(c)
+	}
+	completeFlags(c, &managers)
 	return c
+}
+
+// asked is what a manager answers.
+func asked[A any](cmd *cobra.Command, managers *cli.Managers, ask func(context.Context, wirepb.ManagerClient, []string) (A, error), args []string) (answer A, err error) {
+	err = managers.Call(cmd.Context(), func(ctx context.Context, m wirepb.ManagerClient) (err error) {
+		answer, err = ask(ctx, m, args)
+		return err
+	})
+	return answer, err
+}
+
+// confirm asks the operator, after it has asked the manager what would be lost.
+func confirm(cmd *cobra.Command, managers *cli.Managers, c *cli.Confirmation, loss func(context.Context, wirepb.ManagerClient, []string) (cli.Loss, error), args []string) error {
+	lost, err := asked(cmd, managers, loss, args)
+	if err != nil {
+		return err
+	}
+	return c.Ask(cmd, lost)
 }
 
 // family is a command that only groups others.
@@ -71,14 +101,25 @@ func number(what, text string) (uint64, error) {
 	return n, nil
 }
 
-// isGroup takes a group's number as the only argument.
-func isGroup(_ *cobra.Command, args []string) error {
-	for _, a := range args {
-		if _, err := number("group", a); err != nil {
-			return err
+// are takes numbers of groups or nodes as the arguments.
+func are(whats ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		for i, a := range args {
+			if _, err := number(whats[min(i, len(whats)-1)], a); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
-	return nil
+}
+
+// one takes one number.
+func one(what string) cobra.PositionalArgs { return cobra.MatchAll(cobra.ExactArgs(1), are(what)) }
+
+// id is a number that was checked.
+func id(args []string) uint64 {
+	n, _ := strconv.ParseUint(args[0], 10, 64)
+	return n
 }
 
 // orDash prints nothing as a dash.
@@ -104,58 +145,4 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-func nodeCommand() *cobra.Command {
-	return family("node", "Storage nodes", listing{
-		use: "ls", short: "List the storage nodes and whether they are heard of",
-		ask: func(ctx context.Context, m wirepb.ManagerClient, _ []string) (cli.Listing, error) {
-			r, err := m.ListNodes(ctx, &wirepb.ListNodesRequest{})
-			l := cli.Listing{
-				JSON: nodesOf(r.GetNodes()), Empty: "No storage node has registered yet; start one with `pinetree node`.",
-				Columns: []string{"node", "address", "zone", "state", "silent for", "leads", "replicas"},
-			}
-			for _, n := range r.GetNodes() {
-				l.Rows = append(l.Rows, []any{n.Node, n.Address, n.Zone, n.State, fmt.Sprintf("%d ms", n.SilentMs), n.Leaders, n.Replicas})
-			}
-			return l, err
-		},
-	}.command())
-}
-
-func routeCommand() *cobra.Command {
-	return listing{
-		use: "route VOLUME", short: "Tell where a volume's replicas are and who leads", args: cobra.ExactArgs(1),
-		ask: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error) {
-			r, err := m.Route(ctx, &wirepb.RouteRequest{VolumeName: args[0]})
-			if err != nil {
-				return cli.Listing{}, err
-			}
-			l := cli.Listing{
-				JSON:    map[string]any{"volume": volumeOf(r.Volume), "leader": r.Leader, "replicas": nodesOf(r.Replicas)},
-				Columns: []string{"node", "address", "zone", "state", "leads"},
-			}
-			for _, n := range r.Replicas {
-				l.Rows = append(l.Rows, []any{n.Node, n.Address, n.Zone, n.State, yesNo(n.Node == r.Leader)})
-			}
-			return l, nil
-		},
-	}.command()
-}
-
-func leaseCommand() *cobra.Command {
-	return family("lease", "Leases", listing{
-		use: "ls", short: "List the leases of all groups, by the manager's count",
-		ask: func(ctx context.Context, m wirepb.ManagerClient, _ []string) (cli.Listing, error) {
-			r, err := m.ListLeases(ctx, &wirepb.ListLeasesRequest{})
-			l := cli.Listing{
-				JSON: leasesOf(r.GetLeases()), Empty: "There is no group yet.",
-				Columns: []string{"group", "holder", "appointment", "raft term", "left", "grants", "note"},
-			}
-			for _, e := range r.GetLeases() {
-				l.Rows = append(l.Rows, []any{e.Group, orDash(e.Node), e.Appointment, e.RaftTerm, fmt.Sprintf("%d ms", e.LeftMs), e.Grants, e.Reason})
-			}
-			return l, err
-		},
-	}.command())
 }

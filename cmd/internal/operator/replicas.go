@@ -16,16 +16,16 @@ import (
 const (
 	// changeCall is for how long one request waits for a change to be through.
 	changeCall = 3 * time.Second
-	// changePoll is how often a change is looked at afterwards.
-	changePoll = 300 * time.Millisecond
-	// tellPace is how often, at most, is said what a change waits for.
-	tellPace = time.Second
+	// changeMost is for how long a change is waited for: a big snapshot takes long.
+	changeMost = 24 * time.Hour
 )
 
 // replicaVerb is a verb that changes a group's replicas.
 type replicaVerb struct {
 	use, short, long string
-	nodes            int // arguments after the group
+	example          string
+	nodes            int  // arguments after the group
+	destroys         bool // a replica goes without another in its place
 	request          func(nodes []uint64) *wirepb.ChangeReplicasRequest
 }
 
@@ -38,6 +38,7 @@ it. A group has one change at a time. See how far it is with "group show".`
 func groupAddReplica() *cobra.Command {
 	return replicaVerb{
 		use: "add-replica GROUP NODE", short: "Give a group a replica on one more node", nodes: 1,
+		example: "  clustermgr group add-replica 7 4",
 		long: `Give a group a replica on one more node.
 
 It gets the group's state by a snapshot, follows the log as a learner, and votes
@@ -49,7 +50,8 @@ the same node with "group remove-replica".` + goesOn,
 
 func groupRemoveReplica() *cobra.Command {
 	return replicaVerb{
-		use: "remove-replica GROUP NODE", short: "Take a group's replica away from a node", nodes: 1,
+		use: "remove-replica GROUP NODE", short: "Take a group's replica away from a node", nodes: 1, destroys: true,
+		example: "  clustermgr group remove-replica 7 2\n  clustermgr group remove-replica 7 2 --yes",
 		long: `Take a group's replica away from a node, and remove its files.
 
 It is refused when too few of the others live. A leader hands over first. The
@@ -61,6 +63,7 @@ files on a node that does not live are removed when it comes back.` + goesOn,
 func groupReplaceReplica() *cobra.Command {
 	return replicaVerb{
 		use: "replace-replica GROUP OLD NEW", short: "Put a replica on a new node into the place of an old one", nodes: 2,
+		example: "  clustermgr group replace-replica 7 2 4",
 		long: `Put a replica on a new node into the place of an old one, which need not live.
 
 The new one catches up first; then the group changes from one to the other in one
@@ -74,18 +77,23 @@ step, in which it is never less safe than before.` + goesOn,
 func (v replicaVerb) command() *cobra.Command {
 	var managers cli.Managers
 	var output cli.Output
-	c := &cobra.Command{Use: v.use, Short: v.short, Long: v.long, Args: cobra.ExactArgs(1 + v.nodes)}
+	var confirmation cli.Confirmation
+	c := &cobra.Command{
+		Use: v.use, Short: v.short, Long: v.long, Example: v.example, Args: cobra.MatchAll(cobra.ExactArgs(1+v.nodes), are("group", "node")),
+		ValidArgsFunction: completeArgs(&managers, []completer{someGroups, someNodes, someNodes}[:1+v.nodes]),
+	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := output.Check(); err != nil {
 			return err
 		}
 		var ids []uint64
-		for i, text := range args {
-			id, err := number([]string{"group", "node", "node"}[i], text)
-			if err != nil {
+		for _, text := range args {
+			ids = append(ids, id([]string{text}))
+		}
+		if v.destroys {
+			if err := confirm(cmd, &managers, &confirmation, lossOfReplica, args); err != nil {
 				return err
 			}
-			ids = append(ids, id)
 		}
 		q := v.request(ids[1:])
 		q.Group = ids[0]
@@ -95,9 +103,24 @@ func (v replicaVerb) command() *cobra.Command {
 		}
 		return output.Print(cmd.OutOrStdout(), groupsListing([]*wirepb.GroupInfo{group}))
 	}
-	managers.Flag(c)
+	managers.ClientFlag(c)
 	output.Flag(c)
+	if v.destroys {
+		confirmation.Flag(c)
+	}
+	completeFlags(c, &managers)
 	return c
+}
+
+func lossOfReplica(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Loss, error) {
+	g, err := findGroup(ctx, m, id(args))
+	if err != nil {
+		return cli.Loss{}, err
+	}
+	return cli.Loss{
+		What: fmt.Sprintf("Group %d has voters %v; the replica on node %s and its files are removed, and the group survives fewer failures.", g.Group, g.Voters, args[1]),
+		Name: args[1],
+	}, nil
 }
 
 // changeReplicas orders a change and waits for its end, telling on standard
@@ -113,34 +136,19 @@ func changeReplicas(cmd *cobra.Command, managers *cli.Managers, q *wirepb.Change
 	if !errors.Is(err, context.DeadlineExceeded) || cmd.Context().Err() != nil {
 		return group, err
 	}
-	var told string
-	var when time.Time
-	tell := func(words string) {
-		if words != told && time.Since(when) >= tellPace {
-			told, when = words, time.Now()
-			fmt.Fprintf(cmd.ErrOrStderr(), "group %d: %s\n", q.Group, words)
-		}
+	err = operation{
+		name: fmt.Sprintf("the change of group %d", q.Group), see: fmt.Sprintf("clustermgr group show %d", q.Group),
+		look: func(ctx context.Context, m wirepb.ManagerClient) (bool, string, error) {
+			if group, err = findGroup(ctx, m, q.Group); err != nil {
+				return false, "", err
+			}
+			return group.Change == "", group.Change, nil
+		},
+	}.until(cmd, managers, changeMost)
+	if err != nil {
+		return nil, err
 	}
-	for {
-		err := managers.Call(cmd.Context(), func(ctx context.Context, m wirepb.ManagerClient) (err error) {
-			group, err = findGroup(ctx, m, q.Group)
-			return err
-		})
-		switch {
-		case cmd.Context().Err() != nil:
-			return nil, errors.New("interrupted; the change goes on")
-		case err == nil && group.Change == "":
-			return group, ended(group, q)
-		case err == nil:
-			tell(group.Change)
-		default: // a manager that is away comes back, or another does
-			tell(err.Error())
-		}
-		select {
-		case <-cmd.Context().Done():
-		case <-time.After(changePoll):
-		}
-	}
+	return group, ended(group, q)
 }
 
 // ended tells whether a group is as it was to be, now that nothing changes it.

@@ -2,7 +2,7 @@ package operator
 
 import (
 	"context"
-	"time"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +12,7 @@ import (
 )
 
 func volumeCommand() *cobra.Command {
-	return family("volume", "Volumes: one database's redo log and the state replayed from it", volumeCreate(), volumeList())
+	return family("volume", "Volumes: one database's redo log and the state replayed from it", volumeCreate(), volumeList(), volumeShow(), volumeDelete())
 }
 
 // ParseFormat reads the name of a payload format.
@@ -31,6 +31,9 @@ func volumeCreate() *cobra.Command {
 	var replicas uint32
 	return listing{
 		use: "create NAME", short: "Make a volume, in a group of its own unless told otherwise", args: cobra.ExactArgs(1),
+		long: `Make a volume, in a group of its own unless --group names one. The same order
+again is no error, and says what there is.`,
+		example: "  clustermgr volume create pg --format opaque\n  clustermgr volume create notes --format redo --group 7",
 		flags: func(c *cobra.Command) {
 			c.Flags().StringVar(&format, "format", "opaque", "how payloads are read: opaque or redo")
 			c.Flags().Uint64Var(&group, "group", 0, "an existing group that is to carry it")
@@ -52,7 +55,8 @@ func volumeCreate() *cobra.Command {
 
 func volumeList() *cobra.Command {
 	return listing{
-		use: "ls", short: "List the volumes and how far they are",
+		use: "ls", short: "List the volumes and how far they are", watch: true,
+		example: "  clustermgr volume ls\n  clustermgr volume ls -o json",
 		ask: func(ctx context.Context, m wirepb.ManagerClient, _ []string) (cli.Listing, error) {
 			r, err := m.ListVolumes(ctx, &wirepb.ListVolumesRequest{})
 			return volumesListing(r.GetVolumes()), err
@@ -74,59 +78,57 @@ func volumesListing(volumes []*wirepb.VolumeInfo) cli.Listing {
 	return l
 }
 
-func eventsCommand() *cobra.Command {
-	var managers cli.Managers
-	var output cli.Output
-	var follow bool
-	var limit uint32
-	c := &cobra.Command{Use: "events", Short: "Show what the cluster manager decided, and why"}
-	c.Flags().BoolVar(&follow, "follow", false, "go on as decisions are made, until interrupted")
-	c.Flags().Uint32Var(&limit, "limit", 100, "how many of the newest ones")
-	managers.Flag(c)
-	output.Flag(c)
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := output.Check(); err != nil {
-			return err
-		}
-		var after uint64
-		for {
-			var events []*wirepb.Event
-			err := managers.Call(cmd.Context(), func(ctx context.Context, m wirepb.ManagerClient) error {
-				r, err := m.ListEvents(ctx, &wirepb.ListEventsRequest{After: after, Limit: limit})
-				events = r.GetEvents()
-				return err
-			})
+func volumeShow() *cobra.Command {
+	return listing{
+		use: "show NAME", short: "Show a volume, its group, and how far each replica has replayed it", args: cobra.ExactArgs(1), complete: []completer{someVolumes}, watch: true,
+		example: "  clustermgr volume show pg",
+		ask: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error) {
+			r, err := m.Route(ctx, &wirepb.RouteRequest{VolumeName: args[0]})
 			if err != nil {
-				return err
+				return cli.Listing{}, err
 			}
-			if len(events) > 0 || after == 0 {
-				if err := output.Print(cmd.OutOrStdout(), eventsListing(events)); err != nil {
-					return err
-				}
+			g, err := findGroup(ctx, m, r.GetVolume().GetGroup())
+			if err != nil {
+				return cli.Listing{}, err
 			}
-			for _, e := range events {
-				after = max(after, e.Id)
+			l := routeListing(r)
+			l.JSON = volumeShowJSON{l.JSON.(routeJSON), wordsOf(g)}
+			v := r.Volume
+			l.Below = append(l.Below, fmt.Sprintf("· volume %d, %s, in group %d: committed up to %s in compute term %d", v.Volume, pinetree.Format(v.Format), v.Group, lsn(v.CommittedLsn), v.ComputeTerm))
+			for _, sentence := range wordsOf(g) {
+				l.Below = append(l.Below, "· "+sentence)
 			}
-			if !follow {
-				return nil
-			}
-			select {
-			case <-cmd.Context().Done():
-				return nil
-			case <-time.After(500 * time.Millisecond):
-			}
-		}
-	}
-	return c
+			return l, nil
+		},
+	}.command()
 }
 
-func eventsListing(events []*wirepb.Event) cli.Listing {
-	list := make([]eventJSON, 0, len(events))
-	l := cli.Listing{Empty: "Nothing was decided yet.", Columns: []string{"id", "time", "what", "group", "node", "appointment", "cause", "outcome"}}
-	for _, e := range events {
-		list = append(list, eventOf(e))
-		l.Rows = append(l.Rows, []any{e.Id, time.UnixMilli(e.UnixMs).Format("15:04:05.000"), e.Kind, orDash(e.Group), orDash(e.Node), orDash(e.Appointment), e.Cause, e.Outcome})
-	}
-	l.JSON = list
-	return l
+func volumeDelete() *cobra.Command {
+	return listing{
+		use: "delete NAME", short: "Remove a volume and all that it holds, for good", args: cobra.ExactArgs(1), complete: []completer{someVolumes},
+		long: `Remove a volume and all that it holds, for good, with the group that was made for it.
+
+The order is recorded; the nodes remove their files as soon as they are heard of.
+The name can be used again at once, for another volume.`,
+		example: "  clustermgr volume delete scratch\n  clustermgr volume delete scratch --yes",
+		loss: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Loss, error) {
+			r, err := m.Route(ctx, &wirepb.RouteRequest{VolumeName: args[0]})
+			if err != nil {
+				return cli.Loss{}, err
+			}
+			return cli.Loss{What: fmt.Sprintf("Volume %s in group %d has a log up to %s; it is removed for good, on all nodes.", args[0], r.Volume.Group, lsn(r.Volume.CommittedLsn)),
+				Name: args[0]}, nil
+		},
+		ask: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error) {
+			r, err := m.DeleteVolume(ctx, &wirepb.DeleteVolumeRequest{Name: args[0]})
+			if err != nil {
+				return cli.Listing{}, err
+			}
+			return cli.Listing{
+				JSON:    deletedVolumeJSON{r.Volume, args[0], r.Group},
+				Columns: []string{"volume", "name", "state", "group that went with it"},
+				Rows:    [][]any{{r.Volume, args[0], "deleted", orDash(r.Group)}},
+			}, nil
+		},
+	}.command()
 }

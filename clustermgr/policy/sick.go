@@ -1,0 +1,58 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// illness says what is to be done about a leader that is not fit to lead, and
+// why. One that has no quorum hears nobody, and another one is elected against
+// it. One that has still hands over itself, which is faster and loses nothing,
+// and only to a replica that is healthier.
+func (s Situation) illness(leader Member) Step {
+	age := leader.Age
+	if s.Held != "" {
+		age = 0
+	}
+	quorum := time.Duration(leader.Status.GetQuorumAgeMs())*time.Millisecond + age
+	if quorum > s.Sick && !leader.Status.GetQuiet() {
+		return Step{Action: Elect, Node: leader.Node, Sick: true,
+			Reason: fmt.Sprintf("node %d leads and has not heard from a quorum for %v", leader.Node, quorum.Round(time.Millisecond))}
+	}
+	if leader.Health != Alive {
+		return Step{}
+	}
+	why := s.complaint(leader, age, 1)
+	if why == "" || !slices.ContainsFunc(s.Members, func(m Member) bool { return s.healthier(m, leader) }) {
+		return Step{}
+	}
+	return Step{Action: Replace, Node: leader.Node, Sick: true, Reason: fmt.Sprintf("node %d leads and %s", leader.Node, why)}
+}
+
+// complaint says what keeps a replica that has a quorum from leading well, or
+// nothing. Patience is 1 for a leader, and less for one that is to be better.
+func (s Situation) complaint(m Member, age time.Duration, patience float64) string {
+	limit := func(d time.Duration) time.Duration { return time.Duration(float64(d) * patience) }
+	stalled := time.Duration(m.Status.GetApplyStalledMs()) * time.Millisecond
+	switch {
+	case m.FsyncPending > 0 && m.FsyncPending+age > limit(s.Sick):
+		return fmt.Sprintf("its disk has not finished an fsync for %v", (m.FsyncPending + age).Round(time.Millisecond))
+	case stalled > 0 && stalled > limit(s.Stall):
+		return fmt.Sprintf("has replayed nothing for %v though entries are committed", stalled)
+	case m.Space == "stop" || m.Space == "reserve":
+		return fmt.Sprintf("its disk is so full that it takes no writes (mark %q)", m.Space)
+	case m.Slow != "":
+		return "is slower than its peers: " + m.Slow
+	}
+	return ""
+}
+
+// healthier tells whether a replica could lead and has nothing that a leader is
+// replaced for, not even half of it.
+func (s Situation) healthier(m, leader Member) bool {
+	status := m.Status
+	voter := len(status.GetVoters()) == 0 || slices.Contains(status.GetVoters(), uint64(m.Node))
+	return m.Node != leader.Node && m.Health == Alive && m.Reported && status != nil && status.GetStopped() == "" &&
+		!status.GetBlank() && voter && m.Avoid == "" && s.complaint(m, 0, 0.5) == ""
+}

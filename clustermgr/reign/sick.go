@@ -1,0 +1,66 @@
+package reign
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// replaceTask has a sick leader hand over to a healthier replica. When the last
+// try failed, it is left out of it and another one is elected against it.
+func (r *Reign) replaceTask(g *group, s policy.Step) func() error {
+	if g.failures%2 == 1 {
+		return r.electTask(g, s)
+	}
+	m, err := r.planMove(&wirepb.MoveLeaderRequest{Group: uint64(g.id)})
+	if err == nil && m.to.Avoid != "" {
+		err = fmt.Errorf("%s; node %d, the only one that could take over, is no better: %s", s.Reason, m.to.Node, m.to.Avoid)
+	}
+	m.why = s.Reason + "; " + m.why
+	return func() error {
+		if err != nil {
+			return err
+		}
+		response, err := r.carryOut(m)
+		if err == nil && !response.GetMoved() {
+			err = errors.New(response.GetReason())
+		}
+		return err
+	}
+}
+
+// leaders adds what the leaders of groups and their followers report to a
+// comparison of the nodes.
+func (r *Reign) leaders(paces *policy.Paces) {
+	for _, g := range r.groups {
+		leader := r.leader(g)
+		if leader == nil {
+			continue
+		}
+		var others []*wirepb.ReplicaStatus
+		for _, id := range g.Is.Members() {
+			if n := r.nodes[id]; n != nil && n != leader {
+				others = append(others, n.replicas[g.id])
+			}
+		}
+		paces.Group(leader.Is.ID, leader.replicas[g.id], others)
+	}
+}
+
+// cure is the task of a step that takes the leadership from a sick node: when it
+// has, the node goes into quarantine.
+func (r *Reign) cure(s policy.Step, task func() error) func() error {
+	return func() error {
+		err := task()
+		if err == nil {
+			r.tell(func() {
+				if n := r.nodes[s.Node]; n != nil {
+					r.ward.Convict(&n.Node, s.Reason)
+				}
+			})
+		}
+		return err
+	}
+}
