@@ -107,7 +107,7 @@ func (n *fakeNode) Transfer(ctx context.Context, q *wirepb.TransferRequest) (*wi
 		return nil, pinetree.ErrNotLeader
 	case q.GetCheck() && n.lags > 0:
 		n.lags--
-		return &wirepb.TransferResponse{Reason: n.noMoves, Lags: true}, nil
+		return &wirepb.TransferResponse{Reason: "node 2 lacks 9 MiB", Lags: true}, nil
 	case q.GetCheck() && !n.lateNo || !q.GetCheck() && n.noMoves != "":
 		return &wirepb.TransferResponse{Reason: n.noMoves}, nil
 	case q.GetCheck():

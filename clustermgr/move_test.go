@@ -154,7 +154,6 @@ func TestATargetThatCatchesUpIsWaitedFor(t *testing.T) {
 	g := c.createGroup(3)
 	leader := c.byID(g.GetLeader())
 	unlock := leader.lock()
-	leader.noMoves, leader.lags, leader.lateNo = "node 2 lacks 9 MiB", 3, false
 	leader.replicas[g.GetGroup()].index = 50_000
 	unlock()
 	c.eventually("the manager knows of the lag", func() bool {
@@ -179,7 +178,7 @@ func TestATargetThatCatchesUpIsWaitedFor(t *testing.T) {
 		t.Errorf("the group is not served meanwhile: %v", now)
 	}
 	unlock = leader.lock()
-	leader.noMoves = "" // of the fake's, once it has said three times that it lags
+	leader.lags = 3
 	for _, n := range c.nodes {
 		n.replicas[g.GetGroup()].index = 50_000
 	}
