@@ -164,8 +164,11 @@ func (r *Reign) catchUp(m move) error {
 		if err != nil || refused == "" {
 			return err
 		}
-		if waited := r.cfg.Clock().Sub(began); !lags || waited > r.cfg.MoveCatchUp {
-			return fmt.Errorf("node %d would not hand over, which was waited for during %v: %s", m.from.Node, waited.Round(time.Millisecond), refused)
+		switch waited := r.cfg.Clock().Sub(began); {
+		case !lags:
+			return fmt.Errorf("node %d would not hand over: %s", m.from.Node, refused)
+		case waited > r.cfg.MoveCatchUp:
+			return fmt.Errorf("node %d would not hand over, and did not within %v: %s", m.from.Node, r.cfg.MoveCatchUp, refused)
 		}
 	}
 }
