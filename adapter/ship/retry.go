@@ -43,6 +43,28 @@ func newDelay() *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{InitialInterval: firstDelay, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: maxDelay}
 }
 
+// delays are the waits of a Writer before it tries again.
+type delays struct {
+	backoff  *backoff.ExponentialBackOff
+	followed bool // the last try was where an error had said that the leader is
+}
+
+// reset is called when something was acknowledged.
+func (d *delays) reset() {
+	d.backoff.Reset()
+	d.followed = false
+}
+
+// next is the wait after a try that failed. When its error said where to go on,
+// there is none; two nodes that name each other get no more than this.
+func (d *delays) next(redirected bool) time.Duration {
+	wait := d.backoff.NextBackOff()
+	if d.followed = redirected && !d.followed; d.followed {
+		return 0
+	}
+	return wait
+}
+
 // retry runs op until it succeeds, its error is settled, the client's RetryFor
 // is over, or the context or the client ends. The error names what was tried
 // and why the last attempt failed.

@@ -60,9 +60,8 @@ func (w *Writer) open(ctx context.Context) (opening, error) {
 // run ships until the Writer is closed or fails.
 func (w *Writer) run() {
 	defer close(w.done)
-	delay := newDelay()
+	delay := delays{backoff: newDelay()}
 	stalls := 0
-	led := false // the last try was where an error said that the leader is
 	for {
 		before := w.Durable()
 		err := w.session(stalls)
@@ -75,7 +74,7 @@ func (w *Writer) run() {
 			return
 		}
 		if w.Durable() > before {
-			delay.Reset()
+			delay.reset()
 			stalls = 0
 		}
 		if errors.Is(err, errStalled) {
@@ -86,15 +85,9 @@ func (w *Writer) run() {
 			return
 		}
 		w.client.cfg.Logger.Debug("shipping interrupted", "volume", w.client.cfg.Volume, "compute_term", w.term, "durable", w.Durable(), "error", err)
-		wait := delay.NextBackOff()
-		if w.client.redirected(err) && !led {
-			wait, led = 0, true // it is known where to go on; two that name each other get no more than this
-		} else {
-			led = false
-		}
 		select {
 		case <-w.ctx.Done():
-		case <-time.After(wait):
+		case <-time.After(delay.next(w.client.redirected(err))):
 		}
 	}
 }
