@@ -81,6 +81,18 @@ func (c *Client) Route() Route {
 	return c.route
 }
 
+// Refresh asks the managers for the route and returns it, or the last one when
+// none answers. The context bounds the call. Reports pinetree.ErrUnknownVolume
+// when the volume is gone.
+func (c *Client) Refresh(ctx context.Context) (Route, error) {
+	ctx, done := c.within(ctx)
+	defer done()
+	if err := c.refresh(ctx); err != nil {
+		return Route{}, err
+	}
+	return c.Route(), nil
+}
+
 // conn gives the connection to an address, which is made when it is first used.
 func (c *Client) conn(addr string) (*grpc.ClientConn, error) {
 	if c.ctx.Err() != nil {

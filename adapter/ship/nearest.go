@@ -64,7 +64,7 @@ func (c *Client) onReplica(ctx context.Context, cfg ReadConfig, call nodeCall) e
 	var failed error
 	for _, at := range targets {
 		err := c.attempt(ctx, at, call)
-		if err == nil || ctx.Err() != nil || !elsewhere(err) {
+		if err == nil || ctx.Err() != nil || !Elsewhere(err) {
 			return err
 		}
 		failed = alsoFailed(failed, err)
@@ -109,7 +109,7 @@ func race[A answered](ctx context.Context, r *Reader, q question, call readCall[
 		select {
 		case got := <-replies:
 			open--
-			if got.err == nil || ctx.Err() != nil || !elsewhere(got.err) {
+			if got.err == nil || ctx.Err() != nil || !Elsewhere(got.err) {
 				return got.answer, got.err
 			}
 			failed = alsoFailed(failed, got.err)
@@ -164,7 +164,7 @@ func one[A answered](ctx context.Context, r *Reader, at Replica, q question, cal
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case err == nil || !elsewhere(err):
+	case err == nil || !Elsewhere(err):
 		if q.limit == 0 {
 			took = 0 // it may have waited for something
 		} else {

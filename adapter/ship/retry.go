@@ -26,8 +26,8 @@ func settled(err error) bool {
 	return false
 }
 
-// elsewhere reports an error of one node that another node may not have.
-func elsewhere(err error) bool {
+// Elsewhere reports an error of one node that another node may not have.
+func Elsewhere(err error) bool {
 	for _, local := range []error{
 		pinetree.ErrNotLeader, pinetree.ErrStopped, pinetree.ErrNoLease, pinetree.ErrUnknownVolume, pinetree.ErrUnknownGroup,
 		context.DeadlineExceeded, context.Canceled,

@@ -22,6 +22,8 @@ type Route struct {
 	Format   pinetree.Format
 	Leader   pinetree.NodeID // zero when none is known
 	Replicas []Replica
+	// States is what the manager said of how the replicas are.
+	States []picker.Replica
 }
 
 // Replica is one node that holds the volume.
@@ -62,7 +64,7 @@ func (c *Client) refresh(ctx context.Context) error {
 	info := response.GetVolume()
 	fresh := Route{
 		Volume: pinetree.VolumeID(info.GetVolume()), Group: pinetree.GroupID(info.GetGroup()),
-		Format: pinetree.Format(info.GetFormat()), Leader: pinetree.NodeID(response.Leader),
+		Format: pinetree.Format(info.GetFormat()), Leader: pinetree.NodeID(response.Leader), States: candidates(response),
 	}
 	for _, n := range response.Replicas {
 		fresh.Replicas = append(fresh.Replicas, Replica{Node: pinetree.NodeID(n.Node), Addr: n.Address, Zone: n.Zone})
@@ -76,7 +78,7 @@ func (c *Client) refresh(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.route, c.suspect = fresh, false
-	c.picker.Route(candidates(response), time.Now())
+	c.picker.Route(fresh.States, time.Now())
 	c.stale = time.Now().Add(c.cfg.RouteEvery)
 	return nil
 }
@@ -205,7 +207,7 @@ func (c *Client) onLeader(ctx context.Context, call nodeCall) error {
 			c.leads(at)
 			return nil
 		}
-		if ctx.Err() != nil || !elsewhere(err) {
+		if ctx.Err() != nil || !Elsewhere(err) {
 			return err
 		}
 		failed = alsoFailed(failed, err)

@@ -71,7 +71,7 @@ var importers = []struct {
 	{of: []string{"logservice/manifest", "logservice/membership", "logservice/news", "logservice/pace", "logservice/packing", "logservice/rawnode", "logservice/replay", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
-		"logservice/...", "clustermgr", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "adapter/ship", "cmd/...", "test/...",
+		"logservice/...", "clustermgr", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "adapter/resolver", "adapter/ship", "cmd/...", "test/...",
 	}},
 }
 
