@@ -39,6 +39,10 @@ func (c *charge) claim(n *node, h heartbeatMessage, s *wirepb.ReplicaStatus) (le
 		grant.Group = c.group
 		return grant, true
 	case lease.RecordFirst:
+		if w.cfg.Mutant == GrantBeforeRecord {
+			c.granter.Recorded(c.granter.Activation(claim))
+			return c.claim(n, h, s)
+		}
 		if !c.writing {
 			c.write(c.granter.Activation(claim), nil)
 		}
@@ -193,6 +197,7 @@ func (c *charge) askRelease(r lease.Record) {
 	}
 	n, held := c.m.w.nodes[r.Holder-1], r.Held
 	c.m.w.note(c.m.name, "asks for the release of: group, node, appointment", uint64(c.group), uint64(n.id), uint64(held))
+	c.takeForAnswer(n, held)
 	c.m.nodeCall(n, func(answer func(func())) {
 		n.post(c.group, func(r *group.Replica) { r.Release(held) })
 		answer(func() {
@@ -200,6 +205,14 @@ func (c *charge) askRelease(r lease.Record) {
 			c.granter.Release(n.id, held)
 		})
 	})
+}
+
+// takeForAnswer is a bug put in on purpose: an order to release is taken for the
+// release itself.
+func (c *charge) takeForAnswer(n *node, held pinetree.AppointmentID) {
+	if c.m.w.cfg.Mutant == ReleaseUnasked {
+		c.granter.Release(n.id, held)
+	}
 }
 
 // move hands a group over to another node: the record first, then the transfer,
@@ -222,6 +235,7 @@ func (c *charge) move(r lease.Record) {
 		if w.chance(0.3) {
 			order.MaxPause = w.span(between{time.Millisecond, 40 * time.Millisecond})
 		}
+		c.takeForAnswer(n, old)
 		c.m.nodeCall(n, func(answer func(func())) {
 			m := n.member(c.group)
 			if m == nil {

@@ -69,7 +69,9 @@ func (m *member) use(g lease.Grant, asked lease.Instant) {
 	was, held := m.replica.Role(), m.view.Lease
 	late := held != 0 && asked.Add(g.Duration) < held
 	m.post(func(r *group.Replica) {
-		if r.Grant(g, asked) {
+		counts := r.Grant(g, asked)
+		m.granted.note(m, g, asked, counts)
+		if counts {
 			if late {
 				w.mark(LateGrant)
 			}

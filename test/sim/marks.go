@@ -67,6 +67,7 @@ const (
 	SnapshotInstalled Mark = "a snapshot was installed"
 	CrashInstalling   Mark = "a node crashed while it installed a snapshot"
 	RestoreFinished   Mark = "a start completed the installation of a snapshot"
+	Usurped           Mark = "a leader was left alone with its lease while another came up"
 	DiskLost          Mark = "a node lost its disk"
 )
 

@@ -36,8 +36,9 @@ type member struct {
 	flushDue  bool
 	compacted pinetree.RaftIndex
 
-	aborts  int // of transfers
-	opens   int // of compute terms, which may let the queue drop what it holds
+	granted granted // what mutants go by
+	aborts  int     // of transfers
+	opens   int     // of compute terms, which may let the queue drop what it holds
 	streams []*serverStream
 	role    group.Role
 
@@ -118,21 +119,9 @@ func (m *member) noteRole() {
 	if was.Leads && was.Ready && !now.Leads {
 		w.mark(LeaderLost)
 	}
-	if w.cfg.Mutant == SelfActivation && now.Leads && !now.Activated {
+	if now.Leads && !now.Activated && m.activatesItself() {
 		m.activateItself()
 	}
-}
-
-// activateItself is a bug put in on purpose: a leader that does not wait for
-// the manager before it acknowledges.
-func (m *member) activateItself() {
-	s, err := m.replica.Status()
-	if err != nil {
-		return
-	}
-	m.post(func(r *group.Replica) {
-		r.Grant(lease.Grant{Group: m.group, Appointment: s.Appointment, Term: s.RaftTerm}, m.node.local())
-	})
 }
 
 func bit(b bool) uint64 {
@@ -172,6 +161,9 @@ func (m *member) send(message *raftpb.Message) {
 // deliver gives an arrived message to its group.
 func (n *node) deliver(encoded []byte) {
 	err := wirepb.DecodeGroupMessages(encoded, func(g wirepb.GroupMessage) error {
+		if m := n.member(g.Group); m != nil && m.answersNobody() && g.Message.GetType() == raftpb.MsgReadIndex {
+			return nil
+		}
 		n.post(g.Group, func(r *group.Replica) {
 			r.LearnFloor(g.Floor)
 			r.Receive(g.Message)
@@ -196,7 +188,9 @@ func (m *member) publish(v group.View) {
 		until = w.now + m.node.clock.until(v.Lease, w.now)
 		w.mark(LeaseHeld)
 	}
-	w.hist.Holds(m.group, history.Lease{Node: m.node.id, Term: v.Term, Until: until}, w.now)
+	if !w.cfg.ReadsOnly {
+		w.hist.Holds(m.group, history.Lease{Node: m.node.id, Term: v.Term, Until: until}, w.now)
+	}
 }
 
 // gone is called when the node crashes: its memory is no more.

@@ -41,6 +41,15 @@ const (
 	CompactUnderWay    Mutant = "compact-under-way"    // the log is given up while a snapshot that needs it is on its way
 	WipedFounder       Mutant = "wiped-founder"        // a voter whose disk was lost comes back as when the group began
 	StaleMembership    Mutant = "stale-membership"     // a restart forgets the changes of members
+	StoppedClock       Mutant = "stopped-clock"        // a node's clock stands still while it pauses
+	EarlyReadIndex     Mutant = "early-read-index"     // a leader answers quorum reads before it is activated
+	EarlyCommit        Mutant = "early-commit"         // a leader commits before it is activated
+	ReleaseNotForGood  Mutant = "release-not-for-good" // a late grant counts after the release of its appointment
+	ReleaseUnasked     Mutant = "release-unasked"      // the manager takes its order to release for the answer
+	GrantBeforeRecord  Mutant = "grant-before-record"  // the manager grants before it has recorded the activation
+	AnotherTerm        Mutant = "another-term"         // the index is taken first, the lease checked later in any raft term
+	NotReady           Mutant = "not-ready"            // a leader reads before it has committed in its own raft term
+	TermlessLease      Mutant = "termless-lease"       // lease and activation hold in every raft term of a node
 )
 
 // Mutants are all of them.
@@ -49,6 +58,7 @@ var Mutants = []Mutant{
 	FenceIgnored, NoLeaseCheck, CachedLeaseCheck, NoApplyWait, LatePublish, ReusedReadContext, SelfActivation,
 	CountFromReceipt, NoLeaseWait, ImpatientManager, EternalManager, WildClocks, BlindChoice,
 	LogBeforeEngine, SavedBeforeInstall, RestartOneOff, ReportLost, CompactUnderWay, WipedFounder, StaleMembership,
+	StoppedClock, EarlyReadIndex, EarlyCommit, ReleaseNotForGood, ReleaseUnasked, GrantBeforeRecord, AnotherTerm, NotReady, TermlessLease,
 }
 
 // mutate takes the fences out of what a replica is to replay.

@@ -20,12 +20,13 @@ const (
 	Duels
 	Changes
 	LostDisks
+	Leases // never drawn
 	themes // one above the last
 )
 
 // String names the theme.
 func (t Theme) String() string {
-	return [...]string{"none", "mixed", "crashes", "pauses", "cuts", "manager trouble", "duels", "changes of members", "lost disks"}[t]
+	return [...]string{"none", "mixed", "crashes", "pauses", "cuts", "manager trouble", "duels", "changes of members", "lost disks", "leases"}[t]
 }
 
 // faults of a theme, each as often as it is to happen.
@@ -43,6 +44,8 @@ func (w *World) faults() []func() {
 		return []func(){w.crashOne, w.crashLeader, w.isolate, w.isolateLeader, w.oneWay, w.badNetwork, w.pauseOne, w.slowDisk, w.flap, w.takeOver, w.managerFault}
 	case LostDisks:
 		return []func(){w.loseDisk, w.loseDisk, w.loseDisk, w.crashLeader, w.flap, w.isolate, w.isolateLeader, w.badNetwork, w.pauseLeader, w.takeOver}
+	case Leases:
+		return w.leaseFaults()
 	case Duels:
 		return []func(){w.duel, w.coup, w.coup, w.coup, w.flap, w.oneWay, w.badNetwork, w.takeOver}
 	}

@@ -15,9 +15,12 @@ import (
 // Config says which run it is.
 type Config struct {
 	Seed   uint64
-	Mutant Mutant    // a bug put in on purpose; none when empty
-	Theme  Theme     // what kind of trouble there is; drawn when zero
-	Trace  io.Writer // when not nil, everything is written here as it happens
+	Mutant Mutant // a bug put in on purpose; none when empty
+	// ReadsOnly waits for what a bug does to those who read: two holders of one
+	// lease are no breach by themselves.
+	ReadsOnly bool
+	Theme     Theme     // what kind of trouble there is; drawn when zero
+	Trace     io.Writer // when not nil, everything is written here as it happens
 }
 
 // plan is what a seed makes of the world.
@@ -126,6 +129,7 @@ func newWorld(cfg Config) *World {
 	}
 	w.plan = w.newPlan()
 	w.plan.changing(cfg)
+	w.plan.leasing(cfg)
 	if w.plan.spares > 0 {
 		w.operator = newOperator(w)
 	}
@@ -140,6 +144,7 @@ func newWorld(cfg Config) *World {
 	for i := range 2 {
 		w.managers = append(w.managers, newManager(w, i, w.newClock()))
 	}
+	w.spreadClocks()
 	for i := range w.plan.groups * w.plan.volumes {
 		v := &volume{
 			id: pinetree.VolumeID(i + 1), group: groupNumber(i % w.plan.groups),
@@ -166,6 +171,20 @@ func (w *World) newClock() clock {
 	return clock{
 		start: lease.Instant(w.span(between{time.Hour, 1000 * time.Hour})),
 		ppm:   int64(w.rng.IntN(2*bound-1) - bound + 1),
+	}
+}
+
+// spreadClocks lets nodes count as slowly and managers as fast as they may, in
+// worlds that are about leases.
+func (w *World) spreadClocks() {
+	if w.plan.theme != Leases {
+		return
+	}
+	for _, n := range w.nodes {
+		n.clock.ppm = -max(n.clock.ppm, -n.clock.ppm)
+	}
+	for _, m := range w.managers {
+		m.clock.ppm = max(m.clock.ppm, -m.clock.ppm)
 	}
 }
 

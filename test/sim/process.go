@@ -81,7 +81,11 @@ func (p *process) run(life int, do func()) {
 // pause stops the process for a time while the world goes on.
 func (p *process) pause(d time.Duration) {
 	p.w.note(p.name, "pauses for µs", uint64(d.Microseconds()))
+	longer := p.w.now + d - max(p.paused, p.w.now)
 	p.paused = max(p.paused, p.w.now+d)
+	if p.w.cfg.Mutant == StoppedClock {
+		p.clock.start = p.clock.start.Add(-max(0, longer))
+	}
 	p.w.after(p.paused-p.w.now, p.resume)
 }
 

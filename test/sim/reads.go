@@ -82,9 +82,9 @@ func (q *read) step(next func()) {
 func (q *read) leased() {
 	m, w := q.m, q.m.node.w
 	q.before = m.view
-	held := q.holds(q.before)
+	held := m.holds(q.before) || w.cfg.Mutant == AnotherTerm
 	switch {
-	case !q.before.Leads && w.cfg.Mutant != NoLeaseCheck:
+	case !m.leads(q.before):
 		q.finish(false)
 	case !held:
 		w.mark(FallbackNoLease)
@@ -99,36 +99,40 @@ func (q *read) leased() {
 	}
 }
 
-// holds tells whether the lease is held now.
-func (q *read) holds(v group.View) bool {
-	switch q.m.node.w.cfg.Mutant {
-	case NoLeaseCheck:
-		return true
-	case CachedLeaseCheck:
-		return v.Lease != 0
-	}
-	return q.m.node.local() < v.Lease
-}
-
 func (q *read) underLease() {
 	at, ok := q.look()
-	q.step(func() {
-		m := q.m
-		after := m.view
-		if m.node.w.cfg.Mutant != NoLeaseCheck && (!after.Leads || after.Term != q.before.Term || !q.holds(after)) {
-			m.node.w.mark(FallbackAfterRead)
-			q.quorum("quorum after the lease was lost")
-			return
-		}
-		m.node.w.mark(LeaseRead)
-		q.settle("lease", at, ok)
-	})
+	if q.m.node.w.cfg.Mutant == AnotherTerm {
+		q.m.node.after(q.m.node.w.span(between{0, maxReadWait}), func() { q.lookAgain(at, ok) })
+		return
+	}
+	q.step(func() { q.lookAgain(at, ok) })
+}
+
+// lookAgain ends a read, if the lease is still held after it.
+func (q *read) lookAgain(at pinetree.LSN, ok bool) {
+	m := q.m
+	if q.over {
+		return
+	}
+	after, mutant := m.view, m.node.w.cfg.Mutant
+	sameTerm := after.Term == q.before.Term || mutant == NoLeaseCheck || mutant == AnotherTerm
+	if !m.leads(after) || !sameTerm || !m.holds(after) {
+		m.node.w.mark(FallbackAfterRead)
+		q.quorum("quorum after the lease was lost")
+		return
+	}
+	m.node.w.mark(LeaseRead)
+	q.settle("lease", at, ok)
 }
 
 // quorum asks a quorum, waits until its index is replayed here, and reads.
 func (q *read) quorum(how string) {
 	m, w := q.m, q.m.node.w
 	leads := m.role.Leads
+	if m.answersNobody() {
+		q.finish(false)
+		return
+	}
 	m.post(func(r *group.Replica) {
 		q.forget = r.ReadIndex(func(index pinetree.RaftIndex, err error) {
 			if err != nil || q.over {

@@ -120,7 +120,7 @@ func (n *node) listen(c *conn, v *volume, term pinetree.ComputeTerm) {
 
 // tell is called by the replica: what it says is acknowledged from now on.
 func (s *serverStream) tell(p group.Progress) {
-	if s.over {
+	if s.over || p.Err == nil && s.m.keepsToItself() {
 		return
 	}
 	if p.Err == nil {
@@ -174,7 +174,14 @@ func (n *node) openTerm(v *volume, fence adapter.Fence, done func(group.Opened, 
 		n.w.mark(FenceInFlight)
 	}
 	m.opens++
-	m.post(func(r *group.Replica) { r.Open(v.id, fence, done) })
+	m.post(func(r *group.Replica) {
+		r.Open(v.id, fence, func(o group.Opened, err error) {
+			if m.keepsToItself() {
+				err = pinetree.ErrNotLeader
+			}
+			done(o, err)
+		})
+	})
 }
 
 // resolve asks a quorum and tells what became of an append.

@@ -16,14 +16,14 @@ var (
 	seedsFlag  = flag.Int("sim.seeds", 300, "how many seeds TestSeeds runs")
 	firstFlag  = flag.Uint64("sim.first", 1, "the first seed")
 	mutantFlag = flag.String("sim.mutant", "", "the bug that TestSeeds puts in on purpose")
-	themeFlag  = flag.Int("sim.theme", 0, "the kind of trouble, 1 to 8; drawn from the seed when zero")
+	themeFlag  = flag.Int("sim.theme", 0, "the kind of trouble, 1 to 9; drawn from the seed when zero")
 	traceFlag  = flag.Bool("sim.trace", false, "write everything that happens to standard output")
 )
 
-func (r Result) report(t *testing.T, seed uint64) {
+func (r Result) report(t *testing.T, cfg Config) {
 	t.Helper()
-	t.Errorf("seed %d (%s): %v\n%srepeat with:\n  go test ./test/sim -run TestSeeds -count=1 -args -sim.first=%d -sim.seeds=1 -sim.trace",
-		seed, r.World, r.Err, r.Tail, seed)
+	t.Errorf("seed %d (%s): %v\n%srepeat with:\n  go test ./test/sim -run TestSeeds -count=1 -args -sim.first=%d -sim.seeds=1 -sim.theme=%d -sim.trace",
+		cfg.Seed, r.World, r.Err, r.Tail, cfg.Seed, cfg.Theme)
 }
 
 // TestSeeds runs many seeds on all processors and wants every promise kept and
@@ -40,7 +40,7 @@ func TestSeeds(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if r.Err != nil {
-			r.report(t, cfg.Seed)
+			r.report(t, cfg)
 		}
 		marks.Add(r.Marks)
 		batches += r.Batch
@@ -52,6 +52,35 @@ func TestSeeds(t *testing.T) {
 	t.Logf("%d batches\n%s", batches, marks)
 	for _, mark := range marks.Missing() {
 		t.Errorf("never seen in %d seeds: %s", *seedsFlag, mark)
+	}
+}
+
+// leaseSeeds is which part of the seeds TestLeaseTrouble runs again.
+const leaseSeeds = 3
+
+// TestLeaseTrouble sets one holder of a lease against another.
+func TestLeaseTrouble(t *testing.T) {
+	var mu sync.Mutex
+	marks := Marks{}
+	inParallel(*seedsFlag/leaseSeeds, func(i int) bool {
+		cfg := Config{Seed: *firstFlag + uint64(i), Theme: Leases}
+		r := Run(cfg)
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Err != nil {
+			r.report(t, cfg)
+		}
+		marks.Add(r.Marks)
+		return !t.Failed()
+	})
+	if *seedsFlag < 200 || t.Failed() {
+		return
+	}
+	t.Logf("%d reads under a lease, %d leaders left alone with one", marks[LeaseRead], marks[Usurped])
+	for _, mark := range []Mark{Usurped, LeaseHeld, LeaseRead, FallbackAfterRead, GrantWaits, GrantAfterRelease, LateGrant, ManagerFailover, ReleaseAsked, Adopted} {
+		if marks[mark] == 0 {
+			t.Errorf("never seen in %d seeds: %s", *seedsFlag/leaseSeeds, mark)
+		}
 	}
 }
 
@@ -110,8 +139,9 @@ func TestSeedsThatOnceFailed(t *testing.T) {
 		if err != nil {
 			t.Fatal(fmt.Errorf("testdata/seeds: %w", err))
 		}
-		if r := Run(Config{Seed: seed}); r.Err != nil {
-			r.report(t, seed)
+		cfg := Config{Seed: seed}
+		if r := Run(cfg); r.Err != nil {
+			r.report(t, cfg)
 		}
 	}
 }

@@ -91,6 +91,9 @@ func (h *History) Opened(id pinetree.VolumeID, term pinetree.ComputeTerm, durabl
 	v.opened = max(v.opened, term)
 }
 
+// ErrStale is the breach of a read that is older than it may be.
+var ErrStale = errors.New("stale read")
+
 // Read is the answer to a read.
 type Read struct {
 	Node   pinetree.NodeID
@@ -107,7 +110,7 @@ func (h *History) Answered(r Read) {
 		return
 	}
 	if r.At < r.Floor {
-		h.Fail("volume %d: a %s read (%s) on node %d saw %s; %s was acknowledged or read before it began", r.Volume, r.Level, r.How, r.Node, r.At, r.Floor)
+		h.Fail("%w: volume %d: a %s read (%s) on node %d saw %s; %s was acknowledged or read before it began", ErrStale, r.Volume, r.Level, r.How, r.Node, r.At, r.Floor)
 	}
 	v := h.volume(r.Volume)
 	v.floor = max(v.floor, r.At)
