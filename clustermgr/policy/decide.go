@@ -76,8 +76,9 @@ type Step struct {
 	Action Action
 	Node   pinetree.NodeID // Adopt: the leader; Elect: whom not to choose; Replace: the leader
 	Reason string
-	// Sick tells that Node loses the leadership for being sick.
-	Sick bool
+	// Sick tells that Node loses the leadership for being sick, and Hard that with
+	// what it has it cannot lead, so that anybody is better.
+	Sick, Hard bool
 }
 
 // Decide says what a group needs.

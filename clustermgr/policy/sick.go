@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/pinetree-db/pinetree"
 )
 
 // illness says what is to be done about a leader that is not fit to lead, and
@@ -23,14 +25,17 @@ func (s Situation) illness(leader Member) Step {
 	if leader.Health != Alive {
 		return Step{}
 	}
-	why := s.complaint(leader, age, 1)
-	if why == "" || !slices.ContainsFunc(s.Members, func(m Member) bool { return s.healthier(m, leader) }) {
+	why, hard := s.complaint(leader, age, 1), true
+	if why == "" && leader.Slow != "" {
+		why, hard = "is slower than its peers: "+leader.Slow, false
+	}
+	if why == "" || !slices.ContainsFunc(s.Members, func(m Member) bool { return s.healthier(m, leader.Node, hard) }) {
 		return Step{}
 	}
-	return Step{Action: Replace, Node: leader.Node, Sick: true, Reason: fmt.Sprintf("node %d leads and %s", leader.Node, why)}
+	return Step{Action: Replace, Node: leader.Node, Sick: true, Hard: hard, Reason: fmt.Sprintf("node %d leads and %s", leader.Node, why)}
 }
 
-// complaint says what keeps a replica that has a quorum from leading well, or
+// complaint says what keeps a replica that has a quorum from leading at all, or
 // nothing. Patience is 1 for a leader, and less for one that is to be better.
 func (s Situation) complaint(m Member, age time.Duration, patience float64) string {
 	limit := func(d time.Duration) time.Duration { return time.Duration(float64(d) * patience) }
@@ -42,17 +47,16 @@ func (s Situation) complaint(m Member, age time.Duration, patience float64) stri
 		return fmt.Sprintf("has replayed nothing for %v though entries are committed", stalled)
 	case m.Space == "stop" || m.Space == "reserve":
 		return fmt.Sprintf("its disk is so full that it takes no writes (mark %q)", m.Space)
-	case m.Slow != "":
-		return "is slower than its peers: " + m.Slow
 	}
 	return ""
 }
 
-// healthier tells whether a replica could lead and has nothing that a leader is
-// replaced for, not even half of it.
-func (s Situation) healthier(m, leader Member) bool {
+// healthier tells whether a replica could lead and has nothing that keeps a leader
+// from it, not even half of it. One that is to be avoided is healthier than one
+// that cannot lead at all, and no healthier than one that is slow.
+func (s Situation) healthier(m Member, than pinetree.NodeID, hard bool) bool {
 	status := m.Status
 	voter := len(status.GetVoters()) == 0 || slices.Contains(status.GetVoters(), uint64(m.Node))
-	return m.Node != leader.Node && m.Health == Alive && m.Reported && status != nil && status.GetStopped() == "" &&
-		!status.GetBlank() && voter && m.Avoid == "" && s.complaint(m, 0, 0.5) == ""
+	return m.Node != than && m.Health == Alive && m.Reported && status != nil && status.GetStopped() == "" &&
+		!status.GetBlank() && voter && (hard || m.Avoid == "") && s.complaint(m, 0, 0.5) == ""
 }

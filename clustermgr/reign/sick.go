@@ -8,14 +8,14 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-// replaceTask has a sick leader hand over to a healthier replica. When the last
-// try failed, it is left out of it and another one is elected against it.
+// replaceTask has a sick leader hand over to a healthier replica. When that has
+// just failed for one that cannot lead, another one is elected against it.
 func (r *Reign) replaceTask(g *group, s policy.Step) func() error {
-	if g.failures%2 == 1 {
+	if s.Hard && g.failures%2 == 1 {
 		return r.electTask(g, s)
 	}
 	m, err := r.planMove(&wirepb.MoveLeaderRequest{Group: uint64(g.id)})
-	if err == nil && m.to.Avoid != "" {
+	if err == nil && m.to.Avoid != "" && !s.Hard {
 		err = fmt.Errorf("%s; node %d, the only one that could take over, is no better: %s", s.Reason, m.to.Node, m.to.Avoid)
 	}
 	m.why = s.Reason + "; " + m.why

@@ -21,7 +21,7 @@ func TestAFullDiskHarmsItsNodeAlone(t *testing.T) {
 			}
 			images := newImages(t, 3, "ext4", "256M")
 			for _, i := range images {
-				i.logOnly = logOnly
+				i.only = map[bool]string{true: "raftlog"}[logOnly]
 			}
 			c := startClusterOn(t, images, 3, "--engine", "wal")
 			volume := c.createVolume("v", pinetree.FormatOpaque)

@@ -26,8 +26,15 @@ func hangs() (rounds int, b bars) {
 // the network.
 func hangFsync(t *testing.T, n *node) (end func()) {
 	t.Helper()
+	return delayFsync(t, n, time.Hour)
+}
+
+// delayFsync makes every fsync of a process take that much longer, until the
+// function that it returns is called.
+func delayFsync(t *testing.T, n *node, by time.Duration) (end func()) {
+	t.Helper()
 	tracer := exec.Command("strace", "-f", "-p", fmt.Sprint(n.cmd.Process.Pid), "-o", "/dev/null",
-		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_enter=3600s")
+		"-e", "trace=fsync,fdatasync", "-e", fmt.Sprintf("inject=fsync,fdatasync:delay_enter=%dus", by.Microseconds()))
 	tracer.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	said, err := tracer.StderrPipe()
 	if err == nil {

@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,7 +18,7 @@ import (
 type image struct {
 	t             *testing.T
 	file, mounted string
-	logOnly       bool // only the node's raft log is on it
+	only          string // the one folder of the node that is on it; empty for all of them
 }
 
 // The ioctl EXT4_IOC_SHUTDOWN, which is XFS_IOC_GOINGDOWN as well, and its flags:
@@ -66,10 +68,10 @@ func newImages(t *testing.T, count int, kind, size string) []*image {
 func (i *image) place(dir string) string {
 	i.t.Helper()
 	inside := filepath.Join(i.mounted, "node")
-	if !i.logOnly {
+	if i.only == "" {
 		return inside
 	}
-	err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(inside, 0o700), os.Symlink(inside, filepath.Join(dir, "raftlog")))
+	err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(inside, 0o700), os.Symlink(inside, filepath.Join(dir, i.only)))
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -114,6 +116,45 @@ func (i *image) cut(journal int) {
 	if err := unix.IoctlSetPointerInt(int(f.Fd()), shutdownFileSystem, journal); err != nil {
 		i.t.Fatalf("cut the power of %s: %v", i.mounted, err)
 	}
+}
+
+// freeze makes every write to the file system wait until thaw is called, or a
+// minute is over even if the test is not there any more: processes that wait
+// cannot be killed.
+func (i *image) freeze() (thaw func()) {
+	i.t.Helper()
+	i.command("fsfreeze", "--freeze", i.mounted)
+	watch := exec.Command("sh", "-c", "sleep 60; exec fsfreeze --unfreeze \"$0\"", i.mounted)
+	watch.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := watch.Start(); err != nil {
+		i.t.Fatal(err)
+	}
+	frozen := true
+	thaw = func() {
+		if !frozen {
+			return
+		}
+		frozen = false
+		_ = syscall.Kill(-watch.Process.Pid, syscall.SIGKILL)
+		_ = watch.Wait() // it was killed
+		i.command("fsfreeze", "--unfreeze", i.mounted)
+	}
+	i.t.Cleanup(thaw)
+	return thaw
+}
+
+// leave takes the space, but for so many bytes.
+func (i *image) leave(bytes uint64) {
+	i.t.Helper()
+	var fs unix.Statfs_t
+	if err := unix.Statfs(i.mounted, &fs); err != nil {
+		i.t.Fatal(err)
+	}
+	free := fs.Bavail * uint64(fs.Bsize)
+	if free < bytes {
+		i.t.Fatalf("%d bytes are left, and %d were to be", free, bytes)
+	}
+	i.command("fallocate", "-l", fmt.Sprint(free-bytes), filepath.Join(i.mounted, "ballast"))
 }
 
 // fill takes all the space that is left.
