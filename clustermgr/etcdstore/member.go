@@ -172,6 +172,7 @@ func (m Member) config(ctx context.Context) (*embed.Config, error) {
 		return cfg, nil
 	}
 	cfg.Name, cfg.InitialClusterToken = m.Name, "pinetree"
+	cfg.TickMs, cfg.ElectionMs = 60, 600 // for one site; between sites an etcd of their own can be tuned
 	peer, client := m.Peers[m.Name], m.endpoints()[0]
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{m.listen(peer)}, []url.URL{m.url(peer)}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{m.listen(client)}, []url.URL{m.url(client)}

@@ -40,8 +40,20 @@ func New(t *testing.T) *Authority {
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	a.CA = filepath.Join(a.dir, "ca.pem")
-	write(t, a.CA, "CERTIFICATE", a.sign(a.cert, &a.key.PublicKey))
+	signed := a.sign(a.cert, &a.key.PublicKey)
+	write(t, a.CA, "CERTIFICATE", signed)
+	var err error
+	if a.cert, err = x509.ParseCertificate(signed); err != nil {
+		t.Fatal(err)
+	}
 	return a
+}
+
+// Pool believes the authority.
+func (a *Authority) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
 }
 
 // Loopback signs a certificate for both ends of connections on the first

@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/pinetree-db/pinetree"
@@ -39,9 +41,14 @@ type cluster struct {
 	dir     string
 	manager *process
 	managed string // the manager's address
-	network *network
-	nodes   []*node
-	flags   []string // of every node
+	// others are the managers beside the first one, and theirs are their addresses.
+	others []*process
+	theirs []string
+	// credentials of the test's own connections; plaintext when nil.
+	credentials credentials.TransportCredentials
+	network     *network
+	nodes       []*node
+	flags       []string // of every node
 	// images, by node, are the file systems on which nodes are; the others are in
 	// dir.
 	images []*image
@@ -112,7 +119,7 @@ func (c *cluster) addNode() *node {
 	n.process = process{
 		t: c.t, name: fmt.Sprintf("node %d", id), log: log,
 		args: append([]string{"node", "--dir", n.dir, "--listen", n.addr, "--advertise", advertise,
-			"--call-from", host, "--manager", c.managed, "--zone", string(rune('a' + id - 1))}, c.flags...),
+			"--call-from", host, "--manager", strings.Join(append([]string{c.managed}, c.theirs...), ","), "--zone", string(rune('a' + id - 1))}, c.flags...),
 	}
 	c.rate(&n.process, id)
 	n.start()
@@ -126,14 +133,18 @@ func (c *cluster) stop() {
 		n.signal(syscall.SIGCONT)
 		n.kill()
 	}
-	c.manager.signal(syscall.SIGCONT)
-	c.manager.kill()
+	for _, m := range append(c.others, c.manager) {
+		m.signal(syscall.SIGCONT)
+		m.kill()
+	}
 	c.network.close()
 	for _, n := range c.nodes {
 		n.proxy.close()
 	}
 	if c.t.Failed() {
-		c.manager.tail()
+		for _, m := range append(c.others, c.manager) {
+			m.tail()
+		}
 		for _, n := range c.nodes {
 			n.tail()
 		}
@@ -156,7 +167,7 @@ func (c *cluster) dial(addr string) *grpc.ClientConn {
 	if conn := c.conns[addr]; conn != nil {
 		return conn
 	}
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(c.creds()),
 		grpc.WithChainUnaryInterceptor(wirepb.UnaryClientErrors), grpc.WithChainStreamInterceptor(wirepb.StreamClientErrors),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -169,6 +180,13 @@ func (c *cluster) dial(addr string) *grpc.ClientConn {
 	c.t.Cleanup(func() { conn.Close() })
 	c.conns[addr] = conn
 	return conn
+}
+
+func (c *cluster) creds() credentials.TransportCredentials {
+	if c.credentials == nil {
+		return insecure.NewCredentials()
+	}
+	return c.credentials
 }
 
 func (c *cluster) manages() wirepb.ManagerClient { return wirepb.NewManagerClient(c.dial(c.managed)) }
@@ -257,7 +275,9 @@ func (c *cluster) isolate(n *node, cut bool) {
 // client is a ship client of a volume.
 func (c *cluster) client(volume string) *ship.Client {
 	c.t.Helper()
-	client, err := ship.Dial(c.within(10*time.Second), ship.Config{Managers: []string{c.managed}, Volume: volume})
+	client, err := ship.Dial(c.within(10*time.Second), ship.Config{
+		Managers: append([]string{c.managed}, c.theirs...), Volume: volume, Dial: []grpc.DialOption{grpc.WithTransportCredentials(c.creds())},
+	})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -111,6 +111,16 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
+// output is what a process has said.
+func (p *process) output() string {
+	p.t.Helper()
+	data, err := os.ReadFile(p.log)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(data)
+}
+
 // tail prints the end of a process's log, for a test that failed.
 func (p *process) tail() {
 	data, err := os.ReadFile(p.log)
