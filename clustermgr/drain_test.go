@@ -89,4 +89,5 @@ func TestANodeThatDrainsLeadsWhenNobodyElseCan(t *testing.T) {
 	})
 	c.byID(g.GetLeader()).kill()
 	c.awaitLeader(g.GetGroup(), g.GetLeader())
+	c.eventually("the event says why", func() bool { return c.happened("appointed", "draining, and no other replica can win") })
 }

@@ -32,29 +32,40 @@ type Wish struct {
 // Choose picks whom to appoint among a quorum's answers: the replica with the
 // highest (raft term, index) of its last entry, for only that one surely wins
 // and has everything that was acknowledged. A leader that works is left to lead:
-// no other could win against it. Among equals it takes one that is not to be
-// avoided, then one that has replayed its log, then the home zone, then the node
-// with the fewest leaders.
+// no other could win against it. Among equals it takes one that has replayed its
+// log, then the home zone, then the node with the fewest leaders.
+//
+// A replica that is to be avoided is chosen only when no other can win. Those
+// whose logs are as new as a majority's can, and have everything that was
+// acknowledged, too.
 func Choose(answers []Answer, w Wish) (Answer, error) {
 	running := slices.DeleteFunc(slices.Clone(answers), func(a Answer) bool {
 		return a.Status == nil || a.Status.GetStopped() != ""
 	})
-	electors, err := electorate(running, w)
-	if err != nil {
+	voters := newestLog(running)
+	if err := majority(running, voters, w); err != nil {
 		return Answer{}, err
 	}
-	fit := slices.DeleteFunc(electors, func(a Answer) bool { return a.Node == w.Not || !a.electable() })
+	electors := running
+	if len(voters.GetVoters()) > 0 {
+		electors = voting(running, voters.GetVoters())
+	}
+	fit := slices.DeleteFunc(slices.Clone(electors), func(a Answer) bool { return a.Node == w.Not || !a.electable() })
 	if len(fit) == 0 {
 		return Answer{}, fmt.Errorf("node %d is the only one, and it is sick", w.Not)
 	}
 	if leader, found := leading(answers, w.Fresh); found && leader.Node != w.Not {
 		return leader, nil
 	}
+	if welcome := slices.DeleteFunc(slices.Clone(fit), func(a Answer) bool {
+		below := slices.DeleteFunc(slices.Clone(electors), func(b Answer) bool { return newer(b.Status, a.Status) > 0 })
+		return a.Avoid != "" || majority(below, voters, w) != nil
+	}); len(welcome) > 0 {
+		fit = welcome
+	}
 	return slices.MinFunc(fit, func(a, b Answer) int {
 		return cmp.Or(
-			-cmp.Compare(a.Status.GetLastTerm(), b.Status.GetLastTerm()),
-			-cmp.Compare(a.Status.GetLastIndex(), b.Status.GetLastIndex()),
-			cmp.Compare(avoided(a), avoided(b)),
+			-newer(a.Status, b.Status),
 			cmp.Compare(behind(a.Status, w.Lag), behind(b.Status, w.Lag)),
 			cmp.Compare(outside(w.Home, a.Zone), outside(w.Home, b.Zone)),
 			cmp.Compare(a.Leaders, b.Leaders),
@@ -63,36 +74,39 @@ func Choose(answers []Answer, w Wish) (Answer, error) {
 	}), nil
 }
 
-func avoided(a Answer) int {
-	if a.Avoid != "" {
-		return 1
-	}
-	return 0
+// newer compares the ends of two logs.
+func newer(a, b *wirepb.ReplicaStatus) int {
+	return cmp.Or(cmp.Compare(a.GetLastTerm(), b.GetLastTerm()), cmp.Compare(a.GetLastIndex(), b.GetLastIndex()))
 }
 
-// electorate are the replicas that count for an election among those that
-// answered; an error when they are no quorum. Who counts is what the one with the
-// newest log says, for a change of the members is recorded after it was made.
-func electorate(running []Answer, w Wish) ([]Answer, error) {
+// newestLog is the replica that knows best who votes, for a change of the members
+// is recorded after it was made.
+func newestLog(running []Answer) *wirepb.ReplicaStatus {
 	var newest *wirepb.ReplicaStatus
 	for _, a := range running {
-		if newest == nil || cmp.Or(cmp.Compare(a.Status.GetLastTerm(), newest.GetLastTerm()), cmp.Compare(a.Status.GetLastIndex(), newest.GetLastIndex())) > 0 {
+		if newest == nil || newer(a.Status, newest) > 0 {
 			newest = a.Status
 		}
 	}
-	if len(newest.GetVoters()) == 0 {
-		return running, quorum(running, w.Voters)
+	return newest
+}
+
+// majority is an error when the replicas are no quorum of those who vote, as the
+// one with the newest log says.
+func majority(replicas []Answer, voters *wirepb.ReplicaStatus, w Wish) error {
+	if len(voters.GetVoters()) == 0 {
+		return quorum(replicas, w.Voters)
 	}
-	halves := [][]uint64{newest.GetVoters()}
-	if newest.GetJoint() && len(newest.GetIncoming()) > 0 {
-		halves = [][]uint64{newest.GetIncoming(), newest.GetOutgoing()}
+	halves := [][]uint64{voters.GetVoters()}
+	if voters.GetJoint() && len(voters.GetIncoming()) > 0 {
+		halves = [][]uint64{voters.GetIncoming(), voters.GetOutgoing()}
 	}
 	for _, half := range halves {
-		if err := quorum(voting(running, half), len(half)); err != nil {
-			return nil, err
+		if err := quorum(voting(replicas, half), len(half)); err != nil {
+			return err
 		}
 	}
-	return voting(running, newest.GetVoters()), nil
+	return nil
 }
 
 func voting(running []Answer, voters []uint64) []Answer {

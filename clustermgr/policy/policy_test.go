@@ -180,3 +180,46 @@ func TestSilenceIsNotDeathAndRefusalIs(t *testing.T) {
 		t.Errorf("after an answered probe: %v", got)
 	}
 }
+
+func TestAReplicaToBeAvoidedLeadsOnlyWhenNoOtherCanWin(t *testing.T) {
+	for name, tc := range map[string]struct {
+		logs  [3]*wirepb.ReplicaStatus
+		avoid []pinetree.NodeID
+		want  pinetree.NodeID
+	}{
+		"among equals":              {[3]*wirepb.ReplicaStatus{log(2, 10), log(2, 10), log(2, 10)}, []pinetree.NodeID{1}, 2},
+		"with the newest log":       {[3]*wirepb.ReplicaStatus{log(2, 12), log(2, 10), log(2, 11)}, []pinetree.NodeID{1}, 3},
+		"the only ones that can":    {[3]*wirepb.ReplicaStatus{log(2, 12), log(2, 10), log(2, 11)}, []pinetree.NodeID{1, 3}, 1},
+		"one of two that answer":    {[3]*wirepb.ReplicaStatus{log(2, 12), log(2, 10), nil}, []pinetree.NodeID{1}, 1},
+		"two equals that answer":    {[3]*wirepb.ReplicaStatus{log(2, 12), log(2, 12), nil}, []pinetree.NodeID{1}, 2},
+		"when all are":              {[3]*wirepb.ReplicaStatus{log(2, 10), log(2, 12), log(2, 11)}, []pinetree.NodeID{1, 2, 3}, 2},
+		"of a later raft term only": {[3]*wirepb.ReplicaStatus{log(3, 10), log(2, 30), log(2, 30)}, []pinetree.NodeID{1}, 2},
+	} {
+		var answers []Answer
+		for i, s := range tc.logs {
+			a := Answer{Node: pinetree.NodeID(i + 1), Status: s}
+			if slices.Contains(tc.avoid, a.Node) {
+				a.Avoid = "it drains"
+			}
+			answers = append(answers, a)
+		}
+		if got, err := Choose(answers, Wish{Voters: 3, Fresh: time.Second}); err != nil || got.Node != tc.want {
+			t.Errorf("%s: chose node %d, %v; want %d", name, got.Node, err, tc.want)
+		}
+	}
+	// In a joint membership both halves must be won.
+	joint := func(s *wirepb.ReplicaStatus) {
+		s.Voters, s.Joint, s.Incoming, s.Outgoing = []uint64{1, 2, 3, 4}, true, []uint64{1, 2, 3}, []uint64{1, 2, 4}
+	}
+	answers := []Answer{
+		{Node: 1, Status: with(log(2, 12), joint), Avoid: "it drains"}, {Node: 2, Status: with(log(2, 10), joint)},
+		{Node: 3, Status: with(log(2, 11), joint)}, {Node: 4, Status: with(log(2, 12), joint)},
+	}
+	if got, err := Choose(answers, Wish{Voters: 3, Fresh: time.Second}); err != nil || got.Node != 4 {
+		t.Errorf("joint: chose node %d, %v; want 4", got.Node, err)
+	}
+	answers[3].Avoid = "it drains"
+	if got, err := Choose(answers, Wish{Voters: 3, Fresh: time.Second}); err != nil || got.Node != 1 {
+		t.Errorf("joint, and node 3 is behind all others of the outgoing half: chose node %d, %v; want 1", got.Node, err)
+	}
+}

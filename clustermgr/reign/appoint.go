@@ -63,8 +63,11 @@ func (r *Reign) electTask(g *group, s policy.Step) func() error {
 		if err != nil {
 			return fmt.Errorf("%s; %w", s.Reason, err)
 		}
-		cause := fmt.Sprintf("%s; node %d has the newest log, (%d, %d)",
+		cause := fmt.Sprintf("%s; node %d wins with its log up to (%d, %d)",
 			s.Reason, chosen.Node, chosen.Status.GetLastTerm(), chosen.Status.GetLastIndex())
+		if chosen.Avoid != "" {
+			cause += "; " + chosen.Avoid + ", and no other replica can win"
+		}
 		return r.appoint(g, find(seats, chosen.Node), newest(answers), cause)
 	}
 }
