@@ -287,43 +287,51 @@ func (c *cluster) client(volume string) *ship.Client {
 
 func (c *cluster) reads(n *node) wirepb.ReadsClient { return wirepb.NewReadsClient(c.dial(n.addr)) }
 
-// log reads the whole log of a volume as one node has it, at least up to an LSN,
-// and checks that it is one chain of whole batches.
+// log reads the whole log of a volume as one node has it.
 func (c *cluster) log(n *node, volume uint64, upTo pinetree.LSN) ([]pinetree.Record, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	var records []pinetree.Record
+	err := c.eachRecord(n, volume, upTo, func(r pinetree.Record) error {
+		r.Payload = append([]byte(nil), r.Payload...)
+		records = append(records, r)
+		return nil
+	})
+	return records, err
+}
+
+// eachRecord reads the whole log of a volume as one node has it, at least up to an
+// LSN, and checks that it is one chain of whole batches.
+func (c *cluster) eachRecord(n *node, volume uint64, upTo pinetree.LSN, each func(pinetree.Record) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	stream, err := c.reads(n).Tail(ctx, &wirepb.TailRequest{
 		Volume: volume, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE, MinLsn: uint64(upTo)},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var records []pinetree.Record
 	var tail pinetree.LSN
 	for {
 		response, err := stream.Recv()
 		if err != nil {
 			if tail >= upTo && isEOF(err) {
-				return records, nil
+				return nil
 			}
-			return records, fmt.Errorf("%s: after %s of %s: %w", n.name, tail, upTo, err)
+			return fmt.Errorf("%s: after %s of %s: %w", n.name, tail, upTo, err)
 		}
 		for _, encoded := range response.Batches {
 			b, rest, err := storepb.DecodeBatch(encoded)
 			if err != nil || len(rest) != 0 {
-				return nil, fmt.Errorf("%s: %d bytes after a batch, %w", n.name, len(rest), err)
+				return fmt.Errorf("%s: %d bytes after a batch, %w", n.name, len(rest), err)
 			}
 			err = storepb.Records(b, func(r pinetree.Record) error {
 				if r.Prev != tail {
 					return fmt.Errorf("%s: record (%s, %s] follows on %s", n.name, r.Prev, r.LSN, tail)
 				}
 				tail = r.LSN
-				r.Payload = append([]byte(nil), r.Payload...)
-				records = append(records, r)
-				return nil
+				return each(r)
 			})
 			if err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}

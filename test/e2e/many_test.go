@@ -18,7 +18,6 @@ type lightWriter struct {
 	ledger
 	meter meter
 	group uint64
-	pace  time.Duration
 }
 
 // lightRun appends until the context ends, each record when the one before is

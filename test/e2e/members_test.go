@@ -25,9 +25,13 @@ type load struct {
 	ended  chan error
 }
 
-func (c *cluster) load(volume string) *load {
+func (c *cluster) load(volume string) *load { return c.loadAt(volume, 2*time.Millisecond) }
+
+// loadAt is a load that pauses after every 50 records; zero keeps its window full.
+func (c *cluster) loadAt(volume string, pace time.Duration) *load {
 	c.t.Helper()
 	l := &load{c: c, ended: make(chan error, 1)}
+	l.pace = pace
 	var err error
 	l.writer, err = c.client(volume).OpenWriter(c.within(20*time.Second), ship.WriterConfig{
 		RetryFor: time.Minute, WindowBytes: 1 << 20, BatchBytes: 8 << 10,
