@@ -19,7 +19,11 @@ type meter struct {
 	node    pinetree.NodeID // whose acknowledgement was the last one
 	last    time.Time
 	changes []change
+	waits   []change // of at least longWait
 }
+
+// longWait is a wait between two acknowledgements that is worth to be kept.
+const longWait = 20 * time.Millisecond
 
 // change is the time in which no leader acknowledged anything: from the last
 // acknowledgement by one node to the first by another.
@@ -37,7 +41,24 @@ func (m *meter) hear(a ship.Acked) {
 	if m.node != 0 && a.Node != m.node {
 		m.changes = append(m.changes, change{m.node, a.Node, m.last, now})
 	}
+	if m.node != 0 && now.Sub(m.last) >= longWait {
+		m.waits = append(m.waits, change{m.node, a.Node, m.last, now})
+	}
 	m.node, m.last = a.Node, now
+}
+
+// longest is the longest wait between two acknowledgements since an instant, and no
+// less than the one that still goes on.
+func (m *meter) longest(from time.Time) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	longest := time.Since(m.last)
+	for _, w := range m.waits {
+		if w.first.After(from) {
+			longest = max(longest, w.gap())
+		}
+	}
+	return longest
 }
 
 // leader is whose acknowledgement was the last one.

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -133,65 +132,4 @@ func (c *cluster) offerTo(n *node, volume uint64, term pinetree.ComputeTerm, aft
 		}
 	}
 	return err
-}
-
-// TestManagersAreNotInTheDataPath kills the manager and its etcd.
-func TestManagersAreNotInTheDataPath(t *testing.T) {
-	c := startCluster(t, 3)
-	volume := c.createVolume("v", pinetree.FormatOpaque)
-	w := c.newWriter("v")
-	if err := c.ship(w, 0, 100*recordBytes, 10*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	leader := c.mustLeader(volume.Group)
-	c.manager.kill()
-	time.Sleep(1500 * time.Millisecond) // longer than any lease
-
-	end := pinetree.LSN(100 * recordBytes)
-	for range 10 {
-		if err := c.ship(w, end, end+100*recordBytes, 5*time.Second); err != nil {
-			t.Fatalf("writing without a manager: %v", err)
-		}
-		end += 100 * recordBytes
-		for _, n := range c.nodes {
-			s, err := c.state(n, volume.Volume, wirepb.ReadLevel_CONSISTENT, 3*time.Second)
-			if err != nil || s.Served.Lsn != uint64(end) {
-				t.Fatalf("%s: consistent read without a manager, want %s: %v, %v", n.name, end, s, err)
-			}
-			if _, err := c.state(n, volume.Volume, wirepb.ReadLevel_STALE, time.Second); err != nil {
-				t.Fatalf("%s: stale read without a manager: %v", n.name, err)
-			}
-		}
-		s, err := c.state(leader, volume.Volume, wirepb.ReadLevel_DEFAULT, 3*time.Second)
-		if err != nil || s.Served.Lsn != uint64(end) || s.Served.Level != wirepb.ReadLevel_CONSISTENT {
-			t.Fatalf("default read without a lease is a quorum read and says so: %v, %v", s, err)
-		}
-	}
-	// A node that restarts meanwhile is a member again, from what it remembers.
-	follower := c.nodes[0]
-	if follower == leader {
-		follower = c.nodes[1]
-	}
-	follower.kill()
-	follower.start()
-	within(t, 20*time.Second, "a follower that restarted reads", func() error {
-		s, err := c.state(follower, volume.Volume, wirepb.ReadLevel_CONSISTENT, time.Second)
-		if err == nil && s.Served.Lsn != uint64(end) {
-			err = fmt.Errorf("at %d", s.Served.Lsn)
-		}
-		return err
-	})
-
-	c.manager.start()
-	within(t, 20*time.Second, "leases after the manager's return", func() error {
-		s, err := c.state(leader, volume.Volume, wirepb.ReadLevel_DEFAULT, time.Second)
-		if err == nil && s.Served.Level != wirepb.ReadLevel_DEFAULT {
-			err = errors.New("still a quorum read")
-		}
-		return err
-	})
-	if now := c.mustLeader(volume.Group); now != leader {
-		t.Errorf("%s led before the manager was away, %s after", leader.name, now.name)
-	}
-	c.verify(volume.Volume, end)
 }
