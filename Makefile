@@ -19,7 +19,7 @@ PEERS      ?= --rounds 5
 RACE := . ./proto/... ./adapter ./adapter/ship ./raftlog/... ./engine/... ./logservice/... ./clustermgr/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet lint generate fuzz sim crash e2e fleet bench bench-go bench-peers demo ci clean
+.PHONY: help build test race vet lint generate fuzz sim spec crash e2e fleet bench bench-go bench-peers demo ci clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +53,10 @@ fuzz: ## each fuzz target for FUZZTIME (60s), or so many inputs, such as 200000x
 	done
 
 sim: ## the simulation with SIM_SEEDS (5000) seeds from SIM_FIRST (1) on
-	$(GO) test ./test/sim -run TestSeeds -count=1 -timeout 60m -v -args -sim.seeds=$(SIM_SEEDS) -sim.first=$(SIM_FIRST)
+	$(GO) test ./test/sim -run 'TestSeeds|TestLeaseTrouble' -count=1 -timeout 60m -v -args -sim.seeds=$(SIM_SEEDS) -sim.first=$(SIM_FIRST)
+
+spec: ## the lease's specification, checked by Spin; some minutes and a gigabyte or two
+	lease/spec/check.sh
 
 crash: ## replicas that crash and fail at every call that changes their files; about 5 minutes
 	PINETREE_CRASH=$(CRASH) $(GO) test ./test/crash -count=1 -timeout 60m -v
