@@ -159,3 +159,13 @@ func (s *service) DeleteVolume(ctx context.Context, q *wirepb.DeleteVolumeReques
 func (s *service) WatchEvents(q *wirepb.ListEventsRequest, stream grpc.ServerStreamingServer[wirepb.Event]) error {
 	return streamInReign(s.manager, q, stream, (*reign.Reign).WatchEvents)
 }
+
+// RemoveNode implements wirepb.ManagerServer.
+func (s *service) RemoveNode(ctx context.Context, q *wirepb.RemoveNodeRequest) (*wirepb.RemoveNodeResponse, error) {
+	return inReign(ctx, s.manager, q, (*reign.Reign).RemoveNode)
+}
+
+// SafeToStop implements wirepb.ManagerServer.
+func (s *service) SafeToStop(ctx context.Context, q *wirepb.SafeToStopRequest) (*wirepb.SafeToStopResponse, error) {
+	return inReign(ctx, s.manager, q, (*reign.Reign).SafeToStop)
+}

@@ -40,6 +40,8 @@ type ReplicaChange struct {
 	Remove pinetree.NodeID `json:"remove,omitempty"`
 	// Cause is why the manager began it by itself; empty for an operator's order.
 	Cause string `json:"cause,omitempty"`
+	// Replaces tells that it is because the replica of node Remove was lost.
+	Replaces bool `json:"replaces,omitempty"`
 }
 
 // Key is where the group is kept.

@@ -26,7 +26,9 @@ type Hands struct {
 	Persist func(ctx context.Context, prepare func() ([]ledger.Change, error), commit func(revision int64)) error
 	// Note keeps an event. It is called within commit.
 	Note func(ledger.Event)
-	// Tell runs a function where the records belong.
+	// Do runs a function where the records belong, and so does Tell, for what ends
+	// only with all of it.
+	Do   func(ctx context.Context, fn func()) error
 	Tell func(fn func())
 	// Depose moves the leader of a group to another replica.
 	Depose func(ctx context.Context, group pinetree.GroupID) error
@@ -76,7 +78,7 @@ func (h *Hands) Step(ctx context.Context, c Change) error {
 		}
 		order.Add = []uint64{uint64(c.Add.Node)}
 	case policy.ChangeMembers:
-		order.Promote, order.Remove = numbers(step.Promote), numbers(step.Remove)
+		order.Promote, order.Remove = Numbers(step.Promote), Numbers(step.Remove)
 	case policy.Depose:
 		return h.Depose(ctx, c.ID)
 	case policy.RecordMembers:
@@ -123,7 +125,8 @@ func (h *Hands) record(ctx context.Context, k *Group, change func(ledger.Group) 
 	})
 }
 
-func numbers(ids []pinetree.NodeID) []uint64 {
+// Numbers are nodes on the wire.
+func Numbers(ids []pinetree.NodeID) []uint64 {
 	var list []uint64
 	for _, id := range ids {
 		list = append(list, uint64(id))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/clustermgr/owner"
 	"github.com/pinetree-db/pinetree/clustermgr/ward"
@@ -39,7 +40,7 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 		dial:    orders.New(orders.Timeouts{Probe: cfg.Probe, Call: cfg.Call, Appoint: cfg.Appoint}, cfg.Dial...),
 		since:   taken.Add(scale(cfg.OfficeClaim, 1+cfg.Lease.MaxDrift)),
 		cluster: b.Cluster, counters: b.Counters,
-		nodes: map[pinetree.NodeID]*node{}, groups: map[pinetree.GroupID]*group{}, deleted: map[pinetree.GroupID]*group{},
+		nodes: map[pinetree.NodeID]*node{}, groups: map[pinetree.GroupID]*group{}, deleted: map[pinetree.GroupID]*group{}, losses: members.Losses{},
 		volumes: map[pinetree.VolumeID]*ledger.Kept[ledger.Volume]{}, names: map[string]pinetree.VolumeID{},
 		led: map[pinetree.NodeID]int{}, addresses: 1,
 	}

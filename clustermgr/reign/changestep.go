@@ -75,7 +75,7 @@ func (r *Reign) changeTask(g *group) func() error {
 // newHands makes what carries changes out.
 func (r *Reign) newHands() members.Hands {
 	return members.Hands{
-		Dial: r.dial, Persist: r.persist, Note: r.event, Tell: r.tell, MaxQuorumAge: r.cfg.Lease.MaxQuorumAge,
+		Dial: r.dial, Persist: r.persist, Note: r.event, Do: r.do, Tell: r.tell, MaxQuorumAge: r.cfg.Lease.MaxQuorumAge,
 		Depose: func(ctx context.Context, group pinetree.GroupID) error {
 			moved, err := r.moveLeader(ctx, &wirepb.MoveLeaderRequest{Group: uint64(group)}, 0)
 			if err == nil && !moved.GetMoved() {

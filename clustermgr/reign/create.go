@@ -2,8 +2,8 @@ package reign
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
@@ -15,50 +15,13 @@ import (
 
 // Register makes a node known. The same directory always gets the same id.
 func (r *Reign) Register(ctx context.Context, q *wirepb.RegisterRequest) (*wirepb.RegisterResponse, error) {
-	if q.GetInstance() == "" || q.GetAddress() == "" {
-		return nil, refuse(pinetree.ErrBadBatch, "a node registers with the instance of its directory and its address")
-	}
-	var n ledger.Node
-	var first bool
-	prepare := func() ([]ledger.Change, error) {
-		known, err := r.registered(q)
-		if err != nil {
-			return nil, err
+	n, err := r.hands.Register(ctx, q, &r.counters, func() (*members.Node, error) { return r.registered(q) }, func(k members.Node) {
+		if r.nodes[k.Is.ID] == nil {
+			r.nodes[k.Is.ID] = &node{}
 		}
-		n = ledger.Node{ID: r.counters.Is.Node + 1, Instance: q.GetInstance(), Address: q.GetAddress(), Zone: q.GetZone()}
-		first = known == nil
-		if first {
-			c := r.counters.Is
-			c.Node = n.ID
-			return []ledger.Change{r.counters.Put(ledger.CountersKey, c), ledger.Kept[ledger.Node]{}.Put(n.Key(), n)}, nil
-		}
-		n = known.Is
-		n.Address, n.Zone = q.GetAddress(), q.GetZone()
-		if n == known.Is {
-			return nil, nil
-		}
-		return []ledger.Change{known.Put(n.Key(), n)}, nil
-	}
-	commit := func(revision int64) {
-		if first {
-			r.counters.Is.Node, r.counters.Revision = n.ID, revision
-			r.nodes[n.ID] = &node{}
-			r.event(ledger.Event{Kind: "node_registered", Node: n.ID, Cause: "a new directory", Outcome: n.Address + ", zone " + n.Zone})
-		} else {
-			r.event(ledger.Event{Kind: "node_changed", Node: n.ID, Cause: "registered anew", Outcome: n.Address + ", zone " + n.Zone})
-		}
-		r.nodes[n.ID].Kept = ledger.Kept[ledger.Node]{Is: n, Revision: revision}
+		r.nodes[k.Is.ID].Kept = k
 		r.addresses++
-	}
-	// A node that comes back unchanged needs no store.
-	var changes []ledger.Change
-	var err error
-	if e := r.do(ctx, func() { changes, err = prepare() }); e != nil {
-		return nil, e
-	}
-	if err == nil && len(changes) > 0 {
-		err = r.persist(ctx, prepare, commit)
-	}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -72,16 +35,20 @@ func (r *Reign) Register(ctx context.Context, q *wirepb.RegisterRequest) (*wirep
 }
 
 // registered finds the node that registers, nil for a new one, or refuses it.
-func (r *Reign) registered(q *wirepb.RegisterRequest) (*node, error) {
+func (r *Reign) registered(q *wirepb.RegisterRequest) (*members.Node, error) {
 	if q.GetCluster() != "" && q.GetCluster() != r.cluster.Is.ID {
 		return nil, refuse(pinetree.ErrBadBatch, "the directory belongs to cluster %s, and this is cluster %s", q.GetCluster(), r.cluster.Is.ID)
 	}
 	if q.GetNode() != 0 {
-		return r.identify(pinetree.NodeID(q.GetNode()), q.GetInstance())
+		n, err := r.identify(pinetree.NodeID(q.GetNode()), q.GetInstance())
+		if err != nil {
+			return nil, err
+		}
+		return &n.Kept, nil
 	}
 	for _, n := range r.nodes { // the answer to an earlier request was lost
 		if n.Is.Instance == q.GetInstance() {
-			return n, nil
+			return &n.Kept, nil
 		}
 	}
 	return nil, nil
@@ -97,21 +64,11 @@ func (r *Reign) newGroup(replicas uint32, home string) (ledger.Group, error) {
 		}
 	}
 	for _, n := range r.nodes {
-		if r.health(n) == policy.Alive {
-			sites = append(sites, policy.Site{Node: n.Is.ID, Zone: n.Is.Zone, Replicas: count[n.Is.ID]})
+		if r.health(n) == policy.Alive && !n.Is.Leaving {
+			sites = append(sites, policy.Site{Node: n.Is.ID, Zone: n.Is.Zone, Replicas: count[n.Is.ID], Shunned: n.Is.Unwanted(time.Now()) != ""})
 		}
 	}
-	if replicas == 0 {
-		replicas = 3
-	}
-	voters, err := policy.Place(sites, int(min(replicas, 1000)), home)
-	switch {
-	case errors.Is(err, policy.ErrTooFewNodes):
-		err = notYet("%v", err)
-	case errors.Is(err, policy.ErrReplicas):
-		err = refuse(pinetree.ErrBadBatch, "%v", err)
-	}
-	return ledger.Group{ID: r.counters.Is.Group + 1, Voters: voters, HomeZone: home}, err
+	return members.NewGroup(r.counters.Is.Group+1, sites, replicas, home)
 }
 
 // addGroup takes a group into the reign, from the store or just made.

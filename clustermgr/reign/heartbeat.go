@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -18,7 +19,7 @@ type session struct {
 	addresses uint64        // reign.addresses when they were last sent
 	waiting   reply         // what is to leave next
 	wake      chan struct{} // holds a token when something waits
-	over      chan struct{} // closed when a newer session of the node began
+	over      chan struct{} // closed when a newer session of the node began, or it has left
 }
 
 // beats is the server's end of a heartbeat stream.
@@ -70,7 +71,7 @@ func (r *Reign) send(stream beats, s *session, broken <-chan error) error {
 		case err := <-broken:
 			return err
 		case <-s.over:
-			return refuse(pinetree.ErrStopped, "node %d has opened a newer heartbeat stream", s.node.Is.ID)
+			return refuse(pinetree.ErrStopped, "node %d has opened a newer heartbeat stream, or has left the cluster", s.node.Is.ID)
 		case <-r.ctx.Done():
 			return NotActive("")
 		}
@@ -95,6 +96,9 @@ func (r *Reign) connect(first *wirepb.HeartbeatRequest) (*session, error) {
 // identify finds a node by its id and the instance of its directory.
 func (r *Reign) identify(id pinetree.NodeID, instance string) (*node, error) {
 	n := r.nodes[id]
+	if n == nil && id <= r.counters.Is.Node {
+		return nil, members.Unknown(id, r.counters.Is.Node)
+	}
 	if n == nil {
 		return nil, refuse(pinetree.ErrNotFound, "node %d is not known to cluster %s: its directory is of another cluster", id, r.cluster.Is.ID)
 	}

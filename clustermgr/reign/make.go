@@ -1,54 +1,31 @@
 package reign
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-// replicaTask has every voter that lives make its replica, side by side, and
-// records when all have. What was made before is no error at the node, so it
-// may be begun anew after a restart of the manager.
+// replicaTask has every voter that lives make its replica.
 func (r *Reign) replicaTask(g *group) func() error {
-	voters := g.Is.Voters
-	missing := slices.DeleteFunc(r.seats(g), func(s seat) bool { return g.placed[s.Node] })
+	record := g.Is
+	var missing []members.Maker
+	for _, s := range r.seats(g) {
+		if !g.placed[s.Node] {
+			missing = append(missing, members.Maker{Target: orders.Target{Node: s.Node, Address: s.target.Address}, Health: s.health})
+		}
+	}
 	return func() error {
-		var all sync.WaitGroup
-		failures := make([]error, len(missing))
-		for i, s := range missing {
-			if s.health != policy.Alive {
-				failures[i] = fmt.Errorf("node %d, which is to have a replica, is %s", s.Node, s.health)
-				continue
-			}
-			all.Go(func() {
-				if failures[i] = r.dial.CreateReplica(r.ctx, s.target, g.id, voters); failures[i] == nil {
-					r.tell(func() { g.placed[s.Node] = true })
-				}
-			})
-		}
-		all.Wait()
-		if err := cmp.Or(failures...); err != nil {
-			return err
-		}
-		var next ledger.Group
-		return r.persist(r.ctx, func() ([]ledger.Change, error) {
-			next = g.Is
-			next.Created = true
-			return []ledger.Change{g.Put(next.Key(), next)}, nil
-		}, func(revision int64) {
-			g.Is, g.Revision = next, revision
-			r.event(ledger.Event{Kind: "group_created", Group: g.id, Cause: "every voter has its replica"})
-		})
+		return r.hands.MakeReplicas(r.ctx, &g.Kept, record, missing, func(id pinetree.NodeID) { g.placed[id] = true })
 	}
 }
 
@@ -60,32 +37,13 @@ func (r *Reign) volumeTask(g *group, leader orders.Target) func() error {
 	}
 	return func() error {
 		for _, v := range volumes {
-			if err := r.makeVolume(g, leader, v); err != nil {
+			find := func() *ledger.Kept[ledger.Volume] { return r.volumes[v.ID] }
+			if err := r.hands.MakeVolume(r.ctx, leader, v, find, func() { delete(g.pending, v.ID) }); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-}
-
-func (r *Reign) makeVolume(g *group, leader orders.Target, v ledger.Volume) error {
-	err := r.dial.CreateVolume(r.ctx, leader, &wirepb.NodeCreateVolumeRequest{
-		Group: uint64(g.id), Volume: uint64(v.ID), Format: uint32(v.Format),
-	})
-	if err != nil {
-		return err
-	}
-	v.Ready = true
-	return r.persist(r.ctx, func() ([]ledger.Change, error) {
-		if r.volumes[v.ID] == nil {
-			return nil, nil // deleted meanwhile
-		}
-		return []ledger.Change{r.volumes[v.ID].Put(v.Key(), v)}, nil
-	}, func(revision int64) {
-		*r.volumes[v.ID] = ledger.Kept[ledger.Volume]{Is: v, Revision: revision}
-		delete(g.pending, v.ID)
-		r.event(ledger.Event{Kind: "volume_created", Group: g.id, Cause: "the group has it", Outcome: fmt.Sprintf("volume %d, %s", v.ID, v.Name)})
-	})
 }
 
 // why says why a group has no leader or its leader no lease; empty when it has.
@@ -121,8 +79,8 @@ func (r *Reign) groupInfo(g *group) *wirepb.GroupInfo {
 		Group: uint64(g.id), HomeZone: g.Is.HomeZone, Appointment: uint64(g.Is.Lease.Appointment),
 		RaftTerm: uint64(g.Is.Lease.Term), Reason: r.why(g),
 	}
-	info.Voters = numbers(g.Is.Voters)
-	info.Removed = numbers(slices.Sorted(maps.Keys(g.Is.Removed)))
+	info.Voters = members.Numbers(g.Is.Voters)
+	info.Removed = members.Numbers(slices.Sorted(maps.Keys(g.Is.Removed)))
 	if c := g.Is.Change; c != nil {
 		info.Change = strings.TrimSuffix(fmt.Sprintf("%s: %s", policy.Change{Add: c.Add, Remove: c.Remove}, g.changeNote), ": ")
 	}
@@ -138,6 +96,9 @@ func (r *Reign) groupInfo(g *group) *wirepb.GroupInfo {
 		info.RaftTerm = n.replicas[g.id].GetRaftTerm()
 		info.Learners = n.replicas[g.id].GetLearners()
 		info.Leased = g.Is.Lease.Activated() && g.granter.Left(r.cfg.Clock()) > 0
+	}
+	if waits := r.chores.words[g.id]; waits != "" {
+		info.Words = append(info.Words, waits)
 	}
 	for _, v := range r.volumes {
 		if v.Is.Group == g.id {
@@ -164,12 +125,4 @@ func (r *Reign) volumeInfo(v ledger.Volume) *wirepb.VolumeInfo {
 		}
 	}
 	return info
-}
-
-func numbers(ids []pinetree.NodeID) []uint64 {
-	var list []uint64
-	for _, id := range ids {
-		list = append(list, uint64(id))
-	}
-	return list
 }

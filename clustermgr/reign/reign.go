@@ -49,6 +49,8 @@ type Reign struct {
 	chores     chores
 	ward       *ward.Ward
 	pauses     upkeep.Pauses
+	weighed    lease.Instant // when the balance of replicas was last looked at
+	losses     members.Losses
 	turn       uint64 // of look
 	// led counts the groups that each node is appointed to lead.
 	led map[pinetree.NodeID]int

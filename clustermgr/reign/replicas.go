@@ -3,7 +3,6 @@ package reign
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
@@ -16,29 +15,8 @@ import (
 // ChangeReplicas records a change of a group's replicas and waits until it is
 // through. What is recorded is carried out even when the caller does not wait.
 func (r *Reign) ChangeReplicas(ctx context.Context, q *wirepb.ChangeReplicasRequest) (*wirepb.GroupInfo, error) {
-	id := pinetree.GroupID(q.GetGroup())
-	c := policy.Change{Add: pinetree.NodeID(q.GetAdd()), Remove: pinetree.NodeID(q.GetRemove())}
-	var next ledger.Group
-	err := r.persist(ctx, func() ([]ledger.Change, error) {
-		g := r.groups[id]
-		if g == nil {
-			return nil, refuse(pinetree.ErrUnknownGroup, "there is no group %d", id)
-		}
-		next = g.Is
-		if same(g.Is.Change, c) {
-			return nil, nil
-		}
-		if err := members.Check(g.Is, c, r.known); err != nil {
-			return nil, err
-		}
-		next = next.Changing(ledger.ReplicaChange{Add: c.Add, Remove: c.Remove})
-		return []ledger.Change{g.Put(next.Key(), next)}, nil
-	}, func(revision int64) {
-		g := r.groups[id]
-		g.Is, g.Revision = next, revision
-		g.changeAt, g.changeNote = 0, ""
-		r.event(ledger.Event{Kind: "change_recorded", Group: id, Node: max(c.Add, c.Remove), Cause: "an operator's order", Outcome: c.String()})
-		r.lookAtReplicas(g, r.cfg.Clock())
+	next, err := r.recordChange(ctx, pinetree.GroupID(q.GetGroup()), ledger.ReplicaChange{
+		Add: pinetree.NodeID(q.GetAdd()), Remove: pinetree.NodeID(q.GetRemove()),
 	})
 	if err != nil {
 		return nil, err
@@ -71,10 +49,6 @@ func (r *Reign) untilChanged(ctx context.Context, record ledger.Group) (*wirepb.
 	return info, err
 }
 
-func same(recorded *ledger.ReplicaChange, c policy.Change) bool {
-	return recorded != nil && recorded.Add == c.Add && recorded.Remove == c.Remove
-}
-
 // known tells of a node whether it lives; false when there is no such node.
 func (r *Reign) known(id pinetree.NodeID) (policy.Health, bool) {
 	if n := r.nodes[id]; n != nil {
@@ -104,17 +78,7 @@ func (r *Reign) showGroup(ctx context.Context, q *wirepb.ListGroupsRequest) (*wi
 		return nil, refuse(pinetree.ErrUnknownGroup, "there is no group %d", id)
 	}
 	if leader != nil {
-		addProgress(info, r.dial.Collect(ctx, id, []orders.Target{target})[0])
+		members.AddProgress(info, r.dial.Collect(ctx, id, []orders.Target{target})[0])
 	}
 	return &wirepb.ListGroupsResponse{Groups: []*wirepb.GroupInfo{info}}, nil
-}
-
-// addProgress takes in what the leader says of the members.
-func addProgress(info *wirepb.GroupInfo, leader *wirepb.ReplicaStatus) {
-	for _, m := range leader.GetMembers() {
-		at := slices.IndexFunc(info.Replicas, func(r *wirepb.ReplicaInfo) bool { return r.GetNode() == m.GetNode() })
-		if at >= 0 {
-			info.Replicas[at].Progress = m
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/clustermgr/upkeep"
 	"github.com/pinetree-db/pinetree/lease"
@@ -19,12 +20,16 @@ type chores struct {
 	news  bool          // something has changed since
 	waits bool          // time alone may make something due
 	next  lease.Instant // not before here
+	due   lease.Instant // at the latest then; zero when nothing may become due
+	// words say of groups why a replica that is to go is still there.
+	words map[pinetree.GroupID]string
 }
 
 // upkeep looks at the whole cluster and starts what is due as operations on
 // groups. It costs nothing while nothing happens and nothing is waited for.
 func (r *Reign) upkeep(now lease.Instant) {
-	if now < r.chores.next || !r.chores.news && !r.chores.waits {
+	due := r.chores.due != 0 && now >= r.chores.due
+	if now < r.chores.next || !r.chores.news && !r.chores.waits && !due {
 		return
 	}
 	c := r.snapshot(now)
@@ -40,6 +45,7 @@ func (r *Reign) upkeep(now lease.Instant) {
 	for _, m := range leaders.Moves {
 		r.relocate(m)
 	}
+	r.tend(c, now)
 }
 
 // relocate begins a move that upkeep wants. One that cannot be made now is
@@ -59,20 +65,29 @@ func (r *Reign) relocate(wanted upkeep.Move) {
 
 // snapshot is the whole cluster as upkeep sees it.
 func (r *Reign) snapshot(now lease.Instant) upkeep.Cluster {
-	c := upkeep.Cluster{Nodes: make([]upkeep.Node, 0, len(r.nodes)), Groups: make([]upkeep.Group, 0, len(r.groups))}
-	replicas, wall := map[pinetree.NodeID]int{}, time.Now()
+	c := upkeep.Cluster{Nodes: make([]upkeep.Node, 0, len(r.nodes)), Groups: make([]upkeep.Group, 0, len(r.groups)), Weighed: now.Sub(r.weighed)}
+	replicas, former, wall := map[pinetree.NodeID]int{}, map[pinetree.NodeID]int{}, time.Now()
 	for _, id := range slices.Sorted(maps.Keys(r.groups)) {
 		g := r.groups[id]
 		for _, member := range g.Is.Members() {
 			replicas[member]++
 		}
+		for id := range g.Is.Removed {
+			former[id]++
+		}
 		c.Groups = append(c.Groups, r.groupSnapshot(g, now, wall))
 	}
+	for _, g := range r.deleted {
+		for id := range g.Is.Removed {
+			former[id]++
+		}
+	}
 	for _, n := range r.sortedNodes() {
+		lasting := now.Sub(max(n.Since(), r.since))
 		c.Nodes = append(c.Nodes, upkeep.Node{
-			ID: n.Is.ID, Zone: n.Is.Zone, Health: n.Vitals.Health(now, r.ward.Thresholds()), Steady: min(now.Sub(max(n.Since(), r.since)), wall.Sub(time.UnixMilli(n.Is.QuarantinedUntil))),
+			ID: n.Is.ID, Zone: n.Is.Zone, Health: n.Vitals.Health(now, r.ward.Thresholds()), Lasting: lasting, Steady: min(lasting, wall.Sub(time.UnixMilli(n.Is.QuarantinedUntil))),
 			Draining: n.Is.Draining, Leaving: n.Is.Leaving, Quarantined: n.Is.Quarantined(wall) || r.ward.Slow(n.Is.ID) != "",
-			Leaders: r.led[n.Is.ID], Replicas: replicas[n.Is.ID],
+			Leaders: r.led[n.Is.ID], Replicas: replicas[n.Is.ID], Former: former[n.Is.ID], Full: n.Full(),
 		})
 	}
 	return c
@@ -80,7 +95,7 @@ func (r *Reign) snapshot(now lease.Instant) upkeep.Cluster {
 
 func (r *Reign) groupSnapshot(g *group, now lease.Instant, wall time.Time) upkeep.Group {
 	s := upkeep.Group{
-		ID: g.id, Home: g.Is.HomeZone, Created: g.Is.Created, Moving: g.busy == moving, Changing: g.Is.Change != nil,
+		ID: g.id, Home: g.Is.HomeZone, Created: g.Is.Created, Moving: g.busy == moving,
 		Kept: wall.UnixMilli() < g.Is.KeptUntil, Settled: now.Sub(max(g.settled, r.since)),
 	}
 	from := policy.Answer{}
@@ -95,34 +110,30 @@ func (r *Reign) groupSnapshot(g *group, now lease.Instant, wall time.Time) upkee
 		}
 		s.Replicas = append(s.Replicas, replica)
 	}
+	r.describe(&s, g, from.Status, now)
 	return s
 }
 
 // DrainNode serves DrainNode.
 func (r *Reign) DrainNode(ctx context.Context, q *wirepb.DrainNodeRequest) (*wirepb.NodeInfo, error) {
 	id, drain := pinetree.NodeID(q.GetNode()), !q.GetUndrain()
-	var next ledger.Node
-	err := r.persist(ctx, func() ([]ledger.Change, error) {
-		n := r.nodes[id]
-		if n == nil {
-			return nil, refuse(pinetree.ErrNotFound, "there is no node %d; `node ls` lists those that are", id)
+	kind := "node_draining"
+	if !drain {
+		kind = "node_undrained"
+	}
+	err := r.hands.Mark(ctx, func() (*members.Node, error) {
+		if n := r.nodes[id]; n != nil {
+			return &n.Kept, nil
 		}
-		next = n.Is
-		if next.Draining == drain {
-			return nil, nil
-		}
-		next.Draining = drain
-		return []ledger.Change{n.Put(next.Key(), next)}, nil
-	}, func(revision int64) {
-		r.nodes[id].Kept = ledger.Kept[ledger.Node]{Is: next, Revision: revision}
-		kind := "node_draining"
-		if !drain {
-			kind = "node_undrained"
-		}
-		r.event(ledger.Event{Kind: kind, Node: id, Cause: "an operator's order"})
-	})
+		return nil, members.Unknown(id, r.counters.Is.Node)
+	}, func(n *ledger.Node) { n.Draining = drain }, kind)
 	if err != nil {
 		return nil, err
 	}
-	return list(ctx, r, func() (*wirepb.NodeInfo, error) { return r.nodeInfo(r.nodes[id]), nil })
+	return list(ctx, r, func() (*wirepb.NodeInfo, error) {
+		if n := r.nodes[id]; n != nil {
+			return r.nodeInfo(n), nil
+		}
+		return nil, members.Unknown(id, r.counters.Is.Node)
+	})
 }

@@ -101,6 +101,13 @@ type Config struct {
 	// the node drains or fails; 10 min.
 	Keep time.Duration
 
+	// Replicas bound the changes of replicas that the manager begins by itself: five
+	// minutes after a node died or lost a replica, and eight at once, two of them to
+	// one node. A fifth of that time after the death of the node that was to have the
+	// new one, another is tried. For a better balance one replica is moved each 10 s,
+	// when all has been well for 30 s.
+	Replicas upkeep.ReplicaRules
+
 	// Tick is how often groups are looked at without a cause; 50 ms.
 	Tick time.Duration
 	// MaxOperations bounds the operations on groups under way at once; 256.
@@ -177,6 +184,12 @@ func (c Config) WithDefaults() (Config, error) {
 	defaultTo(&c.Leaders.Calm, time.Minute)
 	defaultTo(&c.Leaders.Trust, 30*time.Second)
 	defaultTo(&c.Keep, 10*time.Minute)
+	defaultTo(&c.Replicas.ReplaceAfter, 5*time.Minute)
+	defaultTo(&c.Replicas.AbandonAfter, c.Replicas.ReplaceAfter/5)
+	defaultTo(&c.Replicas.Changes, 8)
+	defaultTo(&c.Replicas.PerNode, 2)
+	defaultTo(&c.Replicas.Calm, 30*time.Second)
+	defaultTo(&c.Replicas.Pace, 10*time.Second)
 	defaultTo(&c.Tick, 50*time.Millisecond)
 	defaultTo(&c.MaxOperations, 256)
 	defaultTo(&c.MaxEvents, 1000)

@@ -20,6 +20,7 @@ type Node struct {
 	Space                         string // the mark reached by its disk
 	Load                          uint32 // in thousandths of its processors
 	Note                          string // what draining waits for
+	Gone                          bool   // has left the cluster, and its record is no more
 
 	noted      policy.Health // the last one that was told
 	notedAt    lease.Instant // when; zero when it never changed in this reign
@@ -33,6 +34,15 @@ func (n *Node) Beat(q *wirepb.HeartbeatRequest) {
 	n.FsyncPending = time.Duration(q.GetFsyncPendingMs()) * time.Millisecond
 	n.Fsync = time.Duration(q.GetFsyncUs()) * time.Microsecond
 	n.Space, n.Load = q.GetSpace(), q.GetLoad()
+}
+
+// Full is the mark that the free space of the node's disk has fallen below, when
+// that is one at which the node is to get nothing more; empty otherwise.
+func (n *Node) Full() string {
+	if n.Space == "warn" {
+		return ""
+	}
+	return n.Space
 }
 
 // Since is when its health has changed last; zero when it never did.

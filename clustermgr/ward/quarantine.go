@@ -24,6 +24,9 @@ func (w *Ward) sentence(n *Node, why string) {
 	n.sentencing = true
 	var next ledger.Node
 	prepare := func() ([]ledger.Change, error) {
+		if n.Gone {
+			return nil, nil
+		}
 		next = n.Is
 		next.Quarantine = why
 		if why != "" {
