@@ -38,8 +38,8 @@ type Client struct {
 }
 
 // Dial asks the managers for the volume and returns a client of it. The context
-// bounds the call only. Reports pinetree.ErrUnknownVolume when there is no such
-// volume.
+// bounds the call only. Without an answer it goes by the RouteFile, if there is
+// one. Reports pinetree.ErrUnknownVolume when there is no such volume.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

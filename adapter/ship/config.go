@@ -42,6 +42,9 @@ type Config struct {
 	// RouteEvery is how often the managers are asked for the route again while
 	// reads are made; default 5 s.
 	RouteEvery time.Duration
+	// RouteFile, when set, holds the last route, so that a client can start while
+	// no manager answers. Each volume needs a file of its own.
+	RouteFile string
 	// Hedge tells when a stale or consistent read that is late is sent to a second
 	// replica, too.
 	Hedge picker.Hedging

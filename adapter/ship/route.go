@@ -59,6 +59,9 @@ func (c *Client) refresh(ctx context.Context) error {
 			c.cfg.Logger.Debug("no manager answers, going on with the last route", "volume", c.cfg.Volume, "error", err)
 			return nil
 		}
+		if known.Volume == 0 && !settled(err) {
+			return c.recall(err)
+		}
 		return err
 	}
 	info := response.GetVolume()
@@ -75,12 +78,24 @@ func (c *Client) refresh(ctx context.Context) error {
 	if fresh.Volume == 0 || len(fresh.Replicas) == 0 {
 		return fmt.Errorf("the route of volume %s names no replicas yet", c.cfg.Volume)
 	}
+	c.remember(known, fresh)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.route, c.suspect = fresh, false
-	c.picker.Route(fresh.States, time.Now())
-	c.stale = time.Now().Add(c.cfg.RouteEvery)
+	c.adopt(fresh)
 	return nil
+}
+
+// adopt goes by a route. The caller holds mu.
+func (c *Client) adopt(r Route) {
+	states := slices.Clone(r.States)
+	if len(states) == 0 { // a stored route says nothing of how the replicas are
+		for _, at := range r.Replicas {
+			states = append(states, picker.Replica{Node: at.Node, Zone: at.Zone, Serves: true})
+		}
+	}
+	c.route, c.suspect = r, false
+	c.picker.Route(states, time.Now())
+	c.stale = time.Now().Add(c.cfg.RouteEvery)
 }
 
 // candidates is what a route says of the replicas, for the picker. A manager of
