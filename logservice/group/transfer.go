@@ -77,6 +77,9 @@ func (r *Replica) Transfer(o TransferOrder, done func(TransferResult, error)) {
 // for no other reason than a lag.
 func (r *Replica) refuseTransfer(o TransferOrder) (reason string, lags bool) {
 	switch {
+	case o.Appointment < r.holder.Appointment():
+		// A late order, whose release would leave the lease with this leader.
+		return fmt.Sprintf("the order is older than this leader's appointment: it releases %d, the leader has %d", o.Appointment, r.holder.Appointment()), false
 	case r.moving != nil:
 		return fmt.Sprintf("a transfer to node %d is under way", r.moving.to), false
 	case o.To == r.cfg.Node:

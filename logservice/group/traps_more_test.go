@@ -2,6 +2,7 @@ package group
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -186,6 +187,24 @@ func TestTrap23TheLeaseIsGoneBeforeTheTargetHearsOfATransfer(t *testing.T) {
 	c.peer(1).turn()
 	if !slices.ContainsFunc(c.wire, func(m *raftpb.Message) bool { return m.GetType() == raftpb.MsgTimeoutNow }) {
 		t.Fatalf("the target was not told: %v", c.wire)
+	}
+}
+
+func TestTrap23ALateOrderToHandOverIsRefused(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.appoint(1, Appointment{ID: 2})
+	c.grant(1, 2, time.Minute)
+	c.run()
+	var result TransferResult
+	c.peer(1).do(func(r *Replica) {
+		r.Transfer(TransferOrder{Appointment: 1, To: 2}, func(t TransferResult, err error) { result = t; c.must(err) })
+	})
+	if result.Released || !strings.Contains(result.Reason, "older than this leader's appointment") {
+		t.Fatalf("an order to release appointment 1 of a leader that has 2: %+v", result)
+	}
+	c.run()
+	if !c.leads(1) || c.peer(1).view.Lease <= c.now {
+		t.Fatalf("after a refused order node 1 leads: %v, lease until %d", c.leads(1), c.peer(1).view.Lease)
 	}
 }
 
