@@ -3,6 +3,7 @@ package clustermgr
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/pinetree-db/pinetree"
@@ -119,5 +120,25 @@ func TestEventsCanBeNarrowedDown(t *testing.T) {
 	}
 	if oldest := list(&wirepb.ListEventsRequest{Limit: 1}); len(oldest) != 1 || oldest[0].GetId() != all[0].GetId() {
 		t.Errorf("the oldest: %v", oldest)
+	}
+}
+
+func TestAGroupWithoutQuorumSaysWhomItMisses(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, ledger.NewMemory(), "a", "b", "c")
+	g := c.createGroup(3)
+	c.awaitLeader(g.GetGroup(), 0)
+	if words := strings.Join(c.group(g.GetGroup()).GetWords(), "; "); !strings.Contains(words, "quorum: 3 of 3 replicas answer") || !strings.Contains(words, "holds the lease for another") {
+		t.Errorf("while all is well: %s", words)
+	}
+	c.nodes[0].kill()
+	c.nodes[1].kill()
+	c.eventually("the group says what it misses", func() bool {
+		words := strings.Join(c.group(g.GetGroup()).GetWords(), "; ")
+		return strings.Contains(words, "no quorum: 1 of 3 replicas answer, and 2 are needed: node 1 refuses connections")
+	})
+	list, err := c.client().ListEvents(c.context(), &wirepb.ListEventsRequest{Kind: "appointed"})
+	if err != nil || len(list.GetEvents()) == 0 || !strings.Contains(list.GetEvents()[0].GetInputs(), "node 1 ends at (") {
+		t.Errorf("the appointment: %v, %v", list, err)
 	}
 }

@@ -47,6 +47,14 @@ func Explain(a Account) []string {
 	if !a.Created {
 		words = append(words, fmt.Sprintf("it is being made: %d of %d replicas are known to be there", a.Placed, len(a.Members)))
 	}
+	for _, m := range a.Members {
+		if m.Avoid != "" {
+			words = append(words, fmt.Sprintf("node %d is not to lead as long as another can: %s", m.Node, m.Avoid))
+		}
+	}
+	if a.Held != "" {
+		words = append(words, "silence proves nothing now: "+a.Held)
+	}
 	if a.Change != "" {
 		words = append(words, "its replicas are being changed: "+a.Change)
 	}
@@ -74,8 +82,11 @@ func (a Account) leaderInWords() string {
 	if leader.Node != a.Record.Node || pinetree.AppointmentID(s.GetAppointment()) != a.Record.Appointment {
 		return fmt.Sprintf("%s, and appointment %d, the newest, is node %d's", words, a.Record.Appointment, a.Record.Node)
 	}
-	if why := a.illness(leader); why != "" {
-		return words + ", and is to be replaced: " + why
+	if ill := a.illness(leader); ill.Action != Rest {
+		return words + ", and is to be replaced: " + ill.Reason
+	}
+	if why := a.complaint(leader, leader.Age, 1); why != "" {
+		words += fmt.Sprintf("; %s, and no other replica is healthier", why)
 	}
 	switch {
 	case leader.Health != Alive:
@@ -222,4 +233,25 @@ func inTime(d time.Duration) string {
 		return d.Round(100 * time.Millisecond).String()
 	}
 	return d.Round(time.Second).String()
+}
+
+// Inputs tells in words what a leader was chosen by.
+func Inputs(answers []Answer) string {
+	var words []string
+	for _, a := range answers {
+		s := a.Status
+		switch {
+		case s == nil:
+			words = append(words, fmt.Sprintf("node %d did not answer", a.Node))
+		case s.GetStopped() != "":
+			words = append(words, fmt.Sprintf("node %d has stopped", a.Node))
+		default:
+			text := fmt.Sprintf("node %d ends at (%d, %d)", a.Node, s.GetLastTerm(), s.GetLastIndex())
+			if a.Avoid != "" {
+				text += " and is to be avoided, for " + a.Avoid
+			}
+			words = append(words, text)
+		}
+	}
+	return strings.Join(words, ", ")
 }

@@ -126,6 +126,18 @@ func TestAGroupSaysInWordsHowItIs(t *testing.T) {
 			"quorum: 3 of 3 replicas answer; the leader last heard from a quorum 30ms ago",
 			"no lease: the leader's disk does not finish its fsyncs",
 		}},
+		"a sick leader among the sick": {func(a *Account) {
+			for i := range a.Members {
+				a.Members[i].FsyncPending = 2 * time.Second
+			}
+			a.Members[2].Avoid, a.Held = "it is draining", "3 of 4 nodes fell silent at once"
+		}, []string{
+			"node 1 leads in raft term 5 under appointment 7; its disk has not finished an fsync for 2.02s, and no other replica is healthier",
+			"quorum: 3 of 3 replicas answer; the leader last heard from a quorum 30ms ago",
+			"node 1 holds the lease for another 480ms, by the manager's count",
+			"node 3 is not to lead as long as another can: it is draining",
+			"silence proves nothing now: 3 of 4 nodes fell silent at once",
+		}},
 		"led by another than was appointed": {func(a *Account) { a.Record.Node, a.Record.Appointment = 2, 8 }, []string{
 			"node 1 leads in raft term 5 under appointment 7, and appointment 8, the newest, is node 2's",
 			"quorum: 3 of 3 replicas answer; the leader last heard from a quorum 30ms ago",
@@ -190,5 +202,16 @@ func TestAGroupSaysInWordsHowItIs(t *testing.T) {
 				t.Errorf("it says\n%s\nand should say\n%s", got, want)
 			}
 		})
+	}
+}
+
+func TestTheInputsOfAChoiceAreTold(t *testing.T) {
+	got := Inputs([]Answer{
+		{Node: 1}, {Node: 2, Status: log(5, 120)}, {Node: 3, Status: &wirepb.ReplicaStatus{Stopped: "disk error"}},
+		{Node: 4, Status: log(5, 119), Avoid: "it is draining"},
+	})
+	want := "node 1 did not answer, node 2 ends at (5, 120), node 3 has stopped, node 4 ends at (5, 119) and is to be avoided, for it is draining"
+	if got != want {
+		t.Errorf("%s\nwant %s", got, want)
 	}
 }

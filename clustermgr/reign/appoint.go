@@ -63,24 +63,26 @@ func (r *Reign) electTask(g *group, s policy.Step) func() error {
 		if err != nil {
 			return fmt.Errorf("%s; %w", s.Reason, err)
 		}
-		cause := fmt.Sprintf("%s; node %d wins with its log up to (%d, %d)",
-			s.Reason, chosen.Node, chosen.Status.GetLastTerm(), chosen.Status.GetLastIndex())
+		cause := s.Reason
 		if chosen.Avoid != "" {
 			cause += "; " + chosen.Avoid + ", and no other replica can win"
 		}
-		return r.appoint(g, find(seats, chosen.Node), newest(answers), cause)
+		return r.appoint(g, find(seats, chosen.Node), decision{floor: newest(answers), cause: cause, inputs: policy.Inputs(answers)})
 	}
 }
 
 // adoptTask makes a live leader the appointed one.
 func (r *Reign) adoptTask(g *group, s policy.Step) func() error {
 	leader := find(r.seats(g), s.Node)
-	return func() error { return r.appoint(g, leader, newest([]policy.Answer{leader.Answer}), s.Reason) }
+	return func() error {
+		return r.appoint(g, leader, decision{floor: newest([]policy.Answer{leader.Answer}), cause: s.Reason})
+	}
 }
 
 // appoint makes an appointment and waits until the node leads.
-func (r *Reign) appoint(g *group, to seat, floor pinetree.AppointmentID, cause string) error {
-	id, err := r.decree(g, decision{to: to.Node, floor: floor, cause: cause})
+func (r *Reign) appoint(g *group, to seat, d decision) error {
+	d.to = to.Node
+	id, err := r.decree(g, d)
 	if err != nil {
 		return err
 	}
@@ -97,10 +99,11 @@ func (r *Reign) appoint(g *group, to seat, floor pinetree.AppointmentID, cause s
 
 // decision is who is to lead a group and why.
 type decision struct {
-	to    pinetree.NodeID
-	floor pinetree.AppointmentID // highest that any replica has heard of
-	keep  time.Duration          // for how long nobody but an operator is to change it for the better
-	cause string
+	to     pinetree.NodeID
+	floor  pinetree.AppointmentID // highest that any replica has heard of
+	keep   time.Duration          // for how long nobody but an operator is to change it for the better
+	cause  string
+	inputs string // what it was chosen by
 }
 
 // decree durably makes the next appointment of a group, above every one that a
@@ -122,7 +125,7 @@ func (r *Reign) decree(g *group, d decision) (pinetree.AppointmentID, error) {
 		g.Is, g.Revision = next, revision
 		g.granter.Recorded(next.Lease)
 		g.claimed, g.waiting = false, false
-		r.event(ledger.Event{Kind: "appointed", Group: g.id, Node: d.to, Appointment: next.Lease.Appointment, Cause: d.cause})
+		r.event(ledger.Event{Kind: "appointed", Group: g.id, Node: d.to, Appointment: next.Lease.Appointment, Cause: d.cause, Inputs: d.inputs})
 	})
 	if err != nil {
 		return 0, fmt.Errorf("appointing node %d: %w", d.to, err)

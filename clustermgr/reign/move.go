@@ -254,7 +254,7 @@ func (r *Reign) awaitActivation(g *group, appointment pinetree.AppointmentID) er
 // takeBack appoints the old leader anew after a move that failed. When it does
 // not lead either, the next look at the group finds a leader.
 func (r *Reign) takeBack(m move, response *wirepb.MoveLeaderResponse) error {
-	err := r.appoint(m.group, m.from, m.floor, response.Reason)
+	err := r.appoint(m.group, m.from, decision{floor: m.floor, cause: response.Reason})
 	outcome := fmt.Sprintf("node %d leads on", m.from.Node)
 	if err != nil {
 		outcome = "a leader is to be found: " + err.Error()
