@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/chronicle"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
@@ -36,7 +37,8 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 	}
 	o := owner.New(ctx, cfg, office, b.Events)
 	r := &Reign{
-		cfg: cfg, log: cfg.Log, ctx: o.Context(), owner: o,
+		Chronicle: chronicle.Of(o),
+		cfg:       cfg, log: cfg.Log, ctx: o.Context(), owner: o,
 		dial:    orders.New(orders.Timeouts{Probe: cfg.Probe, Call: cfg.Call, Appoint: cfg.Appoint}, cfg.Dial...),
 		since:   taken.Add(scale(cfg.OfficeClaim, 1+cfg.Lease.MaxDrift)),
 		cluster: b.Cluster, counters: b.Counters,

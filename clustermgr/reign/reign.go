@@ -3,10 +3,10 @@ package reign
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/chronicle"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
@@ -26,14 +26,13 @@ type Config = settings.Config
 // it below "the owner's" belongs to the owner's goroutine; the others hand it
 // functions by do. What waits for the network or the store is a task beside it.
 type Reign struct {
-	cfg   Config
-	log   *slog.Logger
-	ctx   context.Context // the owner's
-	dial  *orders.Nodes
-	owner *owner.Owner
-	hands members.Hands
-
-	watchers atomic.Int32 // who follow the events
+	chronicle.Chronicle // serves what is asked about events
+	cfg                 Config
+	log                 *slog.Logger
+	ctx                 context.Context // the owner's
+	dial                *orders.Nodes
+	owner               *owner.Owner
+	hands               members.Hands
 
 	// The owner's.
 	since      lease.Instant // from here on no other manager grants

@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"logservice/host"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
 	{"raftlog/segment/frame", "clustermgr/reign"},
-	{"clustermgr/ward"},
+	{"clustermgr/chronicle", "clustermgr/ward"},
 	{"clustermgr/members", "clustermgr/owner"},
 	{"clustermgr/settings", "clustermgr/refusal"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/badgerengine/database"},
@@ -67,11 +67,11 @@ var importers = []struct {
 	{of: []string{"adapter/picker"}, by: []string{"adapter/resolver", "adapter/ship"}},
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
-	{of: []string{"clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep", "clustermgr/ward"}, by: []string{"clustermgr/...", "test/..."}},
+	{of: []string{"clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep", "clustermgr/ward"}, by: []string{"clustermgr/...", "test/..."}},
 	{of: []string{"logservice/manifest", "logservice/membership", "logservice/news", "logservice/pace", "logservice/packing", "logservice/rawnode", "logservice/replay", "logservice/retention"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
-		"logservice/...", "clustermgr", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "adapter/resolver", "adapter/ship", "cmd/...", "test/...",
+		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "adapter/resolver", "adapter/ship", "cmd/...", "test/...",
 	}},
 }
 
