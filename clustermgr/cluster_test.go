@@ -29,6 +29,7 @@ type cluster struct {
 	listeners []net.Listener
 	managers  []*runningManager
 	nodes     []*fakeNode
+	added     uint64 // the node that a story gives a replica
 }
 
 type runningManager struct {

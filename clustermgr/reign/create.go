@@ -71,6 +71,23 @@ func (r *Reign) newGroup(replicas uint32, home string) (ledger.Group, error) {
 	return members.NewGroup(r.counters.Is.Group+1, sites, replicas, home)
 }
 
+// acquainted waits until each node was heard of in this reign, or is dead: one that
+// died shortly before it began is no place for a replica.
+func (r *Reign) acquainted(ctx context.Context) error {
+	err := r.await(ctx, func() (bool, error) {
+		for _, n := range r.nodes {
+			if n.reported == 0 && r.health(n) != policy.Dead {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil && ctx.Err() == nil {
+		return NotActive("") // nothing has begun
+	}
+	return err
+}
+
 // addGroup takes a group into the reign, from the store or just made.
 func (r *Reign) addGroup(k ledger.Kept[ledger.Group]) *group {
 	g := &group{
@@ -88,6 +105,9 @@ func (r *Reign) addGroup(k ledger.Kept[ledger.Group]) *group {
 // CreateGroup records a group and waits until it has an activated leader. What
 // is recorded is made even when the caller does not wait.
 func (r *Reign) CreateGroup(ctx context.Context, q *wirepb.CreateGroupRequest) (*wirepb.GroupInfo, error) {
+	if err := r.acquainted(ctx); err != nil {
+		return nil, err
+	}
 	var record ledger.Group
 	err := r.persist(ctx, func() (_ []ledger.Change, err error) {
 		if record, err = r.newGroup(q.GetReplicas(), q.GetHomeZone()); err != nil {
@@ -127,6 +147,9 @@ func (r *Reign) groupMade(record ledger.Group, revision int64) {
 // idempotent by name.
 func (r *Reign) CreateVolume(ctx context.Context, q *wirepb.CreateVolumeRequest) (*wirepb.VolumeInfo, error) {
 	if err := members.CheckVolume(q); err != nil {
+		return nil, err
+	}
+	if err := r.acquainted(ctx); err != nil {
 		return nil, err
 	}
 	var volume ledger.Volume

@@ -160,6 +160,9 @@ func (r *Reign) report(n *node, replicas []*wirepb.ReplicaStatus) {
 func (r *Reign) update(n *node, replicas []*wirepb.ReplicaStatus, before map[pinetree.GroupID]*wirepb.ReplicaStatus) {
 	now := r.cfg.Clock()
 	n.Vitals.Hear(now)
+	if n.reported == 0 {
+		defer r.notify()
+	}
 	n.reported = now
 	for _, status := range replicas {
 		id := pinetree.GroupID(status.GetGroup())
