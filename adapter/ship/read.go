@@ -22,8 +22,8 @@ type ReadConfig struct {
 	MinLSN pinetree.LSN
 	// MaxStaleness, when not zero, bounds a stale read: it reflects every append
 	// that was acknowledged longer ago than this, in whole milliseconds. A replica
-	// that cannot prove that refuses, and another one is asked. It is not looked
-	// at by Tail, and at other levels nothing is stale.
+	// that cannot prove that refuses, and another one is asked. A Tail is bound by
+	// it where it begins, and at other levels nothing is stale.
 	MaxStaleness time.Duration
 	// At, when not zero, reads the state as of that LSN.
 	At pinetree.LSN

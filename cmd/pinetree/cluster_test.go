@@ -123,6 +123,18 @@ func testKeys(t *testing.T) {
 	if first.Value.Text != "green" || first.LSN == 0 || first.Level != "consistent" {
 		t.Errorf("key get: %+v", first)
 	}
+	bounded := parsed[struct {
+		Value   struct{ Text string } `json:"value"`
+		StaleMS *int                  `json:"stale_ms"`
+	}](t, "key", "get", "--volume", "notes", "colour", "--read", "stale", "--max-staleness", "1ms")
+	if bounded.Value.Text != "green" || bounded.StaleMS == nil || *bounded.StaleMS > 1 {
+		t.Errorf("key get --max-staleness: %+v", bounded)
+	}
+	route := filepath.Join(t.TempDir(), "notes.route")
+	must(t, "key", "get", "--volume", "notes", "colour", "--route-file", route)
+	if out := must(t, "key", "get", "--volume", "notes", "colour", "--route-file", route, "--manager", "127.0.0.1:1"); !strings.Contains(out, "green") {
+		t.Errorf("by the stored route, without a manager: %s", out)
+	}
 	must(t, "key", "put", "--volume", "notes", "colour", "blue")
 	if out := must(t, "key", "get", "--volume", "notes", "colour", "--at", first.LSN.String()); !strings.Contains(out, "green") {
 		t.Errorf("as of %s: %s", first.LSN, out)

@@ -55,9 +55,17 @@ type servedJSON struct {
 	At    pinetree.LSN    `json:"at"`
 	Level string          `json:"level"`
 	Node  pinetree.NodeID `json:"node"`
+	// StaleMS: nothing is missing that was acknowledged longer than this before.
+	StaleMS *int64 `json:"stale_ms,omitempty"`
 }
 
-func servedOf(s ship.Served) servedJSON { return servedJSON{s.LSN, s.Level.String(), s.Node} }
+func servedOf(s ship.Served) servedJSON {
+	served := servedJSON{At: s.LSN, Level: s.Level.String(), Node: s.Node}
+	if s.Stale >= 0 {
+		served.StaleMS = new(s.Stale.Milliseconds())
+	}
+	return served
+}
 
 func keyGet() *cobra.Command {
 	var f readFlags

@@ -126,6 +126,8 @@ func TestWrongCallsEndWithTwoAndSayHow(t *testing.T) {
 		{"bench", "ship", "--target", "127.0.0.1:1", "--engine", "memory"},
 		{"bench", "ship", "--table", "--rate", "5"},
 		{"bench", "ship", "--allocs"},
+		{"key", "get", "a", "--volume", "v", "--manager", "127.0.0.1:1", "--max-staleness", "1s"},
+		{"key", "get", "a", "--volume", "v", "--manager", "127.0.0.1:1", "--read", "stale", "--max-staleness", "1us"},
 		{"dump"},
 		{"demo", "what"},
 		{"clustermgr", "leader"},
