@@ -18,12 +18,12 @@ import (
 // cluster. A verb that is not here fails TestEveryVerbOfTheOperatorIsTested; one
 // that its test does not run fails that test.
 var operatorVerbs = map[string]string{
-	"node ls": "story", "node show": "story", "node drain": "story", "node undrain": "story", "node remove": "refusals",
+	"node ls": "story", "node show": "story", "node drain": "story", "node undrain": "story", "node remove": "story",
 	"group create": "story", "group ls": "story", "group show": "story", "group delete": "story",
 	"group add-replica": "story", "group remove-replica": "story", "group replace-replica": "replicas",
 	"volume create": "story", "volume ls": "story", "volume show": "story", "volume delete": "story",
 	"leader show": "story", "leader move": "story",
-	"lease ls": "story", "route": "story", "events": "story", "safe-to-stop": "refusals",
+	"lease ls": "story", "route": "story", "events": "story", "safe-to-stop": "story",
 	"context ls": "contexts", "context use": "contexts", "context set": "contexts", "context delete": "contexts",
 }
 
@@ -133,7 +133,7 @@ type shownNode struct {
 }
 
 // TestTheOperatorsStory runs every verb on a cluster of four nodes, from its
-// first volume to the end of the last group.
+// first volume to the removal of a node.
 func TestTheOperatorsStory(t *testing.T) {
 	startCluster(t, 4)
 	s := &story{t, map[string]bool{}}
@@ -225,11 +225,21 @@ func storyOfMoves(s *story) {
 	s.refused(cli.ExitUsage, "want its number", "leader", "show", "one")
 
 	leader := fmt.Sprint(told[[]shownGroup](s, "leader", "show", "1")[0].Leader)
+	if o := run(s.t, "clustermgr", "safe-to-stop", leader, "-o", "json"); o.code == cli.ExitUsage || !strings.Contains(o.out, "\"safe\"") {
+		s.t.Errorf("safe-to-stop: %+v", o)
+	}
 	drained := told[[]shownNode](s, "node", "drain", leader)
 	if len(drained) != 1 || !drained[0].Draining || drained[0].Leaders != 0 {
 		s.t.Errorf("drained: %+v", drained)
 	}
 	s.says("drained", "node", "ls")
+	// The node that has the only replica of group 2 is never safe to stop.
+	only := told[[]shownGroup](s, "group", "ls")[1].Voters[0]
+	s.note([]string{"safe-to-stop"})
+	s.refused(cli.ExitFailed, "not safe", "safe-to-stop", fmt.Sprint(only))
+	if o := run(s.t, "clustermgr", "safe-to-stop", fmt.Sprint(only)); !strings.Contains(o.out, "group 2") {
+		s.t.Errorf("safe-to-stop says %q", o.out)
+	}
 	s.says("alive", "node", "undrain", leader)
 	if back := told[[]shownNode](s, "node", "undrain", leader); back[0].Draining {
 		s.t.Errorf("undrained: %+v", back)
@@ -248,6 +258,12 @@ func storyOfReplicas(s *story) {
 	}
 	s.says("progress", "group", "show", "1")
 	s.refused(cli.ExitFailed, "there is no group 77", "group", "show", "77")
+	shown := told[struct {
+		Words []string `json:"words"`
+	}](s, "group", "show", "1")
+	if len(shown.Words) == 0 {
+		s.t.Error("group show says nothing in words")
+	}
 }
 
 func storyOfEvents(s *story) {
@@ -298,4 +314,10 @@ func storyOfTheEnd(s *story) {
 	leaving := fmt.Sprint(other[0].Voters[0])
 	s.refused(cli.ExitUsage, "--yes", "node", "remove", leaving)
 	s.refused(cli.ExitFailed, "there is no node 9", "node", "remove", "9", "--yes")
+	if removed := told[struct{ Removed bool }](s, "node", "remove", leaving, "--yes"); !removed.Removed {
+		s.t.Errorf("node %s is not removed", leaving)
+	}
+	if nodes := told[[]shownNode](s, "node", "ls"); len(nodes) != 3 {
+		s.t.Errorf("nodes at the end: %+v", nodes)
+	}
 }
