@@ -20,8 +20,16 @@ func root() *cobra.Command {
 		Short: "The cluster manager of Pinetree, and its operator's tool",
 		Long: `Run a cluster manager with 'clustermgr serve', or ask one with the other commands.
 
-Every flag can also be given in the environment: --manager as PINETREE_MANAGER.
+Which cluster is asked say --manager, PINETREE_MANAGER, or the current context (see
+'clustermgr context'). Every flag can also be given in the environment.
+Listings take -o json and --watch; what destroys something asks first, or wants --yes.
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+		Example: `  clustermgr node ls --watch                           who lives
+  clustermgr group show 7                              why a group has, or has no leader
+  clustermgr leader move 7 --to 3 --dry-run            what a move would do
+  clustermgr node drain 2 && clustermgr safe-to-stop 2 before a restart
+  clustermgr node remove 2                             out for good
+  clustermgr events --follow                           what is decided, and why`,
 	}
 	c.AddCommand(serve.Command("serve"))
 	c.AddCommand(operator.Commands()...)
