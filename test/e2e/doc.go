@@ -3,4 +3,24 @@
 // nothing of the insides but what a client can see.
 //
 // The default size fits `go test ./...`; `make e2e` runs all of it.
+//
+// # Measurements
+//
+// Some tests measure how long a group is without a leader that acknowledges. In
+// full size they hold it to bars, which mean something only on a machine that does
+// nothing else meanwhile; in the default size the bars are wide. The figures are
+// logged, printed as one table at the end, and written as JSON to the file that
+// PINETREE_E2E_REPORT names. PINETREE_E2E_ROUNDS changes the number of rounds, and
+// PINETREE_E2E_MINUTES the length of the mixed load. From the folder of the module:
+//
+//	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 60m -v -run 'TestFailoverOfAKilledLeader'           2 minutes
+//	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 60m -v -run 'TestFailoverOfManyGroups'              20 seconds
+//	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 60m -v -run 'TestPlannedMovesUnderFullLoad'         1 to 2 minutes
+//	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 60m -v -run 'TestFailoverOfALeaderWithAHungDisk'    1 minute
+//	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 60m -v -run 'TestAPausedLeaderServesNothingStale'   2 to 4 minutes
+//	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 60m -v -run 'TestManagersAreNotInTheDataPath'       90 seconds
+//	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 60m -v -run 'TestReadsAreLinearizable'              31 minutes
+//
+// The hung disk needs strace and the right to trace; without them the test is
+// skipped.
 package e2e

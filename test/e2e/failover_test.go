@@ -71,9 +71,9 @@ func (c *cluster) settled(group uint64) {
 // acknowledges within the bars. That the process is gone must be seen from its
 // address, not from its silence.
 func TestFailoverOfAKilledLeader(t *testing.T) {
-	rounds, limit := 3, bars{median: 5 * time.Second}
+	rounds, limit := rounds(t, 3, 100), bars{median: 5 * time.Second}
 	if full() {
-		rounds, limit = 100, bars{median: 900 * time.Millisecond, p99: 1500 * time.Millisecond}
+		limit = bars{median: 900 * time.Millisecond, p99: 1500 * time.Millisecond}
 	}
 	c := startReachable(t, 3)
 	volume := c.createVolume("v", pinetree.FormatOpaque)

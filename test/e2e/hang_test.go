@@ -12,13 +12,15 @@ import (
 	"github.com/pinetree-db/pinetree"
 )
 
-// hangs are the bars for a leader that hangs: from its last acknowledgement to the
-// first by another one.
-func hangs() (rounds int, b bars) {
+// hangs are the rounds and the bars for a leader that hangs: from its last
+// acknowledgement to the first by another one.
+func hangs(t *testing.T) (int, bars) {
+	t.Helper()
+	limit := bars{worst: 10 * time.Second}
 	if full() {
-		return 20, bars{worst: 3 * time.Second}
+		limit = bars{worst: 3 * time.Second}
 	}
-	return 2, bars{worst: 10 * time.Second}
+	return rounds(t, 2, 20), limit
 }
 
 // hangFsync makes every fsync of a process wait for ever, from when it returns
@@ -72,7 +74,7 @@ func TestFailoverOfALeaderWithAHungDisk(t *testing.T) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skipf("it needs strace to hold up fsync: %v", err)
 	}
-	rounds, limit := hangs()
+	rounds, limit := hangs(t)
 	c := startReachable(t, 3)
 	volume := c.createVolume("v", pinetree.FormatOpaque)
 	l := c.load("v")

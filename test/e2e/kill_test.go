@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -21,6 +22,23 @@ func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
 // full tells that all rounds are to be run, as `make e2e` does.
 func full() bool { return os.Getenv("PINETREE_E2E") == "full" }
+
+// rounds is how many of a measurement are to be run: as PINETREE_E2E_ROUNDS says,
+// or as the size of the run does.
+func rounds(t *testing.T, short, whole int) int {
+	t.Helper()
+	if said := os.Getenv("PINETREE_E2E_ROUNDS"); said != "" {
+		n, err := strconv.Atoi(said)
+		if err != nil || n <= 0 {
+			t.Fatalf("PINETREE_E2E_ROUNDS is %q, not a number of rounds", said)
+		}
+		return n
+	}
+	if full() {
+		return whole
+	}
+	return short
+}
 
 // ledger writes records whose content follows from their place, and remembers
 // up to where they were acknowledged.

@@ -14,9 +14,9 @@ import (
 // a writer whose window is always full: no move fails, and nothing is acknowledged
 // for no longer than the bars say. Nothing is lost, and the writer never ends.
 func TestPlannedMovesUnderFullLoad(t *testing.T) {
-	moves, limit := 6, bars{median: time.Second}
+	moves, limit := rounds(t, 6, 200), bars{median: time.Second}
 	if full() {
-		moves, limit = 200, bars{median: 15 * time.Millisecond, p99: 60 * time.Millisecond}
+		limit = bars{median: 15 * time.Millisecond, p99: 60 * time.Millisecond}
 	}
 	c := startReachable(t, 3)
 	volume := c.createVolume("v", pinetree.FormatOpaque)

@@ -59,7 +59,7 @@ func (b *besieged) run(ctx context.Context, id int) {
 // on, 10,000 default reads later nobody has seen anything older than what was
 // acknowledged before.
 func TestAPausedLeaderServesNothingStale(t *testing.T) {
-	rounds, limit := hangs()
+	rounds, limit := hangs(t)
 	c := startReachable(t, 3)
 	volume := c.createVolume("keys", pinetree.FormatRedo)
 	h := newHistory()
