@@ -3,7 +3,9 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -275,8 +277,14 @@ func (c *cluster) isolate(n *node, cut bool) {
 // client is a ship client of a volume.
 func (c *cluster) client(volume string) *ship.Client {
 	c.t.Helper()
+	said, err := os.OpenFile(filepath.Join(c.dir, "clients.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { said.Close() })
 	client, err := ship.Dial(c.within(10*time.Second), ship.Config{
 		Managers: append([]string{c.managed}, c.theirs...), Volume: volume, Dial: []grpc.DialOption{grpc.WithTransportCredentials(c.creds())},
+		Logger: slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -17,12 +17,23 @@ type mark struct {
 }
 
 // timeline tells in words what happened to a group and its leader's node from an
-// instant on: the manager's events, to the millisecond.
+// instant on: the manager's events, to the millisecond. The manager tells only of
+// those that it has stored, so they are waited for a little.
 func (c *cluster) timeline(from time.Time, group uint64, leader pinetree.NodeID, more ...mark) string {
 	marks := more
-	list, err := c.manages().ListEvents(c.within(2*time.Second), &wirepb.ListEventsRequest{Limit: 1000, Newest: true})
-	if err != nil {
-		return err.Error()
+	var list *wirepb.ListEventsResponse
+	for range 20 {
+		var err error
+		list, err = c.manages().ListEvents(c.within(2*time.Second), &wirepb.ListEventsRequest{Limit: 1000, Newest: true})
+		if err != nil {
+			return err.Error()
+		}
+		if slices.ContainsFunc(list.Events, func(e *wirepb.Event) bool {
+			return e.Kind == "activated" && e.Group == group && e.UnixMs >= from.UnixMilli()
+		}) {
+			break
+		}
+		time.Sleep(25 * time.Millisecond)
 	}
 	for _, e := range list.Events {
 		at := time.UnixMilli(e.UnixMs)
