@@ -17,6 +17,9 @@ const eventPause = 50 * time.Millisecond
 // maxChanges bounds one write to the store; etcd takes 128 in a transaction.
 const maxChanges = 100
 
+// slowWrite is how long a write to the store takes when something is wrong with it.
+const slowWrite = 200 * time.Millisecond
+
 // Scribe writes the decisions of one office to the store, many at a time, in
 // the order they come. Its Owner runs a function in the goroutine that owns
 // the state decided on, and returns an error when that is over.

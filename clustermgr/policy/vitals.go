@@ -38,6 +38,7 @@ type Vitals struct {
 	connected bool          // its heartbeat stream is up
 	probing   bool
 	probed    lease.Instant // when the last probe began; zero to ask at once
+	broke     bool          // it had no answer
 }
 
 // Hear takes note of a heartbeat or an answer.
@@ -55,13 +56,19 @@ func (v *Vitals) Disconnect() { v.connected, v.probed = false, 0 }
 func (v *Vitals) Connected() bool { return v.connected }
 
 // WantsProbe tells whether the node is to be asked for a sign of life now: at
-// once when its stream broke, and again while it is silent.
+// once when its stream broke, and again while it is silent. A process that is just
+// being killed may take one more connection and break it; its address refuses the
+// next one, so that is not put off.
 func (v *Vitals) WantsProbe(now lease.Instant, t Thresholds) bool {
 	if v.probing || v.Health(now, t) == Dead {
 		return false
 	}
+	pause := t.Silent / 2
+	if !v.connected && v.broke {
+		pause = t.Silent / 16
+	}
 	suspect := !v.connected || now.Sub(v.heard) > t.Silent
-	return suspect && now.Sub(v.probed) >= t.Silent/2
+	return suspect && now.Sub(v.probed) >= pause
 }
 
 // ProbeBegins takes note of a probe.
@@ -70,7 +77,7 @@ func (v *Vitals) ProbeBegins(now lease.Instant) { v.probing, v.probed = true, no
 // ProbeEnds takes in the end of a probe. A refused connection proves nothing
 // when the node was heard of since the probe began.
 func (v *Vitals) ProbeEnds(now lease.Instant, answered, refused bool) {
-	v.probing = false
+	v.probing, v.broke = false, !answered
 	switch {
 	case answered:
 		v.Hear(now)
