@@ -66,16 +66,25 @@ func (r *Reign) relocate(wanted upkeep.Move) {
 // snapshot is the whole cluster as upkeep sees it.
 func (r *Reign) snapshot(now lease.Instant) upkeep.Cluster {
 	c := upkeep.Cluster{Nodes: make([]upkeep.Node, 0, len(r.nodes)), Groups: make([]upkeep.Group, 0, len(r.groups)), Weighed: now.Sub(r.weighed)}
-	replicas, former, wall := map[pinetree.NodeID]int{}, map[pinetree.NodeID]int{}, time.Now()
+	t := census{reign: r, now: now, wall: time.Now(), health: make(map[pinetree.NodeID]policy.Health, len(r.nodes))}
+	for _, n := range r.nodes {
+		t.health[n.Is.ID] = n.Vitals.Health(now, r.ward.Thresholds())
+	}
+	members := 0
+	for _, g := range r.groups {
+		members += len(g.Is.Voters) + 1
+	}
+	t.replicas = make([]upkeep.Replica, 0, members)
+	replicas, former := make(map[pinetree.NodeID]int, len(r.nodes)), map[pinetree.NodeID]int{}
 	for _, id := range slices.Sorted(maps.Keys(r.groups)) {
-		g := r.groups[id]
-		for _, member := range g.Is.Members() {
-			replicas[member]++
+		g := t.group(r.groups[id])
+		for _, replica := range g.Replicas {
+			replicas[replica.Node]++
 		}
-		for id := range g.Is.Removed {
+		for id := range r.groups[id].Is.Removed {
 			former[id]++
 		}
-		c.Groups = append(c.Groups, r.groupSnapshot(g, now, wall))
+		c.Groups = append(c.Groups, g)
 	}
 	for _, g := range r.deleted {
 		for id := range g.Is.Removed {
@@ -85,32 +94,49 @@ func (r *Reign) snapshot(now lease.Instant) upkeep.Cluster {
 	for _, n := range r.sortedNodes() {
 		lasting := now.Sub(max(n.Since(), r.since))
 		c.Nodes = append(c.Nodes, upkeep.Node{
-			ID: n.Is.ID, Zone: n.Is.Zone, Health: n.Vitals.Health(now, r.ward.Thresholds()), Lasting: lasting, Steady: min(lasting, wall.Sub(time.UnixMilli(n.Is.QuarantinedUntil))),
-			Draining: n.Is.Draining, Leaving: n.Is.Leaving, Quarantined: n.Is.Quarantined(wall) || r.ward.Slow(n.Is.ID) != "",
+			ID: n.Is.ID, Zone: n.Is.Zone, Health: t.health[n.Is.ID],
+			Lasting: lasting, Steady: min(lasting, t.wall.Sub(time.UnixMilli(n.Is.QuarantinedUntil))),
+			Draining: n.Is.Draining, Leaving: n.Is.Leaving, Quarantined: n.Is.Quarantined(t.wall) || r.ward.Slow(n.Is.ID) != "",
 			Leaders: r.led[n.Is.ID], Replicas: replicas[n.Is.ID], Former: former[n.Is.ID], Full: n.Full(),
 		})
 	}
 	return c
 }
 
-func (r *Reign) groupSnapshot(g *group, now lease.Instant, wall time.Time) upkeep.Group {
+// census is what the snapshot of each group needs, found out once.
+type census struct {
+	reign    *Reign
+	now      lease.Instant
+	wall     time.Time
+	health   map[pinetree.NodeID]policy.Health
+	replicas []upkeep.Replica // of all groups, so that they are allocated once
+}
+
+func (t *census) group(g *group) upkeep.Group {
 	s := upkeep.Group{
 		ID: g.id, Home: g.Is.HomeZone, Created: g.Is.Created, Moving: g.busy == moving,
-		Kept: wall.UnixMilli() < g.Is.KeptUntil, Settled: now.Sub(max(g.settled, r.since)),
+		Kept: t.wall.UnixMilli() < g.Is.KeptUntil, Settled: t.now.Sub(max(g.settled, t.reign.since)),
 	}
-	from := policy.Answer{}
-	if leader := r.leader(g); leader != nil {
-		s.Leader, from.Node, from.Status = leader.Is.ID, leader.Is.ID, leader.replicas[g.id]
-		s.Led = g.busy == "" && g.Is.Lease.Activated() && leader.Vitals.Health(now, r.ward.Thresholds()) == policy.Alive
+	members := g.Is.Members()
+	from := policy.Answer{Node: g.Is.Lease.Node}
+	if n := t.reign.nodes[from.Node]; n != nil && t.health[from.Node] != policy.Dead && slices.Contains(members, from.Node) {
+		from.Status = n.replicas[g.id]
 	}
-	for _, id := range g.Is.Members() {
+	if from.Status.GetLeader() && pinetree.AppointmentID(from.Status.GetAppointment()) == g.Is.Lease.Appointment {
+		s.Leader, s.Led = from.Node, g.busy == "" && g.Is.Lease.Activated() && t.health[from.Node] == policy.Alive
+	} else {
+		from.Status = nil
+	}
+	begin := len(t.replicas)
+	for _, id := range members {
 		replica := upkeep.Replica{Node: id}
-		if n := r.nodes[id]; n != nil && s.Leader != 0 && id != s.Leader {
-			replica.Unfit = policy.Unfit(from, policy.Answer{Node: id, Status: n.replicas[g.id]}, policy.Wish{Lag: r.cfg.MoveLagEntries})
+		if n := t.reign.nodes[id]; n != nil && s.Leader != 0 && id != s.Leader {
+			replica.Unfit = policy.Unfit(from, policy.Answer{Node: id, Status: n.replicas[g.id]}, policy.Wish{Lag: t.reign.cfg.MoveLagEntries})
 		}
-		s.Replicas = append(s.Replicas, replica)
+		t.replicas = append(t.replicas, replica)
 	}
-	r.describe(&s, g, from.Status, now)
+	s.Replicas = t.replicas[begin:len(t.replicas):len(t.replicas)]
+	t.reign.describe(&s, g, from.Status, t.now)
 	return s
 }
 
