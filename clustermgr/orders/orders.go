@@ -111,6 +111,26 @@ func (n *Nodes) CheckTransfer(ctx context.Context, t Transfer) (refused string, 
 	return answer.GetReason(), answer.GetLags(), nil
 }
 
+// Patience is for how long something is waited for, and how often it is asked for.
+type Patience struct{ For, Pace time.Duration }
+
+// AwaitTransfer waits until the old leader would hand over, as long as nothing but
+// a lag of the new one keeps it from that. The group is served meanwhile. The
+// error says why it would not.
+func (n *Nodes) AwaitTransfer(ctx context.Context, t Transfer, p Patience) error {
+	for began := time.Now(); ; time.Sleep(p.Pace) {
+		refused, lags, err := n.CheckTransfer(ctx, t)
+		switch {
+		case err != nil || refused == "":
+			return err
+		case !lags:
+			return fmt.Errorf("node %d would not hand over: %s", t.From.Node, refused)
+		case time.Since(began) > p.For:
+			return fmt.Errorf("node %d would not hand over, and did not within %v: %s", t.From.Node, p.For, refused)
+		}
+	}
+}
+
 // HandOver lets the new leader wait for the leadership while the old one
 // releases its lease and transfers. It calls released as soon as the old one
 // says that it did, with how long ago that was, whether the transfer succeeded

@@ -208,3 +208,12 @@ func unfitness(from Answer, others []Answer, w Wish) string {
 	}
 	return words
 }
+
+// NewestAppointment is the highest one that any replica has heard of.
+func NewestAppointment(answers []Answer) pinetree.AppointmentID {
+	var highest uint64
+	for _, a := range answers {
+		highest = max(highest, a.Status.GetAppointment(), a.Status.GetReleased())
+	}
+	return pinetree.AppointmentID(highest)
+}

@@ -67,7 +67,7 @@ func (r *Reign) electTask(g *group, s policy.Step) func() error {
 		if chosen.Avoid != "" {
 			cause += "; " + chosen.Avoid + ", and no other replica can win"
 		}
-		return r.appoint(g, find(seats, chosen.Node), decision{floor: newest(answers), cause: cause, inputs: policy.Inputs(answers)})
+		return r.appoint(g, find(seats, chosen.Node), decision{floor: policy.NewestAppointment(answers), cause: cause, inputs: policy.Inputs(answers)})
 	}
 }
 
@@ -75,7 +75,7 @@ func (r *Reign) electTask(g *group, s policy.Step) func() error {
 func (r *Reign) adoptTask(g *group, s policy.Step) func() error {
 	leader := find(r.seats(g), s.Node)
 	return func() error {
-		return r.appoint(g, leader, decision{floor: newest([]policy.Answer{leader.Answer}), cause: s.Reason})
+		return r.appoint(g, leader, decision{floor: policy.NewestAppointment([]policy.Answer{leader.Answer}), cause: s.Reason})
 	}
 }
 
@@ -135,13 +135,4 @@ func (r *Reign) decree(g *group, d decision) (pinetree.AppointmentID, error) {
 
 func find(seats []seat, id pinetree.NodeID) seat {
 	return seats[slices.IndexFunc(seats, func(s seat) bool { return s.Node == id })]
-}
-
-// newest is the highest appointment that any replica has heard of.
-func newest(answers []policy.Answer) pinetree.AppointmentID {
-	var highest uint64
-	for _, a := range answers {
-		highest = max(highest, a.Status.GetAppointment(), a.Status.GetReleased())
-	}
-	return pinetree.AppointmentID(highest)
 }

@@ -68,7 +68,7 @@ func (r *Reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
 		return move{}, notYet("group %d: %v", g.id, err)
 	}
 	m := move{
-		group: g, from: from, to: find(seats, to.Node), floor: newest(all), release: g.Is.Lease.Appointment, pause: r.cfg.MovePause,
+		group: g, from: from, to: find(seats, to.Node), floor: policy.NewestAppointment(all), release: g.Is.Lease.Appointment, pause: r.cfg.MovePause,
 		lag: r.cfg.MoveLagBytes, why: fmt.Sprintf("node %d leads, and node %d in zone %q is caught up", from.Node, to.Node, to.Zone),
 	}
 	if q.GetMaxPauseMs() > 0 {
@@ -156,23 +156,6 @@ func (r *Reign) predict(ctx context.Context, m move) (*wirepb.MoveLeaderResponse
 	})
 }
 
-// catchUp waits until the old leader would hand over, as long as nothing but a lag
-// of the target keeps it from that. The group is served meanwhile.
-func (r *Reign) catchUp(m move) error {
-	for began := r.cfg.Clock(); ; time.Sleep(r.cfg.Tick) {
-		refused, lags, err := r.dial.CheckTransfer(r.ctx, m.transfer(0))
-		if err != nil || refused == "" {
-			return err
-		}
-		switch waited := r.cfg.Clock().Sub(began); {
-		case !lags:
-			return fmt.Errorf("node %d would not hand over: %s", m.from.Node, refused)
-		case waited > r.cfg.MoveCatchUp:
-			return fmt.Errorf("node %d would not hand over, and did not within %v: %s", m.from.Node, r.cfg.MoveCatchUp, refused)
-		}
-	}
-}
-
 // transfer is the order to both nodes.
 func (m move) transfer(take pinetree.AppointmentID) orders.Transfer {
 	return orders.Transfer{
@@ -186,7 +169,7 @@ func (m move) transfer(take pinetree.AppointmentID) orders.Transfer {
 func (r *Reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
 	g := m.group
 	response := &wirepb.MoveLeaderResponse{From: uint64(m.from.Node), To: uint64(m.to.Node)}
-	err := r.catchUp(m)
+	err := r.dial.AwaitTransfer(r.ctx, m.transfer(0), orders.Patience{For: r.cfg.MoveCatchUp, Pace: r.cfg.Tick})
 	if err != nil {
 		r.tell(func() { r.settle(g) }) // nothing was done; it is not tried again at once
 		response.Reason = "not moved: " + err.Error()
