@@ -32,6 +32,7 @@ type Client struct {
 	// suspect: the route was of no use when it was last tried.
 	suspect  bool
 	askAgain time.Time // when managers that did not answer may be asked again
+	doubted  time.Time // when a late call last had the managers asked
 	stale    time.Time // when reads are to have the route asked for again
 	picker   *picker.Picker
 	hedger   *picker.Hedger

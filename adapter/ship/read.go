@@ -174,11 +174,13 @@ type Resolution struct {
 func (c *Client) Resolve(ctx context.Context, a adapter.Append) (Resolution, error) {
 	var answer *wirepb.ResolveResponse
 	err := c.retry(ctx, fmt.Sprintf("resolve the append that ends at %s", a.LSN), func(ctx context.Context) error {
-		return c.onLeader(ctx, func(ctx context.Context, _ Replica, conn *grpc.ClientConn) (err error) {
+		return c.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
 			ctx, cancel := context.WithTimeout(ctx, c.cfg.AttemptTimeout)
 			defer cancel()
-			answer, err = wirepb.NewComputeClient(conn).Resolve(ctx, &wirepb.ResolveRequest{Volume: uint64(c.Volume()), ComputeTerm: uint64(a.Term), Lsn: uint64(a.LSN)})
-			return err
+			return c.unlessReplaced(ctx, at, func(ctx context.Context) (err error) {
+				answer, err = wirepb.NewComputeClient(conn).Resolve(ctx, &wirepb.ResolveRequest{Volume: uint64(c.Volume()), ComputeTerm: uint64(a.Term), Lsn: uint64(a.LSN)})
+				return err
+			})
 		})
 	})
 	if err != nil {
@@ -237,11 +239,13 @@ func ask[A answered](ctx context.Context, r *Reader, q question, call readCall[A
 			answer, err = race(ctx, r, q, call)
 			return err
 		}
-		return r.client.onLeader(ctx, func(ctx context.Context, _ Replica, conn *grpc.ClientConn) (err error) {
+		return r.client.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
 			ctx, cancel := q.bounded(ctx)
 			defer cancel()
-			answer, err = call(ctx, wirepb.NewReadsClient(conn))
-			return err
+			return r.client.unlessReplaced(ctx, at, func(ctx context.Context) (err error) {
+				answer, err = call(ctx, wirepb.NewReadsClient(conn))
+				return err
+			})
 		})
 	})
 	if err != nil {

@@ -56,9 +56,13 @@ func (c *Client) replaced(ctx context.Context, from pinetree.NodeID) error {
 	if c.refresh(ctx) != nil {
 		return nil
 	}
-	route := c.Route()
-	if route.Leader == 0 || route.Leader == from {
+	return c.Route().replacedFrom(from)
+}
+
+// replacedFrom is nil unless the route names another leader.
+func (r Route) replacedFrom(node pinetree.NodeID) error {
+	if r.Leader == 0 || r.Leader == node {
 		return nil
 	}
-	return fmt.Errorf("the managers know another leader: %w", &pinetree.NotLeaderError{Group: route.Group, Leader: route.Leader})
+	return fmt.Errorf("another node leads by now: %w", &pinetree.NotLeaderError{Group: r.Group, Leader: r.Leader})
 }
