@@ -135,13 +135,14 @@ type shownNode struct {
 // TestTheOperatorsStory runs every verb on a cluster of four nodes, from its
 // first volume to the removal of a node.
 func TestTheOperatorsStory(t *testing.T) {
-	startCluster(t, 4)
+	c, _ := startCluster(t, 4)
 	s := &story{t, map[string]bool{}}
 	t.Run("volumes and groups", func(t *testing.T) { s.t = t; storyOfGroups(s) })
 	t.Run("moves and drains", func(t *testing.T) { s.t = t; storyOfMoves(s) })
 	t.Run("replicas", func(t *testing.T) { s.t = t; storyOfReplicas(s) })
 	t.Run("events", func(t *testing.T) { s.t = t; storyOfEvents(s) })
 	t.Run("watch and completion", func(t *testing.T) { s.t = t; storyOfShells(s) })
+	t.Run("interruptions", func(t *testing.T) { s.t = t; storyOfInterruptions(s, c) })
 	t.Run("the end", func(t *testing.T) { s.t = t; storyOfTheEnd(s) })
 	for verb, test := range operatorVerbs {
 		if test == "story" && !s.ran[verb] {

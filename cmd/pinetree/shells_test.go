@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/localcluster"
 )
 
 // buffer is written by a command and read by a test.
@@ -84,5 +86,55 @@ func storyOfShells(s *story) {
 	o := run(s.t, "clustermgr", cobra.ShellCompRequestCmd, "node", "show", "--manager", "127.0.0.1:1", "")
 	if o.code != cli.ExitDone || !strings.HasPrefix(o.out, ":") || time.Since(began) > 2*time.Second {
 		s.t.Errorf("completion without a manager, after %v: %+v", time.Since(began), o)
+	}
+}
+
+// storyOfInterruptions: what goes on without the command that ordered it, and the
+// command that goes on without the manager that it asked.
+func storyOfInterruptions(s *story, c *localcluster.Cluster) {
+	// Nobody else can lead group 2, so this drain does not come to its end.
+	only := fmt.Sprint(told[[]shownGroup](s, "group", "ls")[1].Voters[0])
+	s.refused(cli.ExitFailed, "is not over after 400ms and goes on", "node", "drain", only, "--timeout", "400ms")
+	ctx, cancel := context.WithCancel(context.Background())
+	out, ended := follow(ctx, "node", "drain", only)
+	within(s.t, "it is told what the drain waits for", func() bool { return strings.Contains(out.String(), "1 group still led") })
+	cancel()
+	if code := <-ended; code != cli.ExitFailed || !strings.Contains(out.String(), "interrupted; the drain of node "+only+" goes on") {
+		s.t.Errorf("an interrupted drain: exit code %d, %s", code, out)
+	}
+	s.says("draining", "node", "drain", only, "--no-wait")
+
+	ctx, cancel = context.WithCancel(context.Background())
+	defer cancel()
+	waits, drained := follow(ctx, "node", "drain", only)
+	events, told := follow(ctx, "events", "--follow", "-o", "json")
+	within(s.t, "events come", func() bool { return strings.Contains(events.String(), "activated") })
+	if err := c.Manager.Stop(); err != nil {
+		s.t.Fatal(err)
+	}
+	within(s.t, "the drain notices that the manager is gone", func() bool { return strings.Contains(waits.String(), "does not answer") })
+	if err := c.Manager.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	within(s.t, "the next reign is told of", func() bool { return strings.Count(events.String(), "manager_active") > 1 })
+	s.says("alive", "node", "undrain", only)
+	within(s.t, "the undrain is told of", func() bool { return strings.Contains(events.String(), "node_undrained") })
+	cancel()
+	if code := <-told; code != cli.ExitDone {
+		s.t.Errorf("events --follow ends with %d", code)
+	}
+	if code := <-drained; code != cli.ExitFailed {
+		s.t.Errorf("the interrupted drain ends with %d", code)
+	}
+	var last uint64
+	for line := range strings.Lines(events.String()) {
+		var e struct{ ID uint64 }
+		if json.Unmarshal([]byte(line), &e) != nil {
+			continue // said of the manager that is gone
+		}
+		if last != 0 && e.ID != last+1 {
+			s.t.Errorf("event %d after %d", e.ID, last)
+		}
+		last = e.ID
 	}
 }
