@@ -186,21 +186,31 @@ func (r *Replica) Tick() {
 	r.goQuiet()
 }
 
-// suspectQuorum sends writers away, once, when no quorum was heard for long:
-// there may be another leader that they should find. This one goes on, because
-// nobody else may be appointed while the manager is gone.
+// suspectQuorum sends writers away when no quorum was heard for long: there may be
+// another leader that they should find. Those that come back are sent away again,
+// for it may have been too early. This one goes on, because nobody else may be
+// appointed while the manager is gone.
 func (r *Replica) suspectQuorum() {
 	if r.unanswered(r.QuorumAge()) < r.opt.SuspectAfter {
-		r.lead.warned = false
+		r.lead.warned = 0
 		return
 	}
-	if r.lead.warned {
+	if r.lead.warned != 0 && r.now.Sub(r.lead.warned) < r.opt.SuspectAfter/3 {
 		return
 	}
-	r.lead.warned = true
-	r.log.Warn("no quorum answers this leader; its writers are sent to look for another", "age", r.QuorumAge())
+	if r.lead.warned == 0 {
+		r.log.Warn("no quorum answers this leader; its writers are sent to look for another", "age", r.QuorumAge())
+	}
+	r.lead.warned = r.now
 	for _, id := range r.volumeIDs() {
-		r.dismiss(r.volumes[id], &pinetree.NotLeaderError{Group: r.cfg.Group})
+		v, away := r.volumes[id], &pinetree.NotLeaderError{Group: r.cfg.Group}
+		r.dismiss(v, away)
+		v.opens = slices.DeleteFunc(v.opens, func(o *opening) bool {
+			if o.asking { // what else waits is in the log, and may be committed yet
+				o.end(Opened{}, away)
+			}
+			return o.asking
+		})
 	}
 }
 

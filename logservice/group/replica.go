@@ -100,7 +100,7 @@ type leadership struct {
 	ready   bool               // first is applied
 	contact map[pinetree.NodeID]lease.Instant
 	since   lease.Instant
-	warned  bool // writers were sent away for lack of a quorum
+	warned  lease.Instant // when writers were last sent away for lack of a quorum
 	rest    rest
 	news    news.Desk
 	// early are the newest accepted appends of each follower, which raft does
