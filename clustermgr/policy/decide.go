@@ -79,6 +79,8 @@ type Step struct {
 	// Sick tells that Node loses the leadership for being sick, and Hard that with
 	// what it has it cannot lead, so that anybody is better.
 	Sick, Hard bool
+	// To are the replicas that Node may hand over to.
+	To []pinetree.NodeID
 }
 
 // Decide says what a group needs.

@@ -29,10 +29,14 @@ func (s Situation) illness(leader Member) Step {
 	if why == "" && leader.Slow != "" {
 		why, hard = "is slower than its peers: "+leader.Slow, false
 	}
-	if why == "" || !slices.ContainsFunc(s.Members, func(m Member) bool { return s.healthier(m, leader.Node, hard) }) {
+	if why == "" {
 		return Step{}
 	}
-	return Step{Action: Replace, Node: leader.Node, Sick: true, Hard: hard, Reason: fmt.Sprintf("node %d leads and %s", leader.Node, why)}
+	to := s.healthier(leader.Node, hard)
+	if len(to) == 0 {
+		return Step{}
+	}
+	return Step{Action: Replace, Node: leader.Node, Sick: true, Hard: hard, To: to, Reason: fmt.Sprintf("node %d leads and %s", leader.Node, why)}
 }
 
 // complaint says what keeps a replica that has a quorum from leading at all, or
@@ -51,12 +55,26 @@ func (s Situation) complaint(m Member, age time.Duration, patience float64) stri
 	return ""
 }
 
-// healthier tells whether a replica could lead and has nothing that keeps a leader
-// from it, not even half of it. One that is to be avoided is healthier than one
-// that cannot lead at all, and no healthier than one that is slow.
-func (s Situation) healthier(m Member, than pinetree.NodeID, hard bool) bool {
-	status := m.Status
-	voter := len(status.GetVoters()) == 0 || slices.Contains(status.GetVoters(), uint64(m.Node))
-	return m.Node != than && m.Health == Alive && m.Reported && status != nil && status.GetStopped() == "" &&
-		!status.GetBlank() && voter && (hard || m.Avoid == "") && s.complaint(m, 0, 0.5) == ""
+// healthier lists the replicas that could lead instead: of those that have nothing
+// that keeps a leader from it, not even half of it, those that are not to be
+// avoided. When there are none of these, the others are still healthier than a
+// leader that cannot lead at all, and no healthier than one that is slow.
+func (s Situation) healthier(than pinetree.NodeID, hard bool) []pinetree.NodeID {
+	var good, others []pinetree.NodeID
+	for _, m := range s.Members {
+		status := m.Status
+		voter := len(status.GetVoters()) == 0 || slices.Contains(status.GetVoters(), uint64(m.Node))
+		switch {
+		case m.Node == than || m.Health != Alive || !m.Reported || status == nil || status.GetStopped() != "" ||
+			status.GetBlank() || !voter || s.complaint(m, 0, 0.5) != "":
+		case m.Avoid == "":
+			good = append(good, m.Node)
+		case hard:
+			others = append(others, m.Node)
+		}
+	}
+	if len(good) > 0 {
+		return good
+	}
+	return others
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pinetree-db/pinetree"
@@ -32,7 +33,10 @@ type move struct {
 // planMove says what a request would do, or why it cannot be done. It runs in
 // the owner's goroutine, while nothing else is done to the group, and changes
 // nothing.
-func (r *Reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
+func (r *Reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) { return r.planMoveAmong(q, nil) }
+
+// planMoveAmong plans a move to one of these, whatever else speaks against them.
+func (r *Reign) planMoveAmong(q *wirepb.MoveLeaderRequest, only []pinetree.NodeID) (move, error) {
 	g := r.groups[pinetree.GroupID(q.GetGroup())]
 	if g == nil {
 		return move{}, refuse(pinetree.ErrUnknownGroup, "there is no group %d", q.GetGroup())
@@ -52,7 +56,10 @@ func (r *Reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) {
 	for _, s := range seats {
 		if s.Node != from.Node {
 			all = append(all, s.Answer)
-			if q.GetTo() == 0 || q.GetTo() == uint64(s.Node) {
+			if slices.Contains(only, s.Node) {
+				s.Avoid = ""
+				others = append(others, s.Answer)
+			} else if only == nil && (q.GetTo() == 0 || q.GetTo() == uint64(s.Node)) {
 				others = append(others, s.Answer)
 			}
 		}

@@ -2,7 +2,6 @@ package reign
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -14,10 +13,7 @@ func (r *Reign) replaceTask(g *group, s policy.Step) func() error {
 	if s.Hard && g.failures%2 == 1 {
 		return r.electTask(g, s)
 	}
-	m, err := r.planMove(&wirepb.MoveLeaderRequest{Group: uint64(g.id)})
-	if err == nil && m.to.Avoid != "" && !s.Hard {
-		err = fmt.Errorf("%s; node %d, the only one that could take over, is no better: %s", s.Reason, m.to.Node, m.to.Avoid)
-	}
+	m, err := r.planMoveAmong(&wirepb.MoveLeaderRequest{Group: uint64(g.id)}, s.To)
 	m.why = s.Reason + "; " + m.why
 	return func() error {
 		if err != nil {
