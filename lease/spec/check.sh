@@ -51,8 +51,7 @@ if [ "$what" != mutants ]; then
   search=
   while read -r limits; do model $limits; done <<'LIMITS'
 -DTERMS=3 -DAPPOINTMENTS=3 -DRESTARTS=0 -DFAILOVERS=0
--DTERMS=3 -DAPPOINTMENTS=2 -DRESTARTS=1 -DFAILOVERS=0
--DTERMS=3 -DAPPOINTMENTS=2 -DRESTARTS=0 -DFAILOVERS=1
+-DTERMS=3 -DAPPOINTMENTS=2 -DRESTARTS=1 -DFAILOVERS=1
 LIMITS
 fi
 if [ "$what" != model ]; then

@@ -44,6 +44,8 @@ func (r Rule) String() string {
 // in raft term 1.
 type Limits struct {
 	Ticks, Appointments, Terms, Writes, Restarts, Failovers int8
+	// Recovery looks at what comes of each state when nothing goes wrong any more.
+	Recovery bool
 	// Without is the rule that is left out.
 	Without Rule
 }

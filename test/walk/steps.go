@@ -61,13 +61,18 @@ func (w *Walk) tellRelease(s state, i int, id pinetree.AppointmentID) state {
 
 // hear is a heartbeat that arrives at a manager. What is late here is the answer.
 func (w *Walk) hear(s state, at int, from pinetree.NodeID) {
-	i := int(from) - 1
-	m, n := &s.managers[at], &s.nodes[i]
-	now := w.office(&s, at)
+	w.claim(&s, at, from)
+	w.visit(s)
+}
+
+// claim is what a manager makes of a heartbeat: it hears of releases, grants, or
+// begins to record an activation.
+func (w *Walk) claim(s *state, at int, from pinetree.NodeID) {
+	m, n := &s.managers[at], &s.nodes[from-1]
+	now := w.office(s, at)
 	c := lease.Claim{Node: from, Appointment: n.holder.Appointment(), Term: n.leads}
 	m.granter.Release(c.Node, n.holder.Released())
 	if c.Term == 0 || now >= m.claimed && !w.without(Claim) {
-		w.visit(s)
 		return
 	}
 	if r := m.granter.Record(); w.without(Wait) && c.Node != r.Holder {
@@ -82,20 +87,18 @@ func (w *Walk) hear(s state, at int, from pinetree.NodeID) {
 	case verdict == lease.RecordFirst:
 		w.write(s, at, m.granter.Activation(c))
 	case verdict == lease.Granted && n.grant == (lease.Grant{}):
-		n.grant, n.asked = grant, w.clock(&s, i)
+		n.grant, n.asked = grant, w.clock(s, int(from)-1)
 	}
-	w.visit(s)
 }
 
 // write puts a record into etcd, of which the manager hears later or never.
-func (w *Walk) write(s state, at int, r lease.Record) {
+func (w *Walk) write(s *state, at int, r lease.Record) {
 	m := &s.managers[at]
 	if m.writing || int(s.office) != at && !w.without(Swap) {
 		return
 	}
 	m.writing, m.next = true, r
 	s.stored = r
-	w.visit(s)
 }
 
 func (w *Walk) managerSteps(s state, at int) {
@@ -133,7 +136,9 @@ func (w *Walk) managerSteps(s state, at int) {
 	}
 	for i, wanted := range w.wanted(&s, r) {
 		if wanted {
-			w.write(s, at, appointed(r, pinetree.NodeID(i+1)))
+			next := s
+			w.write(&next, at, appointed(r, pinetree.NodeID(i+1)))
+			w.visit(next)
 		}
 	}
 }
@@ -153,10 +158,7 @@ func (w *Walk) recorded(s *state, at int) {
 // wanted are the nodes that the policy would appoint, whatever it may think of
 // their health, and those that an operator may have the leader moved to.
 func (w *Walk) wanted(s *state, r lease.Record) [2]bool {
-	key := wish{record: r}
-	for i := range s.nodes {
-		key.reports[i] = report{s.nodes[i].leads, s.nodes[i].holder.Appointment()}
-	}
+	key := w.wishOf(s, r)
 	if wanted, known := w.wishes[key]; known {
 		return wanted
 	}
@@ -175,6 +177,15 @@ func (w *Walk) wanted(s *state, r lease.Record) [2]bool {
 	}
 	w.wishes[key] = wanted
 	return wanted
+}
+
+// wishOf is what the policy goes by now.
+func (w *Walk) wishOf(s *state, r lease.Record) wish {
+	k := wish{record: r}
+	for i := range s.nodes {
+		k.reports[i] = report{s.nodes[i].leads, s.nodes[i].holder.Appointment()}
+	}
+	return k
 }
 
 // choose is whom the policy appoints; zero when it leaves things as they are, or

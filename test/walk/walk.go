@@ -71,6 +71,9 @@ func (w *Walk) visit(s state) {
 	if w.believes(&s, 0) && w.believes(&s, 1) {
 		w.fail(s, "both nodes believe to hold the lease")
 	}
+	if w.limits.Recovery {
+		w.recovery(s)
+	}
 	w.next = append(w.next, s)
 }
 

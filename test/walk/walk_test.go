@@ -6,6 +6,7 @@ import "testing"
 var small = Limits{Ticks: 2, Appointments: 2, Terms: 2, Writes: 1}
 
 func TestNoReachableStateBreaksAPromise(t *testing.T) {
+	t.Parallel()
 	for _, l := range []Limits{
 		{Ticks: 1, Appointments: 2, Terms: 3, Writes: 1},
 		{Ticks: 2, Appointments: 2, Terms: 2, Writes: 1, Restarts: 1},
@@ -22,7 +23,23 @@ func TestNoReachableStateBreaksAPromise(t *testing.T) {
 	}
 }
 
+// TestEveryReachableStateLeadsToALeaderWithALease, once nothing goes wrong any more.
+func TestEveryReachableStateLeadsToALeaderWithALease(t *testing.T) {
+	t.Parallel()
+	for _, l := range []Limits{
+		{Ticks: 1, Appointments: 2, Terms: 3, Restarts: 1, Recovery: true},
+		{Ticks: 1, Appointments: 2, Terms: 2, Restarts: 1, Failovers: 1, Recovery: true},
+	} {
+		states, failure := Run(l)
+		if failure != "" {
+			t.Fatal(failure)
+		}
+		t.Logf("%d states within %+v", states, l)
+	}
+}
+
 func TestTheWalkFindsWhatComesWithoutEachRule(t *testing.T) {
+	t.Parallel()
 	more := map[Rule]Limits{
 		SameTerm:          {Appointments: 3, Terms: 3, Writes: 1},
 		WaitAfterFailover: {Appointments: 2, Terms: 2, Writes: 1, Failovers: 1},
