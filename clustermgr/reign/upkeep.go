@@ -115,7 +115,7 @@ type census struct {
 func (t *census) group(g *group) upkeep.Group {
 	s := upkeep.Group{
 		ID: g.id, Home: g.Is.HomeZone, Created: g.Is.Created, Moving: g.busy == moving,
-		Kept: t.wall.UnixMilli() < g.Is.KeptUntil, Settled: t.now.Sub(max(g.settled, t.reign.since)),
+		Kept: t.wall.UnixMilli() < g.Is.KeptUntil, Settled: t.now.Sub(max(g.settled, t.reign.since.Add(-t.reign.cfg.OfficeClaim))),
 	}
 	members := g.Is.Members()
 	from := policy.Answer{Node: g.Is.Lease.Node}
