@@ -38,6 +38,7 @@ func TestContextsNameClusters(t *testing.T) {
 	s.says("away", "context", "use", "away")
 	s.refused(cli.ExitUsage, "ca.pem", "node", "ls")
 	s.refused(cli.ExitUsage, "ca.pem", "node", "ls", "--context", "away", "--manager", "127.0.0.1:4")
+	s.refused(cli.ExitFailed, "127.0.0.1:4 does not answer", "node", "ls", "--manager", "127.0.0.1:4") // nothing of a context beside it
 	t.Setenv("PINETREE_CONTEXT", "home")
 	s.refused(cli.ExitFailed, "127.0.0.1:1 does not answer", "node", "ls")
 	if o := run(t, "tail", "--volume", "v", "--context", "nowhere"); o.code != cli.ExitUsage || !strings.Contains(o.err, "it has home, away") {
