@@ -19,12 +19,14 @@ func list[A any](ctx context.Context, r *Reign, build func() (*A, error)) (answe
 	return answer, err
 }
 
-// ListNodes describes all nodes.
-func (r *Reign) ListNodes(ctx context.Context, _ *wirepb.ListNodesRequest) (*wirepb.ListNodesResponse, error) {
+// ListNodes describes all nodes, or the one that is asked for, if there is one.
+func (r *Reign) ListNodes(ctx context.Context, q *wirepb.ListNodesRequest) (*wirepb.ListNodesResponse, error) {
 	return list(ctx, r, func() (*wirepb.ListNodesResponse, error) {
 		answer := &wirepb.ListNodesResponse{}
 		for _, n := range r.sortedNodes() {
-			answer.Nodes = append(answer.Nodes, r.nodeInfo(n))
+			if q.GetNode() == 0 || q.GetNode() == uint64(n.Is.ID) {
+				answer.Nodes = append(answer.Nodes, r.nodeInfo(n))
+			}
 		}
 		return answer, nil
 	})
