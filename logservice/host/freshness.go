@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +26,10 @@ type Answer struct {
 // names a follower no commit index beyond its own log. Only an answer to a
 // question does, and it counts from before the question. The zero freshness
 // knows of no instant. Any goroutine may use it.
-type freshness struct{ instant atomic.Int64 }
+type freshness struct {
+	instant atomic.Int64
+	asking  atomic.Bool // a question is under way beside the reads
+}
 
 // prove takes note of an instant.
 func (f *freshness) prove(at lease.Instant) {
@@ -50,9 +54,13 @@ func (f *freshness) stale(began lease.Instant) time.Duration {
 // atMost waits until this replica knows that it is no staler than a bound for a
 // read that began at an instant. That costs nothing while a proof is recent
 // enough or the lease is held, and else a quorum's answer, which then serves
-// all reads for as long as the bound.
+// all reads for as long as the bound. While reads keep coming, the quorum is asked
+// beside them before the bound is over, and none of them waits.
 func (g *Group) atMost(ctx context.Context, bound time.Duration, began lease.Instant) error {
 	if known := g.fresh.stale(began); known >= 0 && known <= bound {
+		if known > bound/2 {
+			g.proveAhead()
+		}
 		return nil
 	}
 	asked := g.host.cfg.Clock()
@@ -65,4 +73,59 @@ func (g *Group) atMost(ctx context.Context, bound time.Duration, began lease.Ins
 		return fmt.Errorf("this replica cannot tell that it is at most %v behind: %w", bound, err)
 	}
 	return nil
+}
+
+// maxProof is how long a question beside the reads may take.
+const maxProof = 2 * time.Second
+
+// proveAhead asks a quorum unless that is under way already. Nobody waits for it.
+func (g *Group) proveAhead() {
+	if !g.fresh.asking.CompareAndSwap(false, true) {
+		return
+	}
+	begun := g.host.proofs.start(func(ctx context.Context) {
+		defer g.fresh.asking.Store(false)
+		ctx, cancel := context.WithTimeout(ctx, maxProof)
+		defer cancel()
+		_ = g.quorum(ctx) // without an answer, the next read asks itself
+	})
+	if !begun {
+		g.fresh.asking.Store(false)
+	}
+}
+
+// proofs are the questions that are asked beside reads, at most one for each
+// group.
+type proofs struct {
+	ctx  context.Context // ends with close
+	stop context.CancelFunc
+
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+}
+
+func newProofs() *proofs {
+	p := &proofs{}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	return p
+}
+
+// start reports false when the host closes.
+func (p *proofs) start(ask func(context.Context)) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.running.Go(func() { ask(p.ctx) })
+	}
+	return !p.closed
+}
+
+// close cancels what is under way and waits for its end.
+func (p *proofs) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.stop()
+	p.running.Wait()
 }

@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,32 @@ func TestAFollowerServesBoundedStalenessAsLongAsItCanProveIt(t *testing.T) {
 	})
 	if at, stale, err := staleRead(c, g, time.Second, time.Second); err != nil || at != 200 || stale > time.Second {
 		t.Errorf("connected again: at %s, %v stale, %v", at, stale, err)
+	}
+}
+
+// TestBoundedReadsDoNotWaitWhileTheyKeepComing reads once in the second half of the
+// bound: that alone must lead to a new proof.
+func TestBoundedReadsDoNotWaitWhileTheyKeepComing(t *testing.T) {
+	c := newCluster(t)
+	leader := c.appoint(1)
+	c.createVolume(leader)
+	g := c.group(2)
+	const bound = 10 * time.Second
+	c.eventually(func() error { _, _, err := staleRead(c, g, bound, time.Second); return err })
+	for range 2 {
+		proven := g.host.cfg.Clock()
+		g.fresh.instant.Store(int64(proven.Add(-bound * 2 / 3))) // as if it were that long ago
+		c.isolate(2, true)
+		if _, stale, err := staleRead(c, g, bound, time.Second); err != nil || stale < bound/2 {
+			t.Fatalf("%v stale, %v", stale, err)
+		}
+		c.isolate(2, false)
+		c.eventually(func() error {
+			if stale := g.fresh.stale(proven); stale > 0 || g.fresh.asking.Load() {
+				return fmt.Errorf("the newest proof is %v older than the last question", stale)
+			}
+			return nil
+		})
 	}
 }
 

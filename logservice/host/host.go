@@ -57,6 +57,7 @@ type Host struct {
 	offered     *semaphore.Weighted // bytes of batches that wait for workers
 	space       *space
 	sends       *sends
+	proofs      *proofs
 
 	mu      sync.RWMutex
 	groups  map[pinetree.GroupID]*Group
@@ -83,7 +84,7 @@ func NewHost(cfg Config) (*Host, error) {
 		return nil, err
 	}
 	h.space.look(h)
-	h.sends = newSends(h)
+	h.sends, h.proofs = newSends(h), newProofs()
 	h.writer = startLogWriter(h)
 	h.appliers = startAppliers(h, cfg.Options.Appliers)
 	for range max(1, cfg.Options.Workers) {
@@ -267,6 +268,7 @@ func (h *Host) Close() error {
 	for _, g := range h.Groups() {
 		g.progress.stop()
 	}
+	h.proofs.close()
 	h.sends.close()
 	for _, w := range h.workers {
 		w.close()
