@@ -30,7 +30,7 @@ var mutants = []struct {
 	{mutant: NoLeaseWait, theme: Leases},
 	{mutant: ImpatientManager, theme: Leases},
 	{mutant: EternalManager, theme: Leases},
-	{mutant: WildClocks, theme: Leases, rare: true},
+	{mutant: WildClocks, theme: Leases},
 	{mutant: BlindChoice},
 	{mutant: LogBeforeEngine, theme: Changes},
 	{mutant: SavedBeforeInstall, theme: Changes},
@@ -42,11 +42,11 @@ var mutants = []struct {
 	{mutant: StoppedClock, theme: Leases},
 	{mutant: EarlyReadIndex, theme: Leases},
 	{mutant: EarlyCommit, theme: Leases},
-	{mutant: ReleaseNotForGood, theme: Leases, rare: true},
+	{mutant: ReleaseNotForGood, theme: Leases},
 	{mutant: ReleaseUnasked, theme: Leases},
 	{mutant: GrantBeforeRecord, theme: Leases},
 	{mutant: AnotherTerm, theme: Leases},
-	{mutant: NotReady, theme: Leases, rare: true},
+	{mutant: NotReady, theme: Leases},
 	{mutant: TermlessLease, theme: Leases},
 }
 
