@@ -21,6 +21,10 @@ const (
 	// buryTimeout bounds one try. The active manager often has etcd's leader in
 	// its process, and what is handed to a leader that is gone is never answered.
 	buryTimeout = 400 * time.Millisecond
+	// lookTimeout bounds one look at who is first, after which another member of
+	// etcd is asked, and lookAgain is how long a watch is trusted.
+	lookTimeout = 500 * time.Millisecond
+	lookAgain   = time.Second
 )
 
 // buryFormer ends the offices of an earlier process at this one's address, which
@@ -60,27 +64,51 @@ func (s *Store) bury(ctx context.Context, kv *mvccpb.KeyValue) error {
 	return nil
 }
 
-// buryDead ends the office of an active manager whose address refuses
-// connections, once, for a candidate at an address of its own that waits until
-// ctx ends. A silent one, whose machine or network may be at fault, keeps the
-// office until etcd's lease is over: between two that cannot reach each other it
-// would go to and fro.
-func (s *Store) buryDead(ctx context.Context, address string) {
+// candidate is a key among those who campaign.
+type candidate struct {
+	key, address string
+	expired      <-chan struct{} // closed when its session is over
+}
+
+// first is the oldest key of those who campaign.
+func (s *Store) first(ctx context.Context) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	return s.client.Get(ctx, s.offices+"/", clientv3.WithFirstCreate()...)
+}
+
+// awaitTurn returns when the candidate is first. Meanwhile it ends the office of an
+// active manager whose address refuses connections, once. A silent one, whose
+// machine or network may be at fault, keeps the office until etcd's lease is over:
+// between two that cannot reach each other it would go to and fro.
+func (s *Store) awaitTurn(ctx context.Context, c candidate) error {
 	pace := time.NewTicker(probeEvery)
 	defer pace.Stop()
-	for refused := 0; ; {
+	refused, buried := 0, false
+	for {
+		got, err := s.first(ctx)
+		if err == nil && len(got.Kvs) == 0 {
+			return errors.New("the candidate's own key is gone")
+		}
+		if err == nil {
+			active := got.Kvs[0]
+			switch {
+			case string(active.Key) == c.key:
+				return nil
+			case buried || !refuses(ctx, string(active.Value)):
+				refused = 0
+			default:
+				if refused++; refused >= refusals {
+					buried = s.bury(ctx, active) == nil
+				}
+			}
+		}
 		select {
 		case <-pace.C:
+		case <-c.expired:
+			return errors.New("the session has expired")
 		case <-ctx.Done():
-			return
-		}
-		got, err := s.client.Get(ctx, s.offices+"/", append(clientv3.WithFirstCreate(), clientv3.WithSerializable())...)
-		if err != nil || len(got.Kvs) == 0 || string(got.Kvs[0].Value) == address || !refuses(ctx, string(got.Kvs[0].Value)) {
-			refused = 0
-			continue
-		}
-		if refused++; refused >= refusals && s.bury(ctx, got.Kvs[0]) == nil {
-			return
+			return ctx.Err()
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package etcdstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,8 +90,9 @@ func Open(cfg Config) (*Store, error) {
 	}, nil
 }
 
-// Campaign implements ledger.Store by etcd's election: the oldest key of those
-// who campaign is the active manager's.
+// Campaign implements ledger.Store: the oldest key of those who campaign is the
+// active manager's. It is asked for again and again, each time with a short
+// timeout, because a watch on a member of etcd that hangs would be silent for long.
 func (s *Store) Campaign(ctx context.Context, address string) (ledger.Office, error) {
 	if err := s.buryFormer(ctx, address); err != nil {
 		return ledger.Office{}, err
@@ -107,21 +109,16 @@ func (s *Store) Campaign(ctx context.Context, address string) (ledger.Office, er
 		return ledger.Office{}, fmt.Errorf("etcd: %w", err)
 	}
 	ss := session{etcd, end}
-	waiting, stop := context.WithCancelCause(ctx)
-	unwatch := context.AfterFunc(etcd.Ctx(), func() { stop(concurrency.ErrSessionExpired) })
-	defer unwatch()
-	var watching sync.WaitGroup
-	watching.Go(func() { s.buryDead(waiting, address) })
-	defer func() { stop(nil); watching.Wait() }()
-	election := concurrency.NewElection(etcd, s.offices)
-	if err := election.Campaign(waiting, address); err != nil {
+	key := fmt.Sprintf("%s/%x", s.offices, grant.ID)
+	put, err := s.client.Put(ctx, key, address, clientv3.WithLease(grant.ID))
+	if err == nil {
+		err = s.awaitTurn(ctx, candidate{key: key, address: address, expired: etcd.Done()})
+	}
+	if err != nil {
 		s.endSession(ss)
-		if cause := context.Cause(waiting); cause != nil {
-			err = cause
-		}
 		return ledger.Office{}, fmt.Errorf("etcd: campaign: %w", err)
 	}
-	office := ledger.Office{Name: election.Key(), Revision: election.Rev()}
+	office := ledger.Office{Name: key, Revision: put.Header.Revision}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sessions[office] = ss
@@ -175,7 +172,7 @@ func (s *Store) Resign(ctx context.Context, office ledger.Office) error {
 // Watch implements ledger.Store.
 func (s *Store) Watch(ctx context.Context, tell func(address string)) error {
 	for {
-		got, err := s.client.Get(ctx, s.offices+"/", clientv3.WithFirstCreate()...)
+		got, err := s.first(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -186,22 +183,23 @@ func (s *Store) Watch(ctx context.Context, tell func(address string)) error {
 		default:
 			tell(string(got.Kvs[0].Value))
 		}
-		if err := s.awaitChange(ctx, got.Header.Revision+1); err != nil && ctx.Err() == nil {
+		err = s.awaitChange(ctx, got.Header.Revision+1)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("etcd: the watch of the office has ended: %w", err)
 		}
 	}
 }
 
-// awaitChange returns when the offices have changed at the revision or after. A
-// member of etcd that has lost the others ends that instead of being silent.
+// awaitChange returns when the offices have changed at the revision or after, or
+// when it is time to look all the same: a member of etcd that hangs says nothing.
 func (s *Store) awaitChange(ctx context.Context, revision int64) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, lookAgain)
 	defer cancel() // ends the watch at the client
 	change, more := <-s.client.Watch(clientv3.WithRequireLeader(ctx), s.offices+"/", clientv3.WithPrefix(), clientv3.WithRev(revision))
 	if !more {
-		return errors.New("the client is closed")
+		return cmp.Or(ctx.Err(), errors.New("the client is closed"))
 	}
-	return change.Err()
+	return cmp.Or(change.Err(), ctx.Err())
 }
 
 // Read implements ledger.Store.

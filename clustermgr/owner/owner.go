@@ -172,7 +172,8 @@ func (o *Owner) confirmOffice() {
 	defer tick.Stop()
 	for {
 		asked := o.cfg.Clock()
-		ctx, cancel := context.WithTimeout(o.ctx, o.cfg.OfficeClaim)
+		// Short enough to ask again while the claim lasts.
+		ctx, cancel := context.WithTimeout(o.ctx, o.cfg.OfficeClaim/3)
 		err := o.cfg.Store.Confirm(ctx, o.office)
 		cancel()
 		switch {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -200,6 +202,15 @@ func TestLosingManagersLosesNoLeader(t *testing.T) {
 			within(t, 20*time.Second, "the killed manager answers again", func() error { return c.answersAt(active) })
 		}
 	}
+	// One that hangs keeps the office for etcd's lease, and wakes up deposed.
+	active := c.activeManager()
+	hung := time.Now()
+	c.managersInOrder()[active].signal(syscall.SIGSTOP)
+	c.leases(volumes[0])
+	t.Logf("the active manager hangs: %v until the first lease by the next", time.Since(hung).Round(10*time.Millisecond))
+	c.managersInOrder()[active].signal(syscall.SIGCONT)
+	within(t, 10*time.Second, "the manager that hung sends calls on", func() error { return c.answersAt(active) })
+	same("after the active manager hung")
 	idle := (c.activeManager() + 1) % 3
 	c.managersInOrder()[idle].kill()
 	time.Sleep(700 * time.Millisecond) // longer than a lease
@@ -269,6 +280,15 @@ func TestStrangersAreRefusedOverMutualTLS(t *testing.T) {
 		cancel()
 	}
 	c.as(friend)
+	// So it is for commands, which say what is missing.
+	tail := []string{"tail", "--manager", c.managed, "--volume", "v"}
+	if said, err := exec.CommandContext(c.within(15*time.Second), binary, append(tail, protected...)...).CombinedOutput(); err != nil {
+		t.Errorf("tail with TLS: %v: %s", err, said)
+	}
+	ship := exec.CommandContext(c.within(15*time.Second), binary, "ship", "--create", "--manager", c.managed, "--volume", "w", "-")
+	if said, err := ship.CombinedOutput(); err == nil || !strings.Contains(string(said), "this process needs --tls-ca") {
+		t.Errorf("ship without TLS: %v: %s", err, said)
+	}
 	// A node that was started without its files says so.
 	late := &process{
 		t: t, name: "a node without TLS", log: filepath.Join(c.dir, "late.log"),
