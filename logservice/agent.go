@@ -115,7 +115,7 @@ func (a *agent) heartbeats(ctx context.Context, conn *grpc.ClientConn, p pace) e
 	}
 	silence := max(minSilence, 5*p.interval)
 	// Cancelling also ends a Send that waits for a manager that takes nothing.
-	watchdog := time.AfterFunc(silence, func() { cancel(fmt.Errorf("the manager has answered nothing for %v", silence)) })
+	watchdog := time.AfterFunc(silence, func() { cancel(fmt.Errorf("%w for %v", errSilent, silence)) })
 	defer watchdog.Stop()
 
 	responses, ended := make(chan *wirepb.HeartbeatResponse), make(chan error, 1)

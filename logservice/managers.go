@@ -31,7 +31,18 @@ type managers struct {
 	next      int
 	hint      string // the active one, as another said; tried once
 	pause     time.Duration
+	// silent is one that let the node wait, and passed how often it was passed over
+	// for that.
+	silent string
+	passed int
 }
+
+// errSilent is the end of a stream on which a manager answered nothing.
+var errSilent = errors.New("the manager answers nothing")
+
+// maxPassed is how often a silent manager is passed over: to ask it again costs
+// registerTimeout.
+const maxPassed = 3
 
 // address is the one to try now.
 func (m *managers) address() string {
@@ -49,11 +60,20 @@ func (m *managers) served() { m.pause = 0 }
 func (m *managers) failed(err error) time.Duration {
 	tried := m.address()
 	m.hint = ""
-	if refusal, ok := errors.AsType[*pinetree.NotLeaderError](err); ok && refusal.Addr != "" && refusal.Addr != tried {
+	switch refusal, ok := errors.AsType[*pinetree.NotLeaderError](err); {
+	case ok && refusal.Addr != "" && refusal.Addr != tried && refusal.Addr != m.silent:
 		m.hint = refusal.Addr
 		return 0
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errSilent):
+		m.silent, m.passed = tried, 0
+	case tried == m.silent:
+		m.silent = "" // it says something
 	}
 	m.next++
+	if m.address() == m.silent && m.passed < maxPassed {
+		m.passed++
+		m.next++
+	}
 	m.pause = min(max(2*m.pause, firstPause), maxPause)
 	return m.pause
 }
