@@ -29,7 +29,7 @@ type cluster struct {
 	listeners []net.Listener
 	managers  []*runningManager
 	nodes     []*fakeNode
-	added     uint64 // the node that a story gives a replica
+	added     uint64 // the node that a story gives a replica, or takes away
 }
 
 type runningManager struct {

@@ -38,6 +38,11 @@ func stories() map[string]story {
 			_, err := c.client().DrainNode(c.context(), &wirepb.DrainNodeRequest{Node: 1})
 			return err
 		}},
+		"remove a node": {zones: fourZones, before: oneGroup, done: left, undone: stays, order: func(c *cluster) error {
+			c.added = leading(c) // the one that goes
+			_, err := c.client().RemoveNode(c.context(), &wirepb.RemoveNodeRequest{Node: c.added})
+			return err
+		}},
 		"delete a volume": {before: oneVolume, done: hasGroups(0), undone: hasVolume, order: func(c *cluster) error {
 			_, err := c.client().DeleteVolume(c.context(), &wirepb.DeleteVolumeRequest{Name: "v"})
 			return err
@@ -146,4 +151,30 @@ func undrained(c *cluster) error {
 		return errors.New("node 1 is draining")
 	}
 	return nil
+}
+
+func (c *cluster) listed(id uint64) (*wirepb.NodeInfo, error) {
+	list, err := c.client().ListNodes(c.context(), &wirepb.ListNodesRequest{})
+	for _, n := range list.GetNodes() {
+		if n.GetNode() == id {
+			return n, err
+		}
+	}
+	return nil, err
+}
+
+// left: a node is forgotten, and its replica is elsewhere.
+func left(c *cluster) error {
+	if n, err := c.listed(c.added); n != nil || err != nil {
+		return fmt.Errorf("node %d is still known: %v, %w", c.added, n, err)
+	}
+	return voters(3)(c)
+}
+
+func stays(c *cluster) error {
+	n, err := c.listed(c.added)
+	if err == nil && (n == nil || n.GetLeaving()) {
+		err = fmt.Errorf("node %d is to leave: %v", c.added, n)
+	}
+	return err
 }
