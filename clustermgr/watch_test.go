@@ -137,6 +137,10 @@ func TestAGroupWithoutQuorumSaysWhomItMisses(t *testing.T) {
 		words := strings.Join(c.group(g.GetGroup()).GetWords(), "; ")
 		return strings.Contains(words, "no quorum: 1 of 3 replicas answer, and 2 are needed: node 1 refuses connections")
 	})
+	c.eventually("what could not be done is an event, once", func() bool {
+		list, err := c.client().ListEvents(c.context(), &wirepb.ListEventsRequest{Kind: "not_done"})
+		return err == nil && len(list.GetEvents()) == 1 && strings.Contains(list.GetEvents()[0].GetOutcome(), "1 of 3 replicas answered")
+	})
 	list, err := c.client().ListEvents(c.context(), &wirepb.ListEventsRequest{Kind: "appointed"})
 	if err != nil || len(list.GetEvents()) == 0 || !strings.Contains(list.GetEvents()[0].GetInputs(), "node 1 ends at (") {
 		t.Errorf("the appointment: %v, %v", list, err)

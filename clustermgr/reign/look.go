@@ -106,6 +106,9 @@ func (r *Reign) operate(g *group, name string, task func() error) {
 			r.operations--
 			if err != nil {
 				wait := min(r.cfg.Retry<<min(g.failures, 10), r.cfg.MaxRetry)
+				if g.failures == 0 && name != moving { // one for all tries; moves have their own
+					r.event(ledger.Event{Kind: "not_done", Group: g.id, Cause: "could not " + name, Outcome: err.Error()})
+				}
 				g.failures++
 				g.retryAt = now.Add(wait)
 				g.reason = err.Error()
