@@ -141,6 +141,18 @@ func TestReadsAreServedInTheirZone(t *testing.T) {
 		}
 	}
 
+	within(t, 10*time.Second, "a route that says how the replicas are", func() error {
+		route, err := c.manages().Route(c.within(2*time.Second), &wirepb.RouteRequest{VolumeName: "routed"})
+		if err != nil {
+			return err
+		}
+		for i, s := range route.States {
+			if n := route.Replicas[i]; !s.Serves || s.AppliedLsn == 0 || s.BehindMs > 1000 || s.AgeMs > 1000 || n.Load == 0 {
+				return fmt.Errorf("node %d with load %d: %v", n.Node, n.Load, s)
+			}
+		}
+		return nil
+	})
 	gone := c.nodes[0]
 	if gone == leader {
 		gone = c.nodes[1]
