@@ -223,3 +223,34 @@ func TestAReplicaToBeAvoidedLeadsOnlyWhenNoOtherCanWin(t *testing.T) {
 		t.Errorf("joint, and node 3 is behind all others of the outgoing half: chose node %d, %v; want 1", got.Node, err)
 	}
 }
+
+func TestEachRefusalOfAMoveSaysWhy(t *testing.T) {
+	from := Answer{Node: 1, Status: with(log(2, 100), func(s *wirepb.ReplicaStatus) { s.Leader = true })}
+	change := func(change func(*wirepb.ReplicaStatus)) Answer {
+		return Answer{Node: 2, Status: with(log(2, 100), change)}
+	}
+	for name, tc := range map[string]struct {
+		to    Answer
+		words string
+		lags  bool
+	}{
+		"not heard of": {Answer{Node: 2}, "not alive, or has not reported it yet", false},
+		"stopped":      {change(func(s *wirepb.ReplicaStatus) { s.Stopped = "a bad checksum" }), "it stopped: a bad checksum", false},
+		"a learner":    {change(func(s *wirepb.ReplicaStatus) { s.Voters = []uint64{1, 3} }), "it is no voter", false},
+		"blank":        {change(func(s *wirepb.ReplicaStatus) { s.Blank = true }), "it is no voter", false},
+		"draining":     {Answer{Node: 2, Status: log(2, 100), Avoid: "its node is draining"}, "its node is draining", false},
+		"behind":       {change(func(s *wirepb.ReplicaStatus) { s.LastIndex = 89 }), "its log is 11 entries behind", true},
+		"not replayed": {change(func(s *wirepb.ReplicaStatus) { s.Applied = 89 }), "it has 11 committed entries to replay", true},
+		"just fit":     {change(func(s *wirepb.ReplicaStatus) { s.LastIndex, s.Applied = 90, 90 }), "", false},
+	} {
+		_, err := ChooseTarget(from, []Answer{tc.to}, Wish{Lag: 10})
+		switch {
+		case tc.words == "":
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		case err == nil || !strings.Contains(err.Error(), "node 2: ") || !strings.Contains(err.Error(), tc.words) || errors.Is(err, ErrLags) != tc.lags:
+			t.Errorf("%s: %v, may pass: %v; want %q, %v", name, err, errors.Is(err, ErrLags), tc.words, tc.lags)
+		}
+	}
+}
