@@ -102,6 +102,14 @@ func (h *Hands) Mark(ctx context.Context, find func() (*Node, error), set func(*
 	})
 }
 
+// Either is the kind of an event about what is set or reset.
+func Either(set bool, yes, no string) string {
+	if set {
+		return yes
+	}
+	return no
+}
+
 // ForgetNode ends the record of a node that has left, if find still finds it. Then
 // is called where the records belong.
 func (h *Hands) ForgetNode(ctx context.Context, find func() *Node, then func()) error {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/members"
+	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -129,6 +130,7 @@ func (r *Reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 	if request.GetChangesOnly() {
 		for _, id := range request.GetGone() {
 			delete(n.replicas, pinetree.GroupID(id))
+			r.chores.news = true
 		}
 		r.update(n, request.GetReplicas(), n.replicas)
 	} else {
@@ -153,6 +155,9 @@ func (r *Reign) report(n *node, replicas []*wirepb.ReplicaStatus) {
 	before := n.replicas
 	n.replicas = make(map[pinetree.GroupID]*wirepb.ReplicaStatus, len(replicas))
 	r.update(n, replicas, before)
+	for id := range before {
+		r.chores.news = r.chores.news || n.replicas[id] == nil
+	}
 }
 
 // update takes in what a node says of some of its replicas, which were as in
@@ -174,6 +179,7 @@ func (r *Reign) update(n *node, replicas []*wirepb.ReplicaStatus, before map[pin
 		}
 		g.progress.See(status.GetCommitted(), now)
 		r.released(g, n.Is.ID, pinetree.AppointmentID(status.GetReleased()))
+		r.chores.news = r.chores.news || policy.Useless(was, true) != policy.Useless(status, true)
 		if was.GetLeader() != status.GetLeader() || was.GetReady() != status.GetReady() {
 			r.lookAt(g, now)
 			r.notify()

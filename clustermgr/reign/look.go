@@ -20,6 +20,7 @@ const lookTurns = 4
 func (r *Reign) look() {
 	now := r.cfg.Clock()
 	everything := r.ward.Look(now, r.leaders)
+	r.chores.news = r.chores.news || everything
 	for _, n := range r.nodes {
 		if n.Vitals.WantsProbe(now, r.ward.Thresholds()) {
 			r.ask(n, now)

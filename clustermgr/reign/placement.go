@@ -81,10 +81,6 @@ func (r *Reign) recordChange(ctx context.Context, id pinetree.GroupID, c ledger.
 // RemoveNode serves RemoveNode.
 func (r *Reign) RemoveNode(ctx context.Context, q *wirepb.RemoveNodeRequest) (*wirepb.RemoveNodeResponse, error) {
 	id, leave := pinetree.NodeID(q.GetNode()), !q.GetStay()
-	kind := "node_stays"
-	if leave {
-		kind = "node_leaving"
-	}
 	err := r.hands.Mark(ctx, func() (*members.Node, error) {
 		n := r.nodes[id]
 		if n == nil && leave && id <= r.counters.Is.Node && id != 0 {
@@ -99,7 +95,7 @@ func (r *Reign) RemoveNode(ctx context.Context, q *wirepb.RemoveNodeRequest) (*w
 			}
 		}
 		return &n.Kept, nil
-	}, func(n *ledger.Node) { n.Leaving = leave }, kind)
+	}, func(n *ledger.Node) { n.Leaving = leave }, members.Either(leave, "node_leaving", "node_stays"))
 	if err != nil {
 		return nil, err
 	}

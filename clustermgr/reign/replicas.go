@@ -67,7 +67,7 @@ func (r *Reign) showGroup(ctx context.Context, q *wirepb.ListGroupsRequest) (*wi
 	if err := r.do(ctx, func() {
 		if g := r.groups[id]; g != nil {
 			info = r.groupInfo(g)
-			info.Words = r.explain(g)
+			info.Words = append(r.explain(g), info.Words...)
 			if leader = r.leader(g); leader != nil {
 				target = leader.target()
 			}

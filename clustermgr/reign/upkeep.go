@@ -143,16 +143,12 @@ func (t *census) group(g *group) upkeep.Group {
 // DrainNode serves DrainNode.
 func (r *Reign) DrainNode(ctx context.Context, q *wirepb.DrainNodeRequest) (*wirepb.NodeInfo, error) {
 	id, drain := pinetree.NodeID(q.GetNode()), !q.GetUndrain()
-	kind := "node_draining"
-	if !drain {
-		kind = "node_undrained"
-	}
 	err := r.hands.Mark(ctx, func() (*members.Node, error) {
 		if n := r.nodes[id]; n != nil {
 			return &n.Kept, nil
 		}
 		return nil, members.Unknown(id, r.counters.Is.Node)
-	}, func(n *ledger.Node) { n.Draining = drain }, kind)
+	}, func(n *ledger.Node) { n.Draining = drain }, members.Either(drain, "node_draining", "node_undrained"))
 	if err != nil {
 		return nil, err
 	}

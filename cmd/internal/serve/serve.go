@@ -27,6 +27,7 @@ type flags struct {
 	prefix            string
 	files             etcdstore.Files // of an etcd outside
 	user, password    string
+	replaceAfter      time.Duration
 	tls               cli.TLS
 	logging           cli.Logging
 }
@@ -69,6 +70,7 @@ func Command(name string) *cobra.Command {
 	c.Flags().StringVar(&f.files.Key, "etcd-key", "", "with --etcd: PEM file with the private key of --etcd-cert")
 	c.Flags().StringVar(&f.user, "etcd-user", "", "with --etcd: user name")
 	c.Flags().StringVar(&f.password, "etcd-password-file", "", "with --etcd-user: file with the password")
+	c.Flags().DurationVar(&f.replaceAfter, "replace-after", 5*time.Minute, "after how long the replicas of a node that is dead, or has lost them, are put elsewhere")
 	f.tls.Flag(c)
 	f.logging.Flag(c)
 	return c
@@ -162,7 +164,9 @@ func (f *flags) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	m, err := clustermgr.New(clustermgr.Config{Store: store, Address: f.advertise, Dial: dial, Serve: serve, Log: log})
+	cfg := clustermgr.Config{Store: store, Address: f.advertise, Dial: dial, Serve: serve, Log: log}
+	cfg.Replicas.ReplaceAfter = f.replaceAfter
+	m, err := clustermgr.New(cfg)
 	if err != nil {
 		return err
 	}
