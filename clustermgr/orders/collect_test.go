@@ -2,6 +2,7 @@ package orders
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -87,5 +88,15 @@ func TestAQuestionToADeadNodeIsNoAnswer(t *testing.T) {
 	}
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("a refused connection took %v", took)
+	}
+}
+
+// TestNoConnectionIsMadeAfterTheEnd: a caller that does not know of it would leave
+// one behind.
+func TestNoConnectionIsMadeAfterTheEnd(t *testing.T) {
+	n := New(Timeouts{Probe: time.Second, Call: time.Second, Appoint: time.Second})
+	n.Close()
+	if _, err := n.client("127.0.0.1:1"); !errors.Is(err, pinetree.ErrStopped) || len(n.conns) != 0 {
+		t.Errorf("after the end: %v, %d connections", err, len(n.conns))
 	}
 }

@@ -3,6 +3,7 @@ package orders
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -29,6 +31,7 @@ type Nodes struct {
 	timeouts Timeouts
 	dial     []grpc.DialOption
 	mu       sync.Mutex
+	closed   bool // calls that come later, of callers who do not know of the end, find no connection
 	conns    map[string]*grpc.ClientConn
 	// inquiries gather, by address; see Collect.
 	inquiries map[string]*inquiry
@@ -43,6 +46,9 @@ func New(timeouts Timeouts, dial ...grpc.DialOption) *Nodes {
 func (n *Nodes) client(address string) (wirepb.NodeClient, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.closed {
+		return nil, fmt.Errorf("node at %s: %w", address, pinetree.ErrStopped)
+	}
 	if conn := n.conns[address]; conn != nil {
 		return wirepb.NewNodeClient(conn), nil
 	}
@@ -74,10 +80,11 @@ func (n *Nodes) Fresh(address string) {
 	}
 }
 
-// Close closes all connections. Calls under way fail.
+// Close closes all connections. Calls under way fail, and so do later ones.
 func (n *Nodes) Close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.closed = true
 	for address, conn := range n.conns {
 		_ = conn.Close() // it reports only that it was closed before
 		delete(n.conns, address)
