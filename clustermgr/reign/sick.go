@@ -7,13 +7,15 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-// replaceTask has a sick leader hand over to a healthier replica. When that has
-// just failed for one that cannot lead, another one is elected against it.
+// replaceTask has a sick leader hand over to a healthier replica, within a pause
+// that is longer than an operator's: it serves badly anyway. When that has failed
+// twice for one that cannot lead, another one is elected against it.
 func (r *Reign) replaceTask(g *group, s policy.Step) func() error {
-	if s.Hard && g.failures%2 == 1 {
+	if s.Hard && g.failures%3 == 2 {
 		return r.electTask(g, s)
 	}
 	m, err := r.planMoveAmong(&wirepb.MoveLeaderRequest{Group: uint64(g.id)}, s.To)
+	m.pause *= 3
 	m.why = s.Reason + "; " + m.why
 	return func() error {
 		if err != nil {
