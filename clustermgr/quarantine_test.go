@@ -28,7 +28,9 @@ func TestAQuarantineOutlivesItsManager(t *testing.T) {
 		return info.GetQuarantineMs() > 0 && strings.Contains(info.GetNote(), "has not finished an fsync")
 	}
 	c.eventually("the sick node is in quarantine", confined)
-	c.eventually("that is told", func() bool { return c.happened("quarantined", "has not finished an fsync", "not appointed for 4s", "number 1") })
+	c.eventually("that is told", func() bool {
+		return c.happened("quarantined", "has not finished an fsync", "not appointed for 4s", "number 1")
+	})
 	c.managers[0].end()
 	c.manager(0)
 	c.eventually("the next manager knows", func() bool {
