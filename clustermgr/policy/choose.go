@@ -27,6 +27,10 @@ type Wish struct {
 	Not    pinetree.NodeID // sick; zero for none
 	Lag    uint64          // entries committed and not applied that do not count
 	Fresh  time.Duration   // how long ago a quorum may have answered a leader
+	// Group spreads the choices among equals: of all groups that lose their leader
+	// with one node, each of the others is to get a share. With zero the lowest id
+	// is taken.
+	Group pinetree.GroupID
 }
 
 // Choose picks whom to appoint among a quorum's answers: the replica with the
@@ -69,9 +73,22 @@ func Choose(answers []Answer, w Wish) (Answer, error) {
 			cmp.Compare(behind(a.Status, w.Lag), behind(b.Status, w.Lag)),
 			cmp.Compare(outside(w.Home, a.Zone), outside(w.Home, b.Zone)),
 			cmp.Compare(a.Leaders, b.Leaders),
+			cmp.Compare(w.draw(a.Node), w.draw(b.Node)),
 			cmp.Compare(a.Node, b.Node),
 		)
 	}), nil
+}
+
+// draw is a node's lot among equals, another one for each group: the finalizer of
+// MurmurHash3 over both.
+func (w Wish) draw(id pinetree.NodeID) uint64 {
+	if w.Group == 0 {
+		return 0
+	}
+	h := uint64(id)<<32 ^ uint64(w.Group)
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
 }
 
 // newer compares the ends of two logs.

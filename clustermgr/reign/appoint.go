@@ -41,6 +41,7 @@ func (r *Reign) electTask(g *group, s policy.Step) func() error {
 	seats := r.seats(g)
 	w := policy.Wish{
 		Voters: len(seats), Home: g.Is.HomeZone, Not: s.Node, Lag: r.cfg.MoveLagEntries, Fresh: r.cfg.Lease.MaxQuorumAge,
+		Group: g.id,
 	}
 	dead := 0
 	for _, s := range seats {
