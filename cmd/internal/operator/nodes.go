@@ -162,11 +162,29 @@ restart. The drain goes on when this command is interrupted.`,
 			_, err := m.DrainNode(ctx, &wirepb.DrainNodeRequest{Node: node})
 			return err
 		},
-		of: "the drain",
-		over: func(n *wirepb.NodeInfo) (bool, string) {
-			return n.Draining && n.Leaders == 0, strings.TrimSuffix(fmt.Sprintf("%s still led: %s", count(n.Leaders, "group"), n.Note), ": ")
-		},
+		of:   "the drain",
+		over: drained,
 	}.command()
+}
+
+// drained tells whether a node leads nothing, or what is left. A manager that has
+// just taken office knows of no leaders yet, so somebody else must be known to lead
+// each group that has a replica on the node.
+func drained(ctx context.Context, m wirepb.ManagerClient, n *wirepb.NodeInfo) (bool, string, error) {
+	if !n.Draining {
+		return false, "", givenUp{fmt.Errorf("node %d is not to be drained any more: somebody has undrained it", n.Node)}
+	}
+	if n.Leaders > 0 {
+		return false, strings.TrimSuffix(fmt.Sprintf("%s still led: %s", count(n.Leaders, "group"), n.Note), ": "), nil
+	}
+	groups, err := groupsOn(ctx, m, n.Node)
+	unled := uint32(0)
+	for _, g := range groups {
+		if g.Leader == 0 || g.Leader == n.Node {
+			unled++
+		}
+	}
+	return err == nil && unled == 0, fmt.Sprintf("%s with a replica there without another leader that is known", count(unled, "group")), err
 }
 
 func nodeUndrain() *cobra.Command {
@@ -189,7 +207,7 @@ type nodeOrder struct {
 	use, short, long, example string
 	order                     func(ctx context.Context, m wirepb.ManagerClient, node uint64) error
 	of                        string // what goes on
-	over                      func(*wirepb.NodeInfo) (done bool, waits string)
+	over                      func(context.Context, wirepb.ManagerClient, *wirepb.NodeInfo) (done bool, waits string, err error)
 }
 
 func (o nodeOrder) command() *cobra.Command {
@@ -214,8 +232,7 @@ func (o nodeOrder) command() *cobra.Command {
 					if err != nil {
 						return false, "", err
 					}
-					done, waits := o.over(n)
-					return done, waits, nil
+					return o.over(ctx, m, n)
 				},
 			}.until(cmd, &managers, wait.most)
 		}
