@@ -97,6 +97,12 @@ const readsAfterPause = 10_000
 // lets it go on, and reads from it. It returns how long nobody acknowledged.
 func (c *cluster) pauseLeader(m *meter, b *besieged, round int, group uint64) time.Duration {
 	c.t.Helper()
+	within(c.t, 10*time.Second, "the writer is acknowledged", func() error {
+		if m.leader() == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	old := c.byID(uint64(m.leader()))
 	b.node = c.reads(old)
 	ctx, cancel := context.WithCancel(context.Background())
