@@ -34,9 +34,11 @@ type outbox struct {
 	batchBytes   int
 	pending      []unit
 	pendingBytes int
-	// flightLimit is flightBytes' bound, lowered when a storage node's queue
-	// was full and raised by acknowledgements.
-	flightLimit int
+	// flightLimit is flightBytes' bound: small when a connection begins, doubled by
+	// a flight's acknowledgements up to flightGoal and raised by a quarter from
+	// there. The goal is what it was before, lowered when a storage node's queue was
+	// full.
+	flightLimit, flightGoal int
 }
 
 // outboxLimits are those of WriterConfig.
@@ -64,7 +66,7 @@ func recordBytes(r pinetree.Record) int { return 2*binary.MaxVarintLen64 + len(r
 const headerBytes = 64
 
 func newOutbox(limits outboxLimits, durable pinetree.LSN) *outbox {
-	return &outbox{limits: limits, durable: durable, tail: durable, flightLimit: limits.windowBytes}
+	return &outbox{limits: limits, durable: durable, tail: durable, flightLimit: limits.windowBytes, flightGoal: limits.windowBytes}
 }
 
 // check tells whether records may follow on the tail, and their size.
@@ -196,7 +198,11 @@ func (o *outbox) ack(durable pinetree.LSN) ([]outgoing, error) {
 	o.durable = durable
 	for _, b := range acked {
 		o.batchBytes -= b.Size()
-		o.flightLimit = min(o.limits.windowBytes, o.flightLimit+b.Size()/4)
+		more := b.Size()
+		if o.flightLimit >= o.flightGoal {
+			more /= 4
+		}
+		o.flightLimit = min(o.limits.windowBytes, o.flightLimit+more)
 	}
 	return acked, nil
 }
@@ -209,7 +215,21 @@ func (o *outbox) resend(from pinetree.LSN) {
 	}
 }
 
+// firstFlightBytes is what may be in flight first on a new connection, if there
+// is more than one batch. What a new leader is sent first is on the disks of a
+// quorum soon, and what follows does not compete with it.
+const firstFlightBytes = 32 << 10
+
+// restart begins anew on another connection: every batch after an LSN is sent
+// again, few at first.
+func (o *outbox) restart(from pinetree.LSN) {
+	o.resend(from)
+	o.flightGoal = max(o.flightGoal, o.flightLimit)
+	o.flightLimit = min(o.flightLimit, firstFlightBytes)
+}
+
 // slower halves what may be in flight, after a full queue.
 func (o *outbox) slower() {
 	o.flightLimit = max(o.limits.batchBytes, min(o.flightLimit, o.flightBytes)/2)
+	o.flightGoal = o.flightLimit
 }

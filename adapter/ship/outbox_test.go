@@ -75,9 +75,10 @@ func TestOutboxKeepsItsInvariants(t *testing.T) {
 					t.Fatal("another writer's LSN was taken for ours")
 				}
 			},
-			"resend": func(t *rapid.T) { o.resend(o.durable); onWire = o.durable },
-			"slower": func(t *rapid.T) { o.slower() },
-			"":       func(t *rapid.T) { checkOutbox(t, o, appended, acked) },
+			"resend":  func(t *rapid.T) { o.resend(o.durable); onWire = o.durable },
+			"restart": func(t *rapid.T) { o.restart(o.durable); onWire = o.durable },
+			"slower":  func(t *rapid.T) { o.slower() },
+			"":        func(t *rapid.T) { checkOutbox(t, o, appended, acked) },
 		})
 	})
 }
@@ -132,5 +133,38 @@ func TestOutboxSendsEverythingInTheEnd(t *testing.T) {
 			_, err := o.ack(sent[len(sent)-1].LSN)
 			must(t, err)
 		}
+	}
+}
+
+// TestAFlightGrowsFromSmall: on a new connection little is in flight before the
+// first acknowledgement, and a megabyte soon afterwards.
+func TestAFlightGrowsFromSmall(t *testing.T) {
+	const size = 8 << 10
+	o := newOutbox(outboxLimits{batchBytes: size, windowBytes: 4 << 20, smallBatches: 2}, 0)
+	for i := range pinetree.LSN(500) {
+		o.add([]pinetree.Record{{Prev: i, LSN: i + 1, Payload: make([]byte, size-headerBytes-32)}})
+	}
+	for {
+		records := o.cut()
+		if len(records) == 0 {
+			break
+		}
+		b, err := storepb.EncodeBatch(1, 1, records)
+		must(t, err)
+		o.seal(outgoing{b, time.Time{}})
+		o.next(1 << 20)
+	}
+	o.restart(0)
+	var flights []int
+	for len(flights) == 0 || flights[len(flights)-1] < 1<<20 {
+		sent := o.next(1 << 30)
+		if flights = append(flights, o.flightBytes); len(sent) == 0 {
+			t.Fatalf("nothing flies after %v", flights)
+		}
+		_, err := o.ack(sent[len(sent)/2].LSN)
+		must(t, err)
+	}
+	if flights[0] > firstFlightBytes || len(flights) > 12 {
+		t.Errorf("flights of %v bytes", flights)
 	}
 }

@@ -22,11 +22,6 @@ import (
 // to put together.
 const requestBytes = 1 << 20
 
-// firstRequestBytes is the same for the first request of a session; it doubles from
-// there. What a new leader is sent first is on the disks of a quorum soon, and the
-// rest follows while it gets there.
-const firstRequestBytes = 32 << 10
-
 // settleTimeout bounds the asking, after a fence, of what became of the batches
 // in flight.
 const settleTimeout = 3 * time.Second
@@ -201,7 +196,7 @@ func (w *Writer) missing() string {
 func (w *Writer) begin(opened opening) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.out.resend(w.out.durable)
+	w.out.restart(w.out.durable)
 	w.gap = gap{}
 	w.node = opened.node
 	w.resumes++
@@ -215,10 +210,9 @@ func (w *Writer) end() {
 
 // send sends what there is to send, until the stream or the context ends.
 func (w *Writer) send(ctx context.Context, stream wirepb.Compute_ShipClient) error {
-	limit := firstRequestBytes
 	for {
 		w.mu.Lock()
-		batches := w.out.next(limit)
+		batches := w.out.next(requestBytes)
 		var records []pinetree.Record
 		if len(batches) == 0 {
 			records = w.out.cut()
@@ -233,7 +227,6 @@ func (w *Writer) send(ctx context.Context, stream wirepb.Compute_ShipClient) err
 			if err := stream.Send(request); err != nil {
 				return err
 			}
-			limit = min(2*limit, requestBytes)
 		case len(records) > 0:
 			b, err := storepb.EncodeBatch(w.client.Volume(), w.term, records)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/rawnode"
 )
 
 // A blank replica has no state yet: it waits for a snapshot. It cannot tell
@@ -16,10 +17,6 @@ import (
 // votes for nobody, confirms no quorum read, and takes only a snapshot in which
 // it is a learner, which has never voted: a replica begins as one, and a lost
 // voter is none.
-
-// blankContext marks the answers of a blank replica to heartbeats, in place of
-// the quorum read that they would confirm.
-const blankContext = "blank"
 
 // blank tells whether the replica waits for its first state.
 func (r *Replica) blank() bool { return r.position.Index == 0 }
@@ -34,7 +31,7 @@ func (r *Replica) admit(m *raftpb.Message) *raftpb.Message {
 			return nil
 		}
 		m = proto.CloneOf(m)
-		m.Context = []byte(blankContext)
+		m.Context = []byte(rawnode.BlankContext)
 		return m
 	case raftpb.MsgApp:
 		if m.GetIndex() == 0 {
@@ -58,29 +55,6 @@ func (r *Replica) lose(proof string) error {
 	}
 	r.lost = why
 	return why
-}
-
-// fromBlank tells whether a message is the answer of a blank replica, which has
-// no voice even if this leader takes it for a voter.
-func fromBlank(m *raftpb.Message) bool {
-	switch m.GetType() {
-	case raftpb.MsgHeartbeatResp:
-		return string(m.GetContext()) == blankContext
-	case raftpb.MsgAppResp:
-		return m.GetReject() && m.GetRejectHint() == 0 && m.GetLogTerm() == 0
-	}
-	return false
-}
-
-// unmarked is a message as raft may have it, which reads every context as a
-// quorum read's.
-func unmarked(m *raftpb.Message) *raftpb.Message {
-	if m.GetType() != raftpb.MsgHeartbeatResp || !fromBlank(m) {
-		return m
-	}
-	m = proto.CloneOf(m)
-	m.Context = nil
-	return m
 }
 
 // errRemoved is what the users of a replica hear that is no member any more.

@@ -12,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/pace"
+	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/logservice/replay"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
@@ -299,13 +300,13 @@ func (r *Replica) Receive(m *raftpb.Message) {
 		}
 	case raftpb.MsgHeartbeatResp, raftpb.MsgAppResp:
 		from := pinetree.NodeID(m.GetFrom())
-		if r.lead.term != 0 && pinetree.RaftTerm(m.GetTerm()) == r.lead.term && (r.conf.members.Learns(from) || !fromBlank(m)) {
+		if r.lead.term != 0 && pinetree.RaftTerm(m.GetTerm()) == r.lead.term && (r.conf.members.Learns(from) || !rawnode.FromBlank(m)) {
 			r.lead.contact[from] = r.now
 		}
 		if r.answersUs(m) || r.tellsNothing(m) || r.isEarly(m) {
 			return
 		}
-		m = unmarked(m)
+		m = rawnode.Unmarked(m)
 	case raftpb.MsgTimeoutNow:
 		r.log.Info("told to take over the leadership", "from", m.GetFrom(), "raft_term", m.GetTerm())
 	case raftpb.MsgProp, raftpb.MsgTransferLeader:

@@ -101,9 +101,21 @@ func (r *Replica) leading(id pinetree.VolumeID) (*volume, error) {
 // Without a quorum, and before this replica, which was appointed, is a ready
 // leader, done is called when the leadership or the try to get it ends.
 func (r *Replica) Open(id pinetree.VolumeID, fence adapter.Fence, done func(Opened, error)) {
+	r.open(id, fence, unconfirmed, done)
+}
+
+// confirmation tells whether a quorum has had this leader since an Open came.
+type confirmation bool
+
+const unconfirmed confirmation = false
+
+func (r *Replica) open(id pinetree.VolumeID, fence adapter.Fence, confirmed confirmation, done func(Opened, error)) {
 	if r.toLead() && len(r.opens) < maxOpens {
-		// A writer that comes before this leader is ready need not come again.
-		r.opens = append(r.opens, func() { r.Open(id, fence, done) })
+		// A writer that comes before this leader is ready need not come again. When
+		// it came before the raft term, the term's first entry, which is committed
+		// and replayed by then, is the confirmation.
+		before := confirmation(r.lead.term == 0)
+		r.opens = append(r.opens, func() { r.open(id, fence, before, done) })
 		return
 	}
 	v, err := r.leading(id)
@@ -133,7 +145,7 @@ func (r *Replica) Open(id pinetree.VolumeID, fence adapter.Fence, done func(Open
 		v.queue.Open(fence.Term)
 	}
 	o := &opening{term: fence.Term, done: done}
-	if !r.fencing(v) {
+	if !r.fencing(v) && !(bool(confirmed) && r.holder.Activated(r.lead.term)) {
 		r.confirm(o)
 	}
 	if v.opens = append(v.opens, o); len(v.opens) == 1 {
