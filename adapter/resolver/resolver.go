@@ -143,7 +143,7 @@ func (w *watcher) locate(ctx context.Context) (ship.Route, error) {
 // attribute names what an address is told of its replica.
 type attribute string
 
-// Attributes of each address, for balancers of others: the node's id, its zone,
+// Attributes of each endpoint, for balancers of others: the node's id, its zone,
 // and whether it leads.
 const (
 	NodeAttribute   attribute = "pinetree node"
@@ -166,14 +166,15 @@ func (w *watcher) state(route ship.Route) grpcresolver.State {
 		Attributes:    attributes.New(routeAttribute, &known{w.target, route}),
 	}
 	for _, r := range route.Replicas {
-		a := grpcresolver.Address{
-			Addr:               r.Addr,
-			BalancerAttributes: attributes.New(NodeAttribute, r.Node).WithValue(ZoneAttribute, r.Zone).WithValue(LeaderAttribute, r.Node == route.Leader),
-		}
+		a := grpcresolver.Address{Addr: r.Addr}
 		if host, _, err := net.SplitHostPort(r.Addr); err == nil {
 			a.ServerName = host // by which its certificate is checked
 		}
 		s.Addresses = append(s.Addresses, a)
+		s.Endpoints = append(s.Endpoints, grpcresolver.Endpoint{
+			Addresses:  []grpcresolver.Address{a},
+			Attributes: attributes.New(NodeAttribute, r.Node).WithValue(ZoneAttribute, r.Zone).WithValue(LeaderAttribute, r.Node == route.Leader),
+		})
 	}
 	return s
 }

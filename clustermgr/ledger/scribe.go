@@ -17,7 +17,8 @@ const eventPause = 50 * time.Millisecond
 // maxChanges bounds one write to the store; etcd takes 128 in a transaction.
 const maxChanges = 100
 
-// slowWrite is how long a write to the store takes when something is wrong with it.
+// slowWrite is how long a write to the store takes when something is wrong with it,
+// such as a disk that others keep busy.
 const slowWrite = 200 * time.Millisecond
 
 // Scribe writes the decisions of one office to the store, many at a time, in
@@ -222,11 +223,15 @@ func (b *batch) giveUp(made bool) {
 func (s *Scribe) swap(ctx context.Context, changes []Change) (revision int64, made bool, err error) {
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		once, cancel := context.WithTimeout(ctx, s.Timeout)
+		began := time.Now()
 		revision, err = s.Store.Swap(once, s.Office, changes)
 		if errors.Is(err, ErrConflict) {
 			revision, err = s.alreadyMade(once, changes)
 		}
 		cancel()
+		if took := time.Since(began); err == nil && took > slowWrite {
+			s.Log.Warn("the managers' store was slow to take a decision; appointments and activations wait for it", "took", took)
+		}
 		switch {
 		case err == nil:
 			return revision, true, nil
