@@ -26,6 +26,24 @@ func (c *cluster) leads(n *node, limit time.Duration, enough func(leaders uint32
 	})
 }
 
+// ledElsewhere waits until every group has a leader under a lease, and none on the
+// node. While a leader is moved, nobody counts as one.
+func (c *cluster) ledElsewhere(n *node, limit time.Duration) {
+	c.t.Helper()
+	within(c.t, limit, n.name+" leads nothing, and others lead", func() error {
+		list, err := c.manages().ListGroups(c.within(2*time.Second), &wirepb.ListGroupsRequest{})
+		if err != nil {
+			return err
+		}
+		for _, g := range list.Groups {
+			if g.Leader == 0 || g.Leader == uint64(n.id) || !g.Leased {
+				return fmt.Errorf("group %d: leader %d, leased %v: %s", g.Group, g.Leader, g.Leased, g.Reason)
+			}
+		}
+		return nil
+	})
+}
+
 // TestADrainedNodeStaysDrainedUnderLoad drains the node of the leader under a
 // writer: its leaders go, none comes back when it or the manager is killed and
 // starts again, and it may lead again once it is undrained. The writer never ends,
@@ -52,7 +70,7 @@ func TestADrainedNodeStaysDrainedUnderLoad(t *testing.T) {
 	}
 	began := time.Now()
 	drain(false)
-	c.leads(drained, 20*time.Second, none)
+	c.ledElsewhere(drained, 20*time.Second)
 	t.Logf("drained in %v, with no acknowledgement for at most %v", time.Since(began).Round(time.Millisecond), l.meter.longest(began).Round(time.Millisecond))
 	l.more(1 << 16)
 

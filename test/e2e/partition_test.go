@@ -28,7 +28,7 @@ func (c *cluster) alive(n *node) error {
 		return err
 	}
 	for _, r := range status.Replicas {
-		if r.Stopped != "" {
+		if r.Stopped != "" && !r.Removed {
 			c.t.Fatalf("%s: the replica of group %d stopped: %s", n.name, r.Group, r.Stopped)
 		}
 	}
