@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -311,6 +312,12 @@ func (c *cluster) log(n *node, volume uint64, upTo pinetree.LSN) ([]pinetree.Rec
 func (c *cluster) eachRecord(n *node, volume uint64, upTo pinetree.LSN, each func(pinetree.Record) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
+	// A node that has just started knows a volume once it has replayed its making.
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		if _, err := c.state(n, volume, wirepb.ReadLevel_STALE, 2*time.Second); !errors.Is(err, pinetree.ErrUnknownVolume) {
+			break
+		}
+	}
 	stream, err := c.reads(n).Tail(ctx, &wirepb.TailRequest{
 		Volume: volume, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE, MinLsn: uint64(upTo)},
 	})
