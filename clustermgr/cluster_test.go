@@ -236,6 +236,17 @@ func (c *cluster) events() []string {
 	return found
 }
 
+// tells is happened for what is known to have been decided: an event is told once
+// it is written.
+func (c *cluster) tells(words ...string) bool {
+	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+		if c.happened(words...) {
+			return true
+		}
+	}
+	return c.happened(words...)
+}
+
 func (c *cluster) happened(words ...string) bool {
 	for _, e := range c.events() {
 		all := true

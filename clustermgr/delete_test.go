@@ -79,7 +79,7 @@ func TestAVolumeIsDeletedWithItsGroupAndItsNameIsFree(t *testing.T) {
 		t.Errorf("made again as %v, it was %v", again, v)
 	}
 	for _, want := range []string{"group_deleted", "replica_removed", "group_forgotten"} {
-		if !c.happened(want) {
+		if !c.tells(want) {
 			t.Errorf("no event %s: %q", want, c.events())
 		}
 	}

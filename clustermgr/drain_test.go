@@ -45,7 +45,7 @@ func TestADrainedNodeLeadsNothingUntilItIsUndrained(t *testing.T) {
 		c.awaitLeader(g, 1)
 	}
 	c.eventually("nothing is left to be moved", func() bool { return c.nodeInfo(1).GetNote() == "" })
-	if !c.happened("node_draining 1", "operator") || !c.happened("moved", "node 1 is draining") {
+	if !c.tells("node_draining 1", "operator") || !c.tells("moved", "node 1 is draining") {
 		t.Errorf("events do not tell: %q", c.events())
 	}
 	// It is not appointed when another leader dies, nor moved to, nor is it by a

@@ -74,6 +74,12 @@ type fakeNode struct {
 
 func (n *fakeNode) lock() func() { n.raft.mu.Lock(); return n.raft.mu.Unlock }
 
+// number is the node's id, which registering sets.
+func (n *fakeNode) number() uint64 {
+	defer n.lock()()
+	return uint64(n.id)
+}
+
 // start serves, registers and heartbeats until stop.
 func (n *fakeNode) start() {
 	n.t.Helper()

@@ -125,7 +125,7 @@ func TestARefusedConnectionFailsOverAtOnce(t *testing.T) {
 	if gap := time.Since(began); gap > 1400*time.Millisecond { // the old lease, and an election
 		t.Errorf("the group was without a leased leader for %v", gap)
 	}
-	if !c.happened("node_dead", "refuses connections") || !c.happened("appointed", "is dead") {
+	if !c.tells("node_dead", "refuses connections") || !c.tells("appointed", "is dead") {
 		t.Errorf("events do not say why: %q", c.events())
 	}
 	if next.GetAppointment() <= g.GetAppointment() || next.GetRaftTerm() <= g.GetRaftTerm() {
@@ -159,7 +159,7 @@ func TestASilentNodeIsFirstWaitedForThenReplaced(t *testing.T) {
 	freeze(true)
 	c.awaitLeader(g.GetGroup(), g.GetLeader())
 	freeze(false)
-	if !c.happened("node_dead", "last heard of") {
+	if !c.tells("node_dead", "last heard of") {
 		t.Errorf("events do not say why: %q", c.events())
 	}
 }
@@ -182,7 +182,7 @@ func TestASickLeaderGoes(t *testing.T) {
 			tc.fall(n)
 			unlock()
 			c.awaitLeader(g.GetGroup(), g.GetLeader())
-			if !c.happened("appointed", tc.words) {
+			if !c.tells("appointed", tc.words) {
 				t.Errorf("events do not say why: %q", c.events())
 			}
 		})
@@ -204,7 +204,7 @@ func TestALeaderNobodyAskedForIsAdopted(t *testing.T) {
 	}
 	unlock()
 	next := c.awaitLeader(g.GetGroup(), g.GetLeader())
-	if next.GetLeader() != other || !c.happened("unexpected_leader") {
+	if next.GetLeader() != other || !c.tells("unexpected_leader") {
 		t.Fatalf("node %d leads, want %d; %q", next.GetLeader(), other, c.events())
 	}
 }

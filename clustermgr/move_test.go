@@ -80,7 +80,8 @@ func TestAMoveThatFailsLeavesTheOldLeaderWithALease(t *testing.T) {
 			if after.GetLeader() != g.GetLeader() || after.GetRaftTerm() != g.GetRaftTerm() || after.GetAppointment() != g.GetAppointment()+2 {
 				t.Fatalf("after the abort %v, before %v", after, g)
 			}
-			if !c.happened("move_aborted", "did not hand over") || c.happened("unexpected_leader") {
+			c.eventually("the abort is told", func() bool { return c.happened("move_aborted", "did not hand over") })
+			if c.happened("unexpected_leader") {
 				t.Errorf("events do not tell: %q", c.events())
 			}
 			// The next one may succeed.

@@ -55,7 +55,7 @@ func TestAReplicaOfADeadNodeIsReplacedByTheManager(t *testing.T) {
 	dead := c.byID(followers[0])
 	dead.kill()
 	c.replaced(g, leader, followers[1], 4)
-	if !c.happened("change_recorded", "has been dead for", "replace the replica of node") {
+	if !c.tells("change_recorded", "has been dead for", "replace the replica of node") {
 		t.Errorf("no reason: %q", c.events())
 	}
 	dead.start()
@@ -70,7 +70,7 @@ func TestALostReplicaIsReplacedByTheManager(t *testing.T) {
 	delete(lost.replicas, g)
 	unlock()
 	c.settled(g, leader, followers[1], 4)
-	if !c.happened("change_recorded", "the node does not have it any more") {
+	if !c.tells("change_recorded", "the node does not have it any more") {
 		t.Errorf("no reason: %q", c.events())
 	}
 }
@@ -94,7 +94,7 @@ func TestAReplacementIsGivenUpWhenItsNodeDies(t *testing.T) {
 	freeze(false)
 	spare.kill()
 	c.replaced(g, leader, followers[1], 5)
-	if !c.happened("change_recorded", "node 4 has been dead for", "remove the replica of node 4") {
+	if !c.tells("change_recorded", "node 4 has been dead for", "remove the replica of node 4") {
 		t.Errorf("it was not given up: %q", c.events())
 	}
 }

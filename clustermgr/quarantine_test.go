@@ -50,17 +50,18 @@ func TestANodeThatDiesAgainAndAgainIsInQuarantine(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, ledger.NewMemory(), "a", "b", "c")
 	flaps := c.nodes[0]
+	id := flaps.number()
 	for i := range 3 {
-		if c.nodeInfo(uint64(flaps.id)).GetQuarantineMs() > 0 {
+		if c.nodeInfo(id).GetQuarantineMs() > 0 {
 			t.Fatalf("in quarantine after %d deaths", i)
 		}
 		flaps.kill()
-		c.eventually(fmt.Sprintf("death %d is seen", i+1), func() bool { return c.nodeInfo(uint64(flaps.id)).GetState() == "dead" })
+		c.eventually(fmt.Sprintf("death %d is seen", i+1), func() bool { return c.nodeInfo(id).GetState() == "dead" })
 		flaps.start()
-		c.eventually(fmt.Sprintf("return %d is seen", i+1), func() bool { return c.nodeInfo(uint64(flaps.id)).GetState() == "alive" })
+		c.eventually(fmt.Sprintf("return %d is seen", i+1), func() bool { return c.nodeInfo(id).GetState() == "alive" })
 	}
 	c.eventually("quarantine", func() bool {
-		return c.nodeInfo(uint64(flaps.id)).GetQuarantineMs() > 0 && c.happened("quarantined", "it died 3 times")
+		return c.nodeInfo(id).GetQuarantineMs() > 0 && c.happened("quarantined", "it died 3 times")
 	})
 }
 
@@ -79,7 +80,7 @@ func TestManyNodesThatFallSilentKeepTheirLeaders(t *testing.T) {
 	time.Sleep(2 * time.Second) // longer than it takes to be dead
 	freeze(false)
 	for _, n := range c.nodes {
-		c.eventually("all are alive", func() bool { return c.nodeInfo(uint64(n.id)).GetState() == "alive" })
+		c.eventually("all are alive", func() bool { return c.nodeInfo(n.number()).GetState() == "alive" })
 	}
 	now := c.awaitLeader(g.GetGroup(), 0)
 	if now.GetLeader() != g.GetLeader() || now.GetAppointment() != g.GetAppointment() || c.happened("node_dead") {

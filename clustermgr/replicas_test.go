@@ -93,7 +93,7 @@ func TestAReplicaIsAddedRemovedAndReplaced(t *testing.T) {
 		t.Errorf("%d changes of members; a replacement is one to add and a joint one", n)
 	}
 	for _, want := range []string{"change_recorded", "members_changed", "replicas_changed", "replica_removed"} {
-		if !c.happened(want) {
+		if !c.tells(want) {
 			t.Errorf("no event %s: %q", want, c.events())
 		}
 	}
@@ -116,7 +116,7 @@ func TestTheLeaderIsReplacedAfterItHandedOver(t *testing.T) {
 			} else {
 				c.settled(g, follower, other)
 			}
-			if !c.happened("moved", "from release to activation") || c.happened("unexpected_leader") {
+			if !c.tells("moved", "from release to activation") || c.happened("unexpected_leader") {
 				t.Errorf("the leadership was not handed over: %q", c.events())
 			}
 		})

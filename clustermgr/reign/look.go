@@ -147,6 +147,9 @@ func (r *Reign) settle(g *group) { g.settled = r.cfg.Clock().Add(r.cfg.Heartbeat
 
 // heardOf takes in the state of one replica that an order was answered with.
 func (r *Reign) heardOf(g *group, n *node, status *wirepb.ReplicaStatus) {
+	if status != nil {
+		n.Vitals.Hear(r.cfg.Clock()) // who carries out an order lives, whatever became of its heartbeats
+	}
 	if status == nil || n.replicas == nil {
 		return // its first report will tell
 	}
