@@ -56,7 +56,7 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 	})
 	for _, k := range b.Nodes {
 		n := &node{Node: ward.Node{Kept: k}}
-		n.Vitals.Hear(taken)
+		n.Vitals.Hear(cfg.Clock()) // reading may have taken long, and nobody was listened to
 		r.nodes[k.Is.ID] = n
 	}
 	for _, k := range b.Groups {
