@@ -9,7 +9,6 @@ FUZZTIME   ?= 60s
 SIM_SEEDS  ?= 5000
 SIM_FIRST  ?= 1
 E2E        ?= full
-E2E_SKIP   ?= ^$$
 CRASH      ?= full
 BENCH      ?= .
 BENCH_COUNT ?= 6
@@ -63,7 +62,7 @@ crash: ## replicas that crash and fail at every call that changes their files; a
 	PINETREE_CRASH=$(CRASH) $(GO) test ./test/crash -count=1 -timeout 60m -v
 
 e2e: ## the end-to-end tests with real processes in full; as root, about an hour
-	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 120m -v -skip '$(E2E_SKIP)'
+	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 120m -v
 
 fleet: ## one real manager against 50 simulated nodes and 5,000 groups; a minute, on a quiet machine
 	PINETREE_FLEET=full $(GO) test ./test/fleet -count=1 -v
