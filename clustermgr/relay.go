@@ -225,6 +225,9 @@ func (m *Manager) answer(ctx context.Context, a attempt) error {
 		case <-news:
 		case <-after(last != nil):
 		case <-waiting.Done():
+			if err := ctx.Err(); err != nil { // the caller's own time is over
+				return status.FromContextError(err).Err()
+			}
 			return nobody(waiting, m.cfg.AwaitActive, last)
 		}
 	}

@@ -166,12 +166,8 @@ func TestACallOfTheDeadManagerIsRefusedWithTheReason(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	// Whichever notices first that the time is over.
-	if _, err := c.managers[0].client.ListNodes(ctx, &wirepb.ListNodesRequest{}); !errors.Is(err, context.DeadlineExceeded) && !wirepb.Unreachable(err) {
+	if _, err := c.managers[0].client.ListNodes(ctx, &wirepb.ListNodesRequest{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("with a short deadline: %v", err)
-	}
-	if ctx.Err() == nil {
-		t.Error("refused before the deadline")
 	}
 }
 
