@@ -24,6 +24,9 @@ var (
 	ErrQueueFull = errors.New("queue full")
 	// ErrDiskFull: free space is under the mark at which writers are stopped.
 	ErrDiskFull = errors.New("disk full")
+	// ErrOverQuota: the volume has used what its settings allow it; the error says
+	// how much of what.
+	ErrOverQuota = errors.New("over quota")
 	// ErrBadBatch: the batch or the request breaks a rule; sending it again
 	// will not help.
 	ErrBadBatch = errors.New("bad batch")

@@ -1,6 +1,9 @@
 package pinetree
 
-import "maps"
+import (
+	"maps"
+	"time"
+)
 
 // VolumePosition is how far one volume of a group has been replayed.
 type VolumePosition struct {
@@ -18,6 +21,45 @@ type VolumePosition struct {
 	Terms []TermStart
 	// Format tells how the payloads are read.
 	Format Format
+	// Settings are the operator's.
+	Settings VolumeSettings
+	// Slots are the readers for whom the log is kept, in the order of their
+	// names, at most MaxSlots. The slice is never written to, only replaced.
+	Slots []Slot
+}
+
+// VolumeSettings say how much of a volume is kept and what it may use. Zero is no
+// limit, so a volume without settings keeps everything.
+type VolumeSettings struct {
+	// KeepFor and KeepBytes: log and versions that are older than the one, or that
+	// have more log than the other behind them, are truncated. With both, what
+	// either of them gives up goes.
+	KeepFor   time.Duration // in whole milliseconds
+	KeepBytes int64
+	// MaxBytes is the most log that is kept, held by slots or not: writers are
+	// refused above it.
+	MaxBytes int64
+	// IngestRate bounds the log that is taken in, in bytes a second.
+	IngestRate int64
+	// ReadRate bounds the reads that each node answers, in reads a second.
+	ReadRate int64
+	// MaxTails bounds the tails that each node has open.
+	MaxTails int
+	// MetaBytes bounds the metadata that is kept, history included.
+	MetaBytes int64
+}
+
+// MaxSlots bounds VolumePosition.Slots.
+const MaxSlots = 64
+
+// Slot keeps the log above an LSN for a named reader.
+type Slot struct {
+	Name string
+	LSN  LSN // the reader has everything up to here
+	// MaxBytes is how much log is kept for the reader at most; zero is no bound.
+	// A slot that is over it is Lost: it keeps nothing any more.
+	MaxBytes int64
+	Lost     bool
 }
 
 // MaxTermHistory bounds VolumePosition.Terms.

@@ -189,10 +189,15 @@ func (r *Replica) CreateVolume(id pinetree.VolumeID, format pinetree.Format, don
 		done(nil)
 		return
 	}
-	err := r.proposeControl(&storepb.Control{Op: &storepb.Control_CreateVolume{CreateVolume: &storepb.CreateVolume{
+	r.Control(&storepb.Control{Op: &storepb.Control_CreateVolume{CreateVolume: &storepb.CreateVolume{
 		Volume: uint64(id), Format: uint32(format),
-	}}})
-	if err != nil {
+	}}}, done)
+}
+
+// Control puts a control into the log, behind all that was offered before; done
+// hears when it is replayed here, or why this leader cannot tell.
+func (r *Replica) Control(c *storepb.Control, done func(error)) {
+	if err := r.proposeControl(c); err != nil {
 		done(err)
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
 // Group is the handle of one replica. Its methods may be called by any
@@ -155,6 +156,15 @@ func (g *Group) CreateVolume(ctx context.Context, id pinetree.VolumeID, format p
 	}
 	_, err := ask(ctx, g, func(r *group.Replica, done func(struct{}, error)) {
 		r.CreateVolume(id, format, func(err error) { done(struct{}{}, err) })
+	})
+	return err
+}
+
+// Control puts a control into the group's log. It is durable on a quorum and
+// replayed here on return.
+func (g *Group) Control(ctx context.Context, c *storepb.Control) error {
+	_, err := ask(ctx, g, func(r *group.Replica, done func(struct{}, error)) {
+		r.Control(c, func(err error) { done(struct{}{}, err) })
 	})
 	return err
 }

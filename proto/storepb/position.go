@@ -21,6 +21,10 @@ func EncodePosition(p pinetree.Position) ([]byte, error) {
 		for _, t := range v.Terms {
 			stored.Terms = append(stored.Terms, &TermStart{ComputeTerm: uint64(t.Term), Start: uint64(t.Start)})
 		}
+		stored.Settings = StoreSettings(v.Settings)
+		for _, slot := range v.Slots {
+			stored.Slots = append(stored.Slots, StoreSlot(slot))
+		}
 		m.Volumes = append(m.Volumes, stored)
 	}
 	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
@@ -42,6 +46,10 @@ func DecodePosition(data []byte) (pinetree.Position, error) {
 		}
 		for _, t := range v.Terms {
 			read.Terms = append(read.Terms, pinetree.TermStart{Term: pinetree.ComputeTerm(t.ComputeTerm), Start: pinetree.LSN(t.Start)})
+		}
+		read.Settings = v.Settings.Read()
+		for _, slot := range v.Slots {
+			read.Slots = append(read.Slots, slot.Read())
 		}
 		p.Volumes[pinetree.VolumeID(v.Volume)] = read
 	}

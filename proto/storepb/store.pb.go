@@ -406,6 +406,7 @@ type Control struct {
 	//
 	//	*Control_CreateVolume
 	//	*Control_Fence
+	//	*Control_ChangeVolume
 	Op            isControl_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -466,6 +467,15 @@ func (x *Control) GetFence() *Fence {
 	return nil
 }
 
+func (x *Control) GetChangeVolume() *ChangeVolume {
+	if x != nil {
+		if x, ok := x.Op.(*Control_ChangeVolume); ok {
+			return x.ChangeVolume
+		}
+	}
+	return nil
+}
+
 type isControl_Op interface {
 	isControl_Op()
 }
@@ -478,9 +488,15 @@ type Control_Fence struct {
 	Fence *Fence `protobuf:"bytes,2,opt,name=fence,proto3,oneof"`
 }
 
+type Control_ChangeVolume struct {
+	ChangeVolume *ChangeVolume `protobuf:"bytes,3,opt,name=change_volume,json=changeVolume,proto3,oneof"`
+}
+
 func (*Control_CreateVolume) isControl_Op() {}
 
 func (*Control_Fence) isControl_Op() {}
+
+func (*Control_ChangeVolume) isControl_Op() {}
 
 // CreateVolume adds an empty volume to the group. Adding one that is there
 // changes nothing.
@@ -600,6 +616,246 @@ func (x *Fence) GetBase() uint64 {
 	return 0
 }
 
+// ChangeVolume changes what is kept of a volume, for whom, and how much it may
+// use. What it does not name stays as it is.
+type ChangeVolume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Settings      *VolumeSettings        `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`                 // replaces all of them
+	Truncate      uint64                 `protobuf:"varint,3,opt,name=truncate,proto3" json:"truncate,omitempty"`                // the log and old versions up to here go; ignored when it is not above what is gone
+	PutSlots      []*Slot                `protobuf:"bytes,4,rep,name=put_slots,json=putSlots,proto3" json:"put_slots,omitempty"` // by name; one that is there is replaced
+	DropSlots     []string               `protobuf:"bytes,5,rep,name=drop_slots,json=dropSlots,proto3" json:"drop_slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeVolume) Reset() {
+	*x = ChangeVolume{}
+	mi := &file_proto_storepb_store_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeVolume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeVolume) ProtoMessage() {}
+
+func (x *ChangeVolume) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeVolume.ProtoReflect.Descriptor instead.
+func (*ChangeVolume) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ChangeVolume) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *ChangeVolume) GetSettings() *VolumeSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *ChangeVolume) GetTruncate() uint64 {
+	if x != nil {
+		return x.Truncate
+	}
+	return 0
+}
+
+func (x *ChangeVolume) GetPutSlots() []*Slot {
+	if x != nil {
+		return x.PutSlots
+	}
+	return nil
+}
+
+func (x *ChangeVolume) GetDropSlots() []string {
+	if x != nil {
+		return x.DropSlots
+	}
+	return nil
+}
+
+// VolumeSettings is pinetree.VolumeSettings on disk.
+type VolumeSettings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeepMs        uint64                 `protobuf:"varint,1,opt,name=keep_ms,json=keepMs,proto3" json:"keep_ms,omitempty"`
+	KeepBytes     uint64                 `protobuf:"varint,2,opt,name=keep_bytes,json=keepBytes,proto3" json:"keep_bytes,omitempty"`
+	MaxBytes      uint64                 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	IngestRate    uint64                 `protobuf:"varint,4,opt,name=ingest_rate,json=ingestRate,proto3" json:"ingest_rate,omitempty"`
+	ReadRate      uint64                 `protobuf:"varint,5,opt,name=read_rate,json=readRate,proto3" json:"read_rate,omitempty"`
+	MaxTails      uint32                 `protobuf:"varint,6,opt,name=max_tails,json=maxTails,proto3" json:"max_tails,omitempty"`
+	MetaBytes     uint64                 `protobuf:"varint,7,opt,name=meta_bytes,json=metaBytes,proto3" json:"meta_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeSettings) Reset() {
+	*x = VolumeSettings{}
+	mi := &file_proto_storepb_store_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeSettings) ProtoMessage() {}
+
+func (x *VolumeSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeSettings.ProtoReflect.Descriptor instead.
+func (*VolumeSettings) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *VolumeSettings) GetKeepMs() uint64 {
+	if x != nil {
+		return x.KeepMs
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetKeepBytes() uint64 {
+	if x != nil {
+		return x.KeepBytes
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetMaxBytes() uint64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetIngestRate() uint64 {
+	if x != nil {
+		return x.IngestRate
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetReadRate() uint64 {
+	if x != nil {
+		return x.ReadRate
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetMaxTails() uint32 {
+	if x != nil {
+		return x.MaxTails
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetMetaBytes() uint64 {
+	if x != nil {
+		return x.MetaBytes
+	}
+	return 0
+}
+
+// Slot is pinetree.Slot on disk.
+type Slot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Lsn           uint64                 `protobuf:"varint,2,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	MaxBytes      uint64                 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	Lost          bool                   `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Slot) Reset() {
+	*x = Slot{}
+	mi := &file_proto_storepb_store_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Slot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Slot) ProtoMessage() {}
+
+func (x *Slot) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Slot.ProtoReflect.Descriptor instead.
+func (*Slot) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Slot) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Slot) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
+func (x *Slot) GetMaxBytes() uint64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *Slot) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
 // VolumePosition is pinetree.VolumePosition on disk.
 type VolumePosition struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -608,14 +864,16 @@ type VolumePosition struct {
 	Base          uint64                 `protobuf:"varint,3,opt,name=base,proto3" json:"base,omitempty"`
 	Truncated     uint64                 `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	Format        uint32                 `protobuf:"varint,5,opt,name=format,proto3" json:"format,omitempty"`
-	Terms         []*TermStart           `protobuf:"bytes,6,rep,name=terms,proto3" json:"terms,omitempty"` // oldest first
+	Terms         []*TermStart           `protobuf:"bytes,6,rep,name=terms,proto3" json:"terms,omitempty"`       // oldest first
+	Settings      *VolumeSettings        `protobuf:"bytes,7,opt,name=settings,proto3" json:"settings,omitempty"` // left out when nothing is set
+	Slots         []*Slot                `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`       // in the order of their names
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *VolumePosition) Reset() {
 	*x = VolumePosition{}
-	mi := &file_proto_storepb_store_proto_msgTypes[9]
+	mi := &file_proto_storepb_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +885,7 @@ func (x *VolumePosition) String() string {
 func (*VolumePosition) ProtoMessage() {}
 
 func (x *VolumePosition) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[9]
+	mi := &file_proto_storepb_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +898,7 @@ func (x *VolumePosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumePosition.ProtoReflect.Descriptor instead.
 func (*VolumePosition) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{9}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *VolumePosition) GetVolume() uint64 {
@@ -685,6 +943,20 @@ func (x *VolumePosition) GetTerms() []*TermStart {
 	return nil
 }
 
+func (x *VolumePosition) GetSettings() *VolumeSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *VolumePosition) GetSlots() []*Slot {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
 // TermStart is pinetree.TermStart on disk.
 type TermStart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -696,7 +968,7 @@ type TermStart struct {
 
 func (x *TermStart) Reset() {
 	*x = TermStart{}
-	mi := &file_proto_storepb_store_proto_msgTypes[10]
+	mi := &file_proto_storepb_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +980,7 @@ func (x *TermStart) String() string {
 func (*TermStart) ProtoMessage() {}
 
 func (x *TermStart) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[10]
+	mi := &file_proto_storepb_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +993,7 @@ func (x *TermStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermStart.ProtoReflect.Descriptor instead.
 func (*TermStart) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{10}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TermStart) GetComputeTerm() uint64 {
@@ -752,7 +1024,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_proto_storepb_store_proto_msgTypes[11]
+	mi := &file_proto_storepb_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +1036,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[11]
+	mi := &file_proto_storepb_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +1049,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{11}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Position) GetIndex() uint64 {
@@ -829,7 +1101,7 @@ type NodeIdentity struct {
 
 func (x *NodeIdentity) Reset() {
 	*x = NodeIdentity{}
-	mi := &file_proto_storepb_store_proto_msgTypes[12]
+	mi := &file_proto_storepb_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +1113,7 @@ func (x *NodeIdentity) String() string {
 func (*NodeIdentity) ProtoMessage() {}
 
 func (x *NodeIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[12]
+	mi := &file_proto_storepb_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +1126,7 @@ func (x *NodeIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeIdentity.ProtoReflect.Descriptor instead.
 func (*NodeIdentity) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{12}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NodeIdentity) GetCluster() string {
@@ -905,10 +1177,11 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\x1d\n" +
 	"\tKeyDelete\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\fR\x03key\"\x89\x01\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\"\xd1\x01\n" +
 	"\aControl\x12F\n" +
 	"\rcreate_volume\x18\x01 \x01(\v2\x1f.pinetree.store.v1.CreateVolumeH\x00R\fcreateVolume\x120\n" +
-	"\x05fence\x18\x02 \x01(\v2\x18.pinetree.store.v1.FenceH\x00R\x05fenceB\x04\n" +
+	"\x05fence\x18\x02 \x01(\v2\x18.pinetree.store.v1.FenceH\x00R\x05fence\x12F\n" +
+	"\rchange_volume\x18\x03 \x01(\v2\x1f.pinetree.store.v1.ChangeVolumeH\x00R\fchangeVolumeB\x04\n" +
 	"\x02op\">\n" +
 	"\fCreateVolume\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x16\n" +
@@ -916,14 +1189,39 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x05Fence\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12!\n" +
 	"\fcompute_term\x18\x02 \x01(\x04R\vcomputeTerm\x12\x12\n" +
-	"\x04base\x18\x03 \x01(\x04R\x04base\"\xb8\x01\n" +
+	"\x04base\x18\x03 \x01(\x04R\x04base\"\xd6\x01\n" +
+	"\fChangeVolume\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12=\n" +
+	"\bsettings\x18\x02 \x01(\v2!.pinetree.store.v1.VolumeSettingsR\bsettings\x12\x1a\n" +
+	"\btruncate\x18\x03 \x01(\x04R\btruncate\x124\n" +
+	"\tput_slots\x18\x04 \x03(\v2\x17.pinetree.store.v1.SlotR\bputSlots\x12\x1d\n" +
+	"\n" +
+	"drop_slots\x18\x05 \x03(\tR\tdropSlots\"\xdf\x01\n" +
+	"\x0eVolumeSettings\x12\x17\n" +
+	"\akeep_ms\x18\x01 \x01(\x04R\x06keepMs\x12\x1d\n" +
+	"\n" +
+	"keep_bytes\x18\x02 \x01(\x04R\tkeepBytes\x12\x1b\n" +
+	"\tmax_bytes\x18\x03 \x01(\x04R\bmaxBytes\x12\x1f\n" +
+	"\vingest_rate\x18\x04 \x01(\x04R\n" +
+	"ingestRate\x12\x1b\n" +
+	"\tread_rate\x18\x05 \x01(\x04R\breadRate\x12\x1b\n" +
+	"\tmax_tails\x18\x06 \x01(\rR\bmaxTails\x12\x1d\n" +
+	"\n" +
+	"meta_bytes\x18\a \x01(\x04R\tmetaBytes\"]\n" +
+	"\x04Slot\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x1b\n" +
+	"\tmax_bytes\x18\x03 \x01(\x04R\bmaxBytes\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\"\xa6\x02\n" +
 	"\x0eVolumePosition\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12\x1c\n" +
 	"\ttruncated\x18\x04 \x01(\x04R\ttruncated\x12\x16\n" +
 	"\x06format\x18\x05 \x01(\rR\x06format\x122\n" +
-	"\x05terms\x18\x06 \x03(\v2\x1c.pinetree.store.v1.TermStartR\x05terms\"D\n" +
+	"\x05terms\x18\x06 \x03(\v2\x1c.pinetree.store.v1.TermStartR\x05terms\x12=\n" +
+	"\bsettings\x18\a \x01(\v2!.pinetree.store.v1.VolumeSettingsR\bsettings\x12-\n" +
+	"\x05slots\x18\b \x03(\v2\x17.pinetree.store.v1.SlotR\x05slots\"D\n" +
 	"\tTermStart\x12!\n" +
 	"\fcompute_term\x18\x01 \x01(\x04R\vcomputeTerm\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x04R\x05start\"\xad\x01\n" +
@@ -952,7 +1250,7 @@ func file_proto_storepb_store_proto_rawDescGZIP() []byte {
 	return file_proto_storepb_store_proto_rawDescData
 }
 
-var file_proto_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_proto_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_proto_storepb_store_proto_goTypes = []any{
 	(*Redo)(nil),           // 0: pinetree.store.v1.Redo
 	(*RedoOp)(nil),         // 1: pinetree.store.v1.RedoOp
@@ -963,10 +1261,13 @@ var file_proto_storepb_store_proto_goTypes = []any{
 	(*Control)(nil),        // 6: pinetree.store.v1.Control
 	(*CreateVolume)(nil),   // 7: pinetree.store.v1.CreateVolume
 	(*Fence)(nil),          // 8: pinetree.store.v1.Fence
-	(*VolumePosition)(nil), // 9: pinetree.store.v1.VolumePosition
-	(*TermStart)(nil),      // 10: pinetree.store.v1.TermStart
-	(*Position)(nil),       // 11: pinetree.store.v1.Position
-	(*NodeIdentity)(nil),   // 12: pinetree.store.v1.NodeIdentity
+	(*ChangeVolume)(nil),   // 9: pinetree.store.v1.ChangeVolume
+	(*VolumeSettings)(nil), // 10: pinetree.store.v1.VolumeSettings
+	(*Slot)(nil),           // 11: pinetree.store.v1.Slot
+	(*VolumePosition)(nil), // 12: pinetree.store.v1.VolumePosition
+	(*TermStart)(nil),      // 13: pinetree.store.v1.TermStart
+	(*Position)(nil),       // 14: pinetree.store.v1.Position
+	(*NodeIdentity)(nil),   // 15: pinetree.store.v1.NodeIdentity
 }
 var file_proto_storepb_store_proto_depIdxs = []int32{
 	1,  // 0: pinetree.store.v1.Redo.ops:type_name -> pinetree.store.v1.RedoOp
@@ -976,13 +1277,18 @@ var file_proto_storepb_store_proto_depIdxs = []int32{
 	5,  // 4: pinetree.store.v1.RedoOp.key_delete:type_name -> pinetree.store.v1.KeyDelete
 	7,  // 5: pinetree.store.v1.Control.create_volume:type_name -> pinetree.store.v1.CreateVolume
 	8,  // 6: pinetree.store.v1.Control.fence:type_name -> pinetree.store.v1.Fence
-	10, // 7: pinetree.store.v1.VolumePosition.terms:type_name -> pinetree.store.v1.TermStart
-	9,  // 8: pinetree.store.v1.Position.volumes:type_name -> pinetree.store.v1.VolumePosition
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	9,  // 7: pinetree.store.v1.Control.change_volume:type_name -> pinetree.store.v1.ChangeVolume
+	10, // 8: pinetree.store.v1.ChangeVolume.settings:type_name -> pinetree.store.v1.VolumeSettings
+	11, // 9: pinetree.store.v1.ChangeVolume.put_slots:type_name -> pinetree.store.v1.Slot
+	13, // 10: pinetree.store.v1.VolumePosition.terms:type_name -> pinetree.store.v1.TermStart
+	10, // 11: pinetree.store.v1.VolumePosition.settings:type_name -> pinetree.store.v1.VolumeSettings
+	11, // 12: pinetree.store.v1.VolumePosition.slots:type_name -> pinetree.store.v1.Slot
+	12, // 13: pinetree.store.v1.Position.volumes:type_name -> pinetree.store.v1.VolumePosition
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_proto_storepb_store_proto_init() }
@@ -999,6 +1305,7 @@ func file_proto_storepb_store_proto_init() {
 	file_proto_storepb_store_proto_msgTypes[6].OneofWrappers = []any{
 		(*Control_CreateVolume)(nil),
 		(*Control_Fence)(nil),
+		(*Control_ChangeVolume)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1006,7 +1313,7 @@ func file_proto_storepb_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_storepb_store_proto_rawDesc), len(file_proto_storepb_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

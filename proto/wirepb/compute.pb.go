@@ -788,6 +788,182 @@ func (x *PageResponse) GetPageLsn() uint64 {
 	return 0
 }
 
+type PagesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Options       *ReadOptions           `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
+	Pages         []uint64               `protobuf:"varint,3,rep,packed,name=pages,proto3" json:"pages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PagesRequest) Reset() {
+	*x = PagesRequest{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PagesRequest) ProtoMessage() {}
+
+func (x *PagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PagesRequest.ProtoReflect.Descriptor instead.
+func (*PagesRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PagesRequest) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *PagesRequest) GetOptions() *ReadOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *PagesRequest) GetPages() []uint64 {
+	if x != nil {
+		return x.Pages
+	}
+	return nil
+}
+
+type PagesResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Served *Served                `protobuf:"bytes,1,opt,name=served,proto3" json:"served,omitempty"`
+	// pages has one for each page that was asked for, unless they are more than an
+	// answer takes: then these are the first ones, and the rest is to be asked for
+	// at served.lsn.
+	Pages         []*PageOf `protobuf:"bytes,2,rep,name=pages,proto3" json:"pages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PagesResponse) Reset() {
+	*x = PagesResponse{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PagesResponse) ProtoMessage() {}
+
+func (x *PagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PagesResponse.ProtoReflect.Descriptor instead.
+func (*PagesResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PagesResponse) GetServed() *Served {
+	if x != nil {
+		return x.Served
+	}
+	return nil
+}
+
+func (x *PagesResponse) GetPages() []*PageOf {
+	if x != nil {
+		return x.Pages
+	}
+	return nil
+}
+
+// PageOf is one of many pages.
+type PageOf struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Found         bool                   `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"` // false for a page that was never written
+	Page          []byte                 `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
+	PageLsn       uint64                 `protobuf:"varint,3,opt,name=page_lsn,json=pageLsn,proto3" json:"page_lsn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PageOf) Reset() {
+	*x = PageOf{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PageOf) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PageOf) ProtoMessage() {}
+
+func (x *PageOf) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PageOf.ProtoReflect.Descriptor instead.
+func (*PageOf) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PageOf) GetFound() bool {
+	if x != nil {
+		return x.Found
+	}
+	return false
+}
+
+func (x *PageOf) GetPage() []byte {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+func (x *PageOf) GetPageLsn() uint64 {
+	if x != nil {
+		return x.PageLsn
+	}
+	return 0
+}
+
 type KeyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
@@ -799,7 +975,7 @@ type KeyRequest struct {
 
 func (x *KeyRequest) Reset() {
 	*x = KeyRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[10]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +987,7 @@ func (x *KeyRequest) String() string {
 func (*KeyRequest) ProtoMessage() {}
 
 func (x *KeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[10]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +1000,7 @@ func (x *KeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRequest.ProtoReflect.Descriptor instead.
 func (*KeyRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{10}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *KeyRequest) GetVolume() uint64 {
@@ -859,7 +1035,7 @@ type KeyResponse struct {
 
 func (x *KeyResponse) Reset() {
 	*x = KeyResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[11]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +1047,7 @@ func (x *KeyResponse) String() string {
 func (*KeyResponse) ProtoMessage() {}
 
 func (x *KeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[11]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1060,7 @@ func (x *KeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyResponse.ProtoReflect.Descriptor instead.
 func (*KeyResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{11}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *KeyResponse) GetServed() *Served {
@@ -921,7 +1097,7 @@ type RangeRequest struct {
 
 func (x *RangeRequest) Reset() {
 	*x = RangeRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[12]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1109,7 @@ func (x *RangeRequest) String() string {
 func (*RangeRequest) ProtoMessage() {}
 
 func (x *RangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[12]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1122,7 @@ func (x *RangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeRequest.ProtoReflect.Descriptor instead.
 func (*RangeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{12}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RangeRequest) GetVolume() uint64 {
@@ -995,7 +1171,7 @@ type KeyValue struct {
 
 func (x *KeyValue) Reset() {
 	*x = KeyValue{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[13]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1183,7 @@ func (x *KeyValue) String() string {
 func (*KeyValue) ProtoMessage() {}
 
 func (x *KeyValue) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[13]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1196,7 @@ func (x *KeyValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyValue.ProtoReflect.Descriptor instead.
 func (*KeyValue) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{13}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *KeyValue) GetKey() []byte {
@@ -1055,7 +1231,7 @@ type RangeResponse struct {
 
 func (x *RangeResponse) Reset() {
 	*x = RangeResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[14]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1243,7 @@ func (x *RangeResponse) String() string {
 func (*RangeResponse) ProtoMessage() {}
 
 func (x *RangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[14]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1256,7 @@ func (x *RangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeResponse.ProtoReflect.Descriptor instead.
 func (*RangeResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{14}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RangeResponse) GetServed() *Served {
@@ -1107,16 +1283,17 @@ func (x *RangeResponse) GetMore() bool {
 type TailRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
-	Options       *ReadOptions           `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"` // at is ignored
-	From          uint64                 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`      // records with an LSN above it; zero is the base
-	Follow        bool                   `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"`  // go on as records are applied
+	Options       *ReadOptions           `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`      // at is ignored
+	From          uint64                 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`           // records with an LSN above it; zero is the base
+	Follow        bool                   `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"`       // go on as records are applied
+	Committed     bool                   `protobuf:"varint,5,opt,name=committed,proto3" json:"committed,omitempty"` // with follow: send what is committed before it is applied here
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TailRequest) Reset() {
 	*x = TailRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[15]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1305,7 @@ func (x *TailRequest) String() string {
 func (*TailRequest) ProtoMessage() {}
 
 func (x *TailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[15]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1318,7 @@ func (x *TailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailRequest.ProtoReflect.Descriptor instead.
 func (*TailRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{15}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TailRequest) GetVolume() uint64 {
@@ -1172,6 +1349,13 @@ func (x *TailRequest) GetFollow() bool {
 	return false
 }
 
+func (x *TailRequest) GetCommitted() bool {
+	if x != nil {
+		return x.Committed
+	}
+	return false
+}
+
 type TailResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Batches       [][]byte               `protobuf:"bytes,1,rep,name=batches,proto3" json:"batches,omitempty"` // the first may begin before from
@@ -1182,7 +1366,7 @@ type TailResponse struct {
 
 func (x *TailResponse) Reset() {
 	*x = TailResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[16]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1378,7 @@ func (x *TailResponse) String() string {
 func (*TailResponse) ProtoMessage() {}
 
 func (x *TailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[16]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1391,7 @@ func (x *TailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailResponse.ProtoReflect.Descriptor instead.
 func (*TailResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{16}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TailResponse) GetBatches() [][]byte {
@@ -1234,7 +1418,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[17]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1430,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[17]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1443,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{17}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StateRequest) GetVolume() uint64 {
@@ -1290,7 +1474,7 @@ type Watermarks struct {
 
 func (x *Watermarks) Reset() {
 	*x = Watermarks{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[18]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1486,7 @@ func (x *Watermarks) String() string {
 func (*Watermarks) ProtoMessage() {}
 
 func (x *Watermarks) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[18]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1499,7 @@ func (x *Watermarks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watermarks.ProtoReflect.Descriptor instead.
 func (*Watermarks) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{18}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Watermarks) GetTruncated() uint64 {
@@ -1368,13 +1552,17 @@ type StateResponse struct {
 	Base          uint64                 `protobuf:"varint,4,opt,name=base,proto3" json:"base,omitempty"`
 	Format        uint32                 `protobuf:"varint,5,opt,name=format,proto3" json:"format,omitempty"`
 	Watermarks    *Watermarks            `protobuf:"bytes,6,opt,name=watermarks,proto3" json:"watermarks,omitempty"`
+	Settings      *VolumeSettings        `protobuf:"bytes,7,opt,name=settings,proto3" json:"settings,omitempty"`
+	Slots         []*Slot                `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`
+	LogBytes      uint64                 `protobuf:"varint,9,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`          // about how much log is kept
+	KeptBecause   string                 `protobuf:"bytes,10,opt,name=kept_because,json=keptBecause,proto3" json:"kept_because,omitempty"` // why nothing more is truncated now, in words
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[19]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1574,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[19]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1587,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{19}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StateResponse) GetServed() *Served {
@@ -1444,6 +1632,34 @@ func (x *StateResponse) GetWatermarks() *Watermarks {
 	return nil
 }
 
+func (x *StateResponse) GetSettings() *VolumeSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *StateResponse) GetSlots() []*Slot {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+func (x *StateResponse) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *StateResponse) GetKeptBecause() string {
+	if x != nil {
+		return x.KeptBecause
+	}
+	return ""
+}
+
 type DigestRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
@@ -1454,7 +1670,7 @@ type DigestRequest struct {
 
 func (x *DigestRequest) Reset() {
 	*x = DigestRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[20]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1682,7 @@ func (x *DigestRequest) String() string {
 func (*DigestRequest) ProtoMessage() {}
 
 func (x *DigestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[20]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1695,7 @@ func (x *DigestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestRequest.ProtoReflect.Descriptor instead.
 func (*DigestRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{20}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DigestRequest) GetVolume() uint64 {
@@ -1508,7 +1724,7 @@ type DigestResponse struct {
 
 func (x *DigestResponse) Reset() {
 	*x = DigestResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[21]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1736,7 @@ func (x *DigestResponse) String() string {
 func (*DigestResponse) ProtoMessage() {}
 
 func (x *DigestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[21]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1749,7 @@ func (x *DigestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestResponse.ProtoReflect.Descriptor instead.
 func (*DigestResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{21}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DigestResponse) GetServed() *Served {
@@ -1562,6 +1778,543 @@ func (x *DigestResponse) GetBytes() uint64 {
 		return x.Bytes
 	}
 	return 0
+}
+
+// VolumeSettings: zero is no limit.
+type VolumeSettings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeepMs        uint64                 `protobuf:"varint,1,opt,name=keep_ms,json=keepMs,proto3" json:"keep_ms,omitempty"`             // log and versions older than this go
+	KeepBytes     uint64                 `protobuf:"varint,2,opt,name=keep_bytes,json=keepBytes,proto3" json:"keep_bytes,omitempty"`    // so does what has more log than this behind it
+	MaxBytes      uint64                 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`       // of log; writers are refused above it
+	IngestRate    uint64                 `protobuf:"varint,4,opt,name=ingest_rate,json=ingestRate,proto3" json:"ingest_rate,omitempty"` // bytes of log a second
+	ReadRate      uint64                 `protobuf:"varint,5,opt,name=read_rate,json=readRate,proto3" json:"read_rate,omitempty"`       // reads a second and node
+	MaxTails      uint32                 `protobuf:"varint,6,opt,name=max_tails,json=maxTails,proto3" json:"max_tails,omitempty"`       // open ones a node
+	MetaBytes     uint64                 `protobuf:"varint,7,opt,name=meta_bytes,json=metaBytes,proto3" json:"meta_bytes,omitempty"`    // of metadata, history included
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeSettings) Reset() {
+	*x = VolumeSettings{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeSettings) ProtoMessage() {}
+
+func (x *VolumeSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeSettings.ProtoReflect.Descriptor instead.
+func (*VolumeSettings) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *VolumeSettings) GetKeepMs() uint64 {
+	if x != nil {
+		return x.KeepMs
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetKeepBytes() uint64 {
+	if x != nil {
+		return x.KeepBytes
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetMaxBytes() uint64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetIngestRate() uint64 {
+	if x != nil {
+		return x.IngestRate
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetReadRate() uint64 {
+	if x != nil {
+		return x.ReadRate
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetMaxTails() uint32 {
+	if x != nil {
+		return x.MaxTails
+	}
+	return 0
+}
+
+func (x *VolumeSettings) GetMetaBytes() uint64 {
+	if x != nil {
+		return x.MetaBytes
+	}
+	return 0
+}
+
+type Slot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Lsn           uint64                 `protobuf:"varint,2,opt,name=lsn,proto3" json:"lsn,omitempty"`                           // the log above it is kept
+	MaxBytes      uint64                 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"` // most log that is kept for it; zero is no bound
+	Lost          bool                   `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`                         // it is over that bound and keeps nothing any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Slot) Reset() {
+	*x = Slot{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Slot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Slot) ProtoMessage() {}
+
+func (x *Slot) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Slot.ProtoReflect.Descriptor instead.
+func (*Slot) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Slot) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Slot) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
+func (x *Slot) GetMaxBytes() uint64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *Slot) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
+type SetVolumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Settings      *VolumeSettings        `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetVolumeRequest) Reset() {
+	*x = SetVolumeRequest{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetVolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetVolumeRequest) ProtoMessage() {}
+
+func (x *SetVolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetVolumeRequest.ProtoReflect.Descriptor instead.
+func (*SetVolumeRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SetVolumeRequest) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *SetVolumeRequest) GetSettings() *VolumeSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+type SetVolumeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetVolumeResponse) Reset() {
+	*x = SetVolumeResponse{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetVolumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetVolumeResponse) ProtoMessage() {}
+
+func (x *SetVolumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetVolumeResponse.ProtoReflect.Descriptor instead.
+func (*SetVolumeResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{28}
+}
+
+type TruncateVolumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Lsn           uint64                 `protobuf:"varint,2,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TruncateVolumeRequest) Reset() {
+	*x = TruncateVolumeRequest{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TruncateVolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TruncateVolumeRequest) ProtoMessage() {}
+
+func (x *TruncateVolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TruncateVolumeRequest.ProtoReflect.Descriptor instead.
+func (*TruncateVolumeRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *TruncateVolumeRequest) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *TruncateVolumeRequest) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
+type TruncateVolumeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Truncated     uint64                 `protobuf:"varint,1,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	KeptBecause   string                 `protobuf:"bytes,2,opt,name=kept_because,json=keptBecause,proto3" json:"kept_because,omitempty"` // why it did not go as far as asked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TruncateVolumeResponse) Reset() {
+	*x = TruncateVolumeResponse{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TruncateVolumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TruncateVolumeResponse) ProtoMessage() {}
+
+func (x *TruncateVolumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TruncateVolumeResponse.ProtoReflect.Descriptor instead.
+func (*TruncateVolumeResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *TruncateVolumeResponse) GetTruncated() uint64 {
+	if x != nil {
+		return x.Truncated
+	}
+	return 0
+}
+
+func (x *TruncateVolumeResponse) GetKeptBecause() string {
+	if x != nil {
+		return x.KeptBecause
+	}
+	return ""
+}
+
+type PutSlotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Slot          *Slot                  `protobuf:"bytes,2,opt,name=slot,proto3" json:"slot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSlotRequest) Reset() {
+	*x = PutSlotRequest{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSlotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSlotRequest) ProtoMessage() {}
+
+func (x *PutSlotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSlotRequest.ProtoReflect.Descriptor instead.
+func (*PutSlotRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *PutSlotRequest) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *PutSlotRequest) GetSlot() *Slot {
+	if x != nil {
+		return x.Slot
+	}
+	return nil
+}
+
+type PutSlotResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Slot          *Slot                  `protobuf:"bytes,1,opt,name=slot,proto3" json:"slot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSlotResponse) Reset() {
+	*x = PutSlotResponse{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSlotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSlotResponse) ProtoMessage() {}
+
+func (x *PutSlotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSlotResponse.ProtoReflect.Descriptor instead.
+func (*PutSlotResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *PutSlotResponse) GetSlot() *Slot {
+	if x != nil {
+		return x.Slot
+	}
+	return nil
+}
+
+type DropSlotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropSlotRequest) Reset() {
+	*x = DropSlotRequest{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropSlotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropSlotRequest) ProtoMessage() {}
+
+func (x *DropSlotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropSlotRequest.ProtoReflect.Descriptor instead.
+func (*DropSlotRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *DropSlotRequest) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *DropSlotRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type DropSlotResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropSlotResponse) Reset() {
+	*x = DropSlotResponse{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropSlotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropSlotResponse) ProtoMessage() {}
+
+func (x *DropSlotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropSlotResponse.ProtoReflect.Descriptor instead.
+func (*DropSlotResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{34}
 }
 
 var File_proto_wirepb_compute_proto protoreflect.FileDescriptor
@@ -1626,6 +2379,17 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\fPageResponse\x120\n" +
 	"\x06served\x18\x01 \x01(\v2\x18.pinetree.wire.v1.ServedR\x06served\x12\x12\n" +
 	"\x04page\x18\x02 \x01(\fR\x04page\x12\x19\n" +
+	"\bpage_lsn\x18\x03 \x01(\x04R\apageLsn\"u\n" +
+	"\fPagesRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\x127\n" +
+	"\aoptions\x18\x02 \x01(\v2\x1d.pinetree.wire.v1.ReadOptionsR\aoptions\x12\x14\n" +
+	"\x05pages\x18\x03 \x03(\x04R\x05pages\"q\n" +
+	"\rPagesResponse\x120\n" +
+	"\x06served\x18\x01 \x01(\v2\x18.pinetree.wire.v1.ServedR\x06served\x12.\n" +
+	"\x05pages\x18\x02 \x03(\v2\x18.pinetree.wire.v1.PageOfR\x05pages\"M\n" +
+	"\x06PageOf\x12\x14\n" +
+	"\x05found\x18\x01 \x01(\bR\x05found\x12\x12\n" +
+	"\x04page\x18\x02 \x01(\fR\x04page\x12\x19\n" +
 	"\bpage_lsn\x18\x03 \x01(\x04R\apageLsn\"o\n" +
 	"\n" +
 	"KeyRequest\x12\x16\n" +
@@ -1649,12 +2413,13 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\rRangeResponse\x120\n" +
 	"\x06served\x18\x01 \x01(\v2\x18.pinetree.wire.v1.ServedR\x06served\x120\n" +
 	"\x05items\x18\x02 \x03(\v2\x1a.pinetree.wire.v1.KeyValueR\x05items\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\"\x8a\x01\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"\xa8\x01\n" +
 	"\vTailRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x127\n" +
 	"\aoptions\x18\x02 \x01(\v2\x1d.pinetree.wire.v1.ReadOptionsR\aoptions\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\x04R\x04from\x12\x16\n" +
-	"\x06follow\x18\x04 \x01(\bR\x06follow\"I\n" +
+	"\x06follow\x18\x04 \x01(\bR\x06follow\x12\x1c\n" +
+	"\tcommitted\x18\x05 \x01(\bR\tcommitted\"I\n" +
 	"\fTailResponse\x12\x18\n" +
 	"\abatches\x18\x01 \x03(\fR\abatches\x12\x1f\n" +
 	"\vapplied_lsn\x18\x02 \x01(\x04R\n" +
@@ -1669,7 +2434,7 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x1c\n" +
 	"\tcommitted\x18\x04 \x01(\x04R\tcommitted\x12\x18\n" +
 	"\aordered\x18\x05 \x01(\x04R\aordered\x12\x1a\n" +
-	"\breceived\x18\x06 \x01(\x04R\breceived\"\xe4\x01\n" +
+	"\breceived\x18\x06 \x01(\x04R\breceived\"\x90\x03\n" +
 	"\rStateResponse\x120\n" +
 	"\x06served\x18\x01 \x01(\v2\x18.pinetree.wire.v1.ServedR\x06served\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\x04R\x05group\x12!\n" +
@@ -1678,7 +2443,12 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\x06format\x18\x05 \x01(\rR\x06format\x12<\n" +
 	"\n" +
 	"watermarks\x18\x06 \x01(\v2\x1c.pinetree.wire.v1.WatermarksR\n" +
-	"watermarks\"`\n" +
+	"watermarks\x12<\n" +
+	"\bsettings\x18\a \x01(\v2 .pinetree.wire.v1.VolumeSettingsR\bsettings\x12,\n" +
+	"\x05slots\x18\b \x03(\v2\x16.pinetree.wire.v1.SlotR\x05slots\x12\x1b\n" +
+	"\tlog_bytes\x18\t \x01(\x04R\blogBytes\x12!\n" +
+	"\fkept_because\x18\n" +
+	" \x01(\tR\vkeptBecause\"`\n" +
 	"\rDigestRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x127\n" +
 	"\aoptions\x18\x02 \x01(\v2\x1d.pinetree.wire.v1.ReadOptionsR\aoptions\"\x8a\x01\n" +
@@ -1686,7 +2456,42 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\x06served\x18\x01 \x01(\v2\x18.pinetree.wire.v1.ServedR\x06served\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x18\n" +
 	"\arecords\x18\x03 \x01(\x04R\arecords\x12\x14\n" +
-	"\x05bytes\x18\x04 \x01(\x04R\x05bytes*3\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\"\xdf\x01\n" +
+	"\x0eVolumeSettings\x12\x17\n" +
+	"\akeep_ms\x18\x01 \x01(\x04R\x06keepMs\x12\x1d\n" +
+	"\n" +
+	"keep_bytes\x18\x02 \x01(\x04R\tkeepBytes\x12\x1b\n" +
+	"\tmax_bytes\x18\x03 \x01(\x04R\bmaxBytes\x12\x1f\n" +
+	"\vingest_rate\x18\x04 \x01(\x04R\n" +
+	"ingestRate\x12\x1b\n" +
+	"\tread_rate\x18\x05 \x01(\x04R\breadRate\x12\x1b\n" +
+	"\tmax_tails\x18\x06 \x01(\rR\bmaxTails\x12\x1d\n" +
+	"\n" +
+	"meta_bytes\x18\a \x01(\x04R\tmetaBytes\"]\n" +
+	"\x04Slot\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x1b\n" +
+	"\tmax_bytes\x18\x03 \x01(\x04R\bmaxBytes\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\"h\n" +
+	"\x10SetVolumeRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12<\n" +
+	"\bsettings\x18\x02 \x01(\v2 .pinetree.wire.v1.VolumeSettingsR\bsettings\"\x13\n" +
+	"\x11SetVolumeResponse\"A\n" +
+	"\x15TruncateVolumeRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x10\n" +
+	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\"Y\n" +
+	"\x16TruncateVolumeResponse\x12\x1c\n" +
+	"\ttruncated\x18\x01 \x01(\x04R\ttruncated\x12!\n" +
+	"\fkept_because\x18\x02 \x01(\tR\vkeptBecause\"T\n" +
+	"\x0ePutSlotRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12*\n" +
+	"\x04slot\x18\x02 \x01(\v2\x16.pinetree.wire.v1.SlotR\x04slot\"=\n" +
+	"\x0fPutSlotResponse\x12*\n" +
+	"\x04slot\x18\x01 \x01(\v2\x16.pinetree.wire.v1.SlotR\x04slot\"=\n" +
+	"\x0fDropSlotRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x12\n" +
+	"\x10DropSlotResponse*3\n" +
 	"\tReadLevel\x12\v\n" +
 	"\aDEFAULT\x10\x00\x12\t\n" +
 	"\x05STALE\x10\x01\x12\x0e\n" +
@@ -1695,14 +2500,20 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\aCompute\x12E\n" +
 	"\x04Open\x12\x1d.pinetree.wire.v1.OpenRequest\x1a\x1e.pinetree.wire.v1.OpenResponse\x12I\n" +
 	"\x04Ship\x12\x1d.pinetree.wire.v1.ShipRequest\x1a\x1e.pinetree.wire.v1.ShipResponse(\x010\x01\x12N\n" +
-	"\aResolve\x12 .pinetree.wire.v1.ResolveRequest\x1a!.pinetree.wire.v1.ResolveResponse2\xbc\x03\n" +
+	"\aResolve\x12 .pinetree.wire.v1.ResolveRequest\x1a!.pinetree.wire.v1.ResolveResponse2\x86\x04\n" +
 	"\x05Reads\x12E\n" +
-	"\x04Page\x12\x1d.pinetree.wire.v1.PageRequest\x1a\x1e.pinetree.wire.v1.PageResponse\x12B\n" +
+	"\x04Page\x12\x1d.pinetree.wire.v1.PageRequest\x1a\x1e.pinetree.wire.v1.PageResponse\x12H\n" +
+	"\x05Pages\x12\x1e.pinetree.wire.v1.PagesRequest\x1a\x1f.pinetree.wire.v1.PagesResponse\x12B\n" +
 	"\x03Key\x12\x1c.pinetree.wire.v1.KeyRequest\x1a\x1d.pinetree.wire.v1.KeyResponse\x12H\n" +
 	"\x05Range\x12\x1e.pinetree.wire.v1.RangeRequest\x1a\x1f.pinetree.wire.v1.RangeResponse\x12G\n" +
 	"\x04Tail\x12\x1d.pinetree.wire.v1.TailRequest\x1a\x1e.pinetree.wire.v1.TailResponse0\x01\x12H\n" +
 	"\x05State\x12\x1e.pinetree.wire.v1.StateRequest\x1a\x1f.pinetree.wire.v1.StateResponse\x12K\n" +
-	"\x06Digest\x12\x1f.pinetree.wire.v1.DigestRequest\x1a .pinetree.wire.v1.DigestResponseB.Z,github.com/pinetree-db/pinetree/proto/wirepbb\x06proto3"
+	"\x06Digest\x12\x1f.pinetree.wire.v1.DigestRequest\x1a .pinetree.wire.v1.DigestResponse2\xe7\x02\n" +
+	"\aVolumes\x12T\n" +
+	"\tSetVolume\x12\".pinetree.wire.v1.SetVolumeRequest\x1a#.pinetree.wire.v1.SetVolumeResponse\x12c\n" +
+	"\x0eTruncateVolume\x12'.pinetree.wire.v1.TruncateVolumeRequest\x1a(.pinetree.wire.v1.TruncateVolumeResponse\x12N\n" +
+	"\aPutSlot\x12 .pinetree.wire.v1.PutSlotRequest\x1a!.pinetree.wire.v1.PutSlotResponse\x12Q\n" +
+	"\bDropSlot\x12!.pinetree.wire.v1.DropSlotRequest\x1a\".pinetree.wire.v1.DropSlotResponseB.Z,github.com/pinetree-db/pinetree/proto/wirepbb\x06proto3"
 
 var (
 	file_proto_wirepb_compute_proto_rawDescOnce sync.Once
@@ -1717,32 +2528,45 @@ func file_proto_wirepb_compute_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_wirepb_compute_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_proto_wirepb_compute_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_proto_wirepb_compute_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_proto_wirepb_compute_proto_goTypes = []any{
-	(ReadLevel)(0),               // 0: pinetree.wire.v1.ReadLevel
-	(ResolveResponse_Outcome)(0), // 1: pinetree.wire.v1.ResolveResponse.Outcome
-	(*OpenRequest)(nil),          // 2: pinetree.wire.v1.OpenRequest
-	(*OpenResponse)(nil),         // 3: pinetree.wire.v1.OpenResponse
-	(*ShipRequest)(nil),          // 4: pinetree.wire.v1.ShipRequest
-	(*ShipResponse)(nil),         // 5: pinetree.wire.v1.ShipResponse
-	(*ResolveRequest)(nil),       // 6: pinetree.wire.v1.ResolveRequest
-	(*ResolveResponse)(nil),      // 7: pinetree.wire.v1.ResolveResponse
-	(*ReadOptions)(nil),          // 8: pinetree.wire.v1.ReadOptions
-	(*Served)(nil),               // 9: pinetree.wire.v1.Served
-	(*PageRequest)(nil),          // 10: pinetree.wire.v1.PageRequest
-	(*PageResponse)(nil),         // 11: pinetree.wire.v1.PageResponse
-	(*KeyRequest)(nil),           // 12: pinetree.wire.v1.KeyRequest
-	(*KeyResponse)(nil),          // 13: pinetree.wire.v1.KeyResponse
-	(*RangeRequest)(nil),         // 14: pinetree.wire.v1.RangeRequest
-	(*KeyValue)(nil),             // 15: pinetree.wire.v1.KeyValue
-	(*RangeResponse)(nil),        // 16: pinetree.wire.v1.RangeResponse
-	(*TailRequest)(nil),          // 17: pinetree.wire.v1.TailRequest
-	(*TailResponse)(nil),         // 18: pinetree.wire.v1.TailResponse
-	(*StateRequest)(nil),         // 19: pinetree.wire.v1.StateRequest
-	(*Watermarks)(nil),           // 20: pinetree.wire.v1.Watermarks
-	(*StateResponse)(nil),        // 21: pinetree.wire.v1.StateResponse
-	(*DigestRequest)(nil),        // 22: pinetree.wire.v1.DigestRequest
-	(*DigestResponse)(nil),       // 23: pinetree.wire.v1.DigestResponse
+	(ReadLevel)(0),                 // 0: pinetree.wire.v1.ReadLevel
+	(ResolveResponse_Outcome)(0),   // 1: pinetree.wire.v1.ResolveResponse.Outcome
+	(*OpenRequest)(nil),            // 2: pinetree.wire.v1.OpenRequest
+	(*OpenResponse)(nil),           // 3: pinetree.wire.v1.OpenResponse
+	(*ShipRequest)(nil),            // 4: pinetree.wire.v1.ShipRequest
+	(*ShipResponse)(nil),           // 5: pinetree.wire.v1.ShipResponse
+	(*ResolveRequest)(nil),         // 6: pinetree.wire.v1.ResolveRequest
+	(*ResolveResponse)(nil),        // 7: pinetree.wire.v1.ResolveResponse
+	(*ReadOptions)(nil),            // 8: pinetree.wire.v1.ReadOptions
+	(*Served)(nil),                 // 9: pinetree.wire.v1.Served
+	(*PageRequest)(nil),            // 10: pinetree.wire.v1.PageRequest
+	(*PageResponse)(nil),           // 11: pinetree.wire.v1.PageResponse
+	(*PagesRequest)(nil),           // 12: pinetree.wire.v1.PagesRequest
+	(*PagesResponse)(nil),          // 13: pinetree.wire.v1.PagesResponse
+	(*PageOf)(nil),                 // 14: pinetree.wire.v1.PageOf
+	(*KeyRequest)(nil),             // 15: pinetree.wire.v1.KeyRequest
+	(*KeyResponse)(nil),            // 16: pinetree.wire.v1.KeyResponse
+	(*RangeRequest)(nil),           // 17: pinetree.wire.v1.RangeRequest
+	(*KeyValue)(nil),               // 18: pinetree.wire.v1.KeyValue
+	(*RangeResponse)(nil),          // 19: pinetree.wire.v1.RangeResponse
+	(*TailRequest)(nil),            // 20: pinetree.wire.v1.TailRequest
+	(*TailResponse)(nil),           // 21: pinetree.wire.v1.TailResponse
+	(*StateRequest)(nil),           // 22: pinetree.wire.v1.StateRequest
+	(*Watermarks)(nil),             // 23: pinetree.wire.v1.Watermarks
+	(*StateResponse)(nil),          // 24: pinetree.wire.v1.StateResponse
+	(*DigestRequest)(nil),          // 25: pinetree.wire.v1.DigestRequest
+	(*DigestResponse)(nil),         // 26: pinetree.wire.v1.DigestResponse
+	(*VolumeSettings)(nil),         // 27: pinetree.wire.v1.VolumeSettings
+	(*Slot)(nil),                   // 28: pinetree.wire.v1.Slot
+	(*SetVolumeRequest)(nil),       // 29: pinetree.wire.v1.SetVolumeRequest
+	(*SetVolumeResponse)(nil),      // 30: pinetree.wire.v1.SetVolumeResponse
+	(*TruncateVolumeRequest)(nil),  // 31: pinetree.wire.v1.TruncateVolumeRequest
+	(*TruncateVolumeResponse)(nil), // 32: pinetree.wire.v1.TruncateVolumeResponse
+	(*PutSlotRequest)(nil),         // 33: pinetree.wire.v1.PutSlotRequest
+	(*PutSlotResponse)(nil),        // 34: pinetree.wire.v1.PutSlotResponse
+	(*DropSlotRequest)(nil),        // 35: pinetree.wire.v1.DropSlotRequest
+	(*DropSlotResponse)(nil),       // 36: pinetree.wire.v1.DropSlotResponse
 }
 var file_proto_wirepb_compute_proto_depIdxs = []int32{
 	1,  // 0: pinetree.wire.v1.ResolveResponse.outcome:type_name -> pinetree.wire.v1.ResolveResponse.Outcome
@@ -1750,40 +2574,58 @@ var file_proto_wirepb_compute_proto_depIdxs = []int32{
 	0,  // 2: pinetree.wire.v1.Served.level:type_name -> pinetree.wire.v1.ReadLevel
 	8,  // 3: pinetree.wire.v1.PageRequest.options:type_name -> pinetree.wire.v1.ReadOptions
 	9,  // 4: pinetree.wire.v1.PageResponse.served:type_name -> pinetree.wire.v1.Served
-	8,  // 5: pinetree.wire.v1.KeyRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	9,  // 6: pinetree.wire.v1.KeyResponse.served:type_name -> pinetree.wire.v1.Served
-	8,  // 7: pinetree.wire.v1.RangeRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	9,  // 8: pinetree.wire.v1.RangeResponse.served:type_name -> pinetree.wire.v1.Served
-	15, // 9: pinetree.wire.v1.RangeResponse.items:type_name -> pinetree.wire.v1.KeyValue
-	8,  // 10: pinetree.wire.v1.TailRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	8,  // 11: pinetree.wire.v1.StateRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	9,  // 12: pinetree.wire.v1.StateResponse.served:type_name -> pinetree.wire.v1.Served
-	20, // 13: pinetree.wire.v1.StateResponse.watermarks:type_name -> pinetree.wire.v1.Watermarks
-	8,  // 14: pinetree.wire.v1.DigestRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	9,  // 15: pinetree.wire.v1.DigestResponse.served:type_name -> pinetree.wire.v1.Served
-	2,  // 16: pinetree.wire.v1.Compute.Open:input_type -> pinetree.wire.v1.OpenRequest
-	4,  // 17: pinetree.wire.v1.Compute.Ship:input_type -> pinetree.wire.v1.ShipRequest
-	6,  // 18: pinetree.wire.v1.Compute.Resolve:input_type -> pinetree.wire.v1.ResolveRequest
-	10, // 19: pinetree.wire.v1.Reads.Page:input_type -> pinetree.wire.v1.PageRequest
-	12, // 20: pinetree.wire.v1.Reads.Key:input_type -> pinetree.wire.v1.KeyRequest
-	14, // 21: pinetree.wire.v1.Reads.Range:input_type -> pinetree.wire.v1.RangeRequest
-	17, // 22: pinetree.wire.v1.Reads.Tail:input_type -> pinetree.wire.v1.TailRequest
-	19, // 23: pinetree.wire.v1.Reads.State:input_type -> pinetree.wire.v1.StateRequest
-	22, // 24: pinetree.wire.v1.Reads.Digest:input_type -> pinetree.wire.v1.DigestRequest
-	3,  // 25: pinetree.wire.v1.Compute.Open:output_type -> pinetree.wire.v1.OpenResponse
-	5,  // 26: pinetree.wire.v1.Compute.Ship:output_type -> pinetree.wire.v1.ShipResponse
-	7,  // 27: pinetree.wire.v1.Compute.Resolve:output_type -> pinetree.wire.v1.ResolveResponse
-	11, // 28: pinetree.wire.v1.Reads.Page:output_type -> pinetree.wire.v1.PageResponse
-	13, // 29: pinetree.wire.v1.Reads.Key:output_type -> pinetree.wire.v1.KeyResponse
-	16, // 30: pinetree.wire.v1.Reads.Range:output_type -> pinetree.wire.v1.RangeResponse
-	18, // 31: pinetree.wire.v1.Reads.Tail:output_type -> pinetree.wire.v1.TailResponse
-	21, // 32: pinetree.wire.v1.Reads.State:output_type -> pinetree.wire.v1.StateResponse
-	23, // 33: pinetree.wire.v1.Reads.Digest:output_type -> pinetree.wire.v1.DigestResponse
-	25, // [25:34] is the sub-list for method output_type
-	16, // [16:25] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	8,  // 5: pinetree.wire.v1.PagesRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 6: pinetree.wire.v1.PagesResponse.served:type_name -> pinetree.wire.v1.Served
+	14, // 7: pinetree.wire.v1.PagesResponse.pages:type_name -> pinetree.wire.v1.PageOf
+	8,  // 8: pinetree.wire.v1.KeyRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 9: pinetree.wire.v1.KeyResponse.served:type_name -> pinetree.wire.v1.Served
+	8,  // 10: pinetree.wire.v1.RangeRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 11: pinetree.wire.v1.RangeResponse.served:type_name -> pinetree.wire.v1.Served
+	18, // 12: pinetree.wire.v1.RangeResponse.items:type_name -> pinetree.wire.v1.KeyValue
+	8,  // 13: pinetree.wire.v1.TailRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	8,  // 14: pinetree.wire.v1.StateRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 15: pinetree.wire.v1.StateResponse.served:type_name -> pinetree.wire.v1.Served
+	23, // 16: pinetree.wire.v1.StateResponse.watermarks:type_name -> pinetree.wire.v1.Watermarks
+	27, // 17: pinetree.wire.v1.StateResponse.settings:type_name -> pinetree.wire.v1.VolumeSettings
+	28, // 18: pinetree.wire.v1.StateResponse.slots:type_name -> pinetree.wire.v1.Slot
+	8,  // 19: pinetree.wire.v1.DigestRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 20: pinetree.wire.v1.DigestResponse.served:type_name -> pinetree.wire.v1.Served
+	27, // 21: pinetree.wire.v1.SetVolumeRequest.settings:type_name -> pinetree.wire.v1.VolumeSettings
+	28, // 22: pinetree.wire.v1.PutSlotRequest.slot:type_name -> pinetree.wire.v1.Slot
+	28, // 23: pinetree.wire.v1.PutSlotResponse.slot:type_name -> pinetree.wire.v1.Slot
+	2,  // 24: pinetree.wire.v1.Compute.Open:input_type -> pinetree.wire.v1.OpenRequest
+	4,  // 25: pinetree.wire.v1.Compute.Ship:input_type -> pinetree.wire.v1.ShipRequest
+	6,  // 26: pinetree.wire.v1.Compute.Resolve:input_type -> pinetree.wire.v1.ResolveRequest
+	10, // 27: pinetree.wire.v1.Reads.Page:input_type -> pinetree.wire.v1.PageRequest
+	12, // 28: pinetree.wire.v1.Reads.Pages:input_type -> pinetree.wire.v1.PagesRequest
+	15, // 29: pinetree.wire.v1.Reads.Key:input_type -> pinetree.wire.v1.KeyRequest
+	17, // 30: pinetree.wire.v1.Reads.Range:input_type -> pinetree.wire.v1.RangeRequest
+	20, // 31: pinetree.wire.v1.Reads.Tail:input_type -> pinetree.wire.v1.TailRequest
+	22, // 32: pinetree.wire.v1.Reads.State:input_type -> pinetree.wire.v1.StateRequest
+	25, // 33: pinetree.wire.v1.Reads.Digest:input_type -> pinetree.wire.v1.DigestRequest
+	29, // 34: pinetree.wire.v1.Volumes.SetVolume:input_type -> pinetree.wire.v1.SetVolumeRequest
+	31, // 35: pinetree.wire.v1.Volumes.TruncateVolume:input_type -> pinetree.wire.v1.TruncateVolumeRequest
+	33, // 36: pinetree.wire.v1.Volumes.PutSlot:input_type -> pinetree.wire.v1.PutSlotRequest
+	35, // 37: pinetree.wire.v1.Volumes.DropSlot:input_type -> pinetree.wire.v1.DropSlotRequest
+	3,  // 38: pinetree.wire.v1.Compute.Open:output_type -> pinetree.wire.v1.OpenResponse
+	5,  // 39: pinetree.wire.v1.Compute.Ship:output_type -> pinetree.wire.v1.ShipResponse
+	7,  // 40: pinetree.wire.v1.Compute.Resolve:output_type -> pinetree.wire.v1.ResolveResponse
+	11, // 41: pinetree.wire.v1.Reads.Page:output_type -> pinetree.wire.v1.PageResponse
+	13, // 42: pinetree.wire.v1.Reads.Pages:output_type -> pinetree.wire.v1.PagesResponse
+	16, // 43: pinetree.wire.v1.Reads.Key:output_type -> pinetree.wire.v1.KeyResponse
+	19, // 44: pinetree.wire.v1.Reads.Range:output_type -> pinetree.wire.v1.RangeResponse
+	21, // 45: pinetree.wire.v1.Reads.Tail:output_type -> pinetree.wire.v1.TailResponse
+	24, // 46: pinetree.wire.v1.Reads.State:output_type -> pinetree.wire.v1.StateResponse
+	26, // 47: pinetree.wire.v1.Reads.Digest:output_type -> pinetree.wire.v1.DigestResponse
+	30, // 48: pinetree.wire.v1.Volumes.SetVolume:output_type -> pinetree.wire.v1.SetVolumeResponse
+	32, // 49: pinetree.wire.v1.Volumes.TruncateVolume:output_type -> pinetree.wire.v1.TruncateVolumeResponse
+	34, // 50: pinetree.wire.v1.Volumes.PutSlot:output_type -> pinetree.wire.v1.PutSlotResponse
+	36, // 51: pinetree.wire.v1.Volumes.DropSlot:output_type -> pinetree.wire.v1.DropSlotResponse
+	38, // [38:52] is the sub-list for method output_type
+	24, // [24:38] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_proto_wirepb_compute_proto_init() }
@@ -1798,9 +2640,9 @@ func file_proto_wirepb_compute_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_wirepb_compute_proto_rawDesc), len(file_proto_wirepb_compute_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   35,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_proto_wirepb_compute_proto_goTypes,
 		DependencyIndexes: file_proto_wirepb_compute_proto_depIdxs,

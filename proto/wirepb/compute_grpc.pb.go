@@ -211,6 +211,7 @@ var Compute_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	Reads_Page_FullMethodName   = "/pinetree.wire.v1.Reads/Page"
+	Reads_Pages_FullMethodName  = "/pinetree.wire.v1.Reads/Pages"
 	Reads_Key_FullMethodName    = "/pinetree.wire.v1.Reads/Key"
 	Reads_Range_FullMethodName  = "/pinetree.wire.v1.Reads/Range"
 	Reads_Tail_FullMethodName   = "/pinetree.wire.v1.Reads/Tail"
@@ -225,6 +226,8 @@ const (
 // Reads is the read side, served by every replica as the level allows.
 type ReadsClient interface {
 	Page(ctx context.Context, in *PageRequest, opts ...grpc.CallOption) (*PageResponse, error)
+	// Pages reads many pages of one state, in the order asked for.
+	Pages(ctx context.Context, in *PagesRequest, opts ...grpc.CallOption) (*PagesResponse, error)
 	Key(ctx context.Context, in *KeyRequest, opts ...grpc.CallOption) (*KeyResponse, error)
 	Range(ctx context.Context, in *RangeRequest, opts ...grpc.CallOption) (*RangeResponse, error)
 	// Tail sends the log from an LSN on as the batches that were shipped.
@@ -247,6 +250,16 @@ func (c *readsClient) Page(ctx context.Context, in *PageRequest, opts ...grpc.Ca
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PageResponse)
 	err := c.cc.Invoke(ctx, Reads_Page_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *readsClient) Pages(ctx context.Context, in *PagesRequest, opts ...grpc.CallOption) (*PagesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PagesResponse)
+	err := c.cc.Invoke(ctx, Reads_Pages_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -319,6 +332,8 @@ func (c *readsClient) Digest(ctx context.Context, in *DigestRequest, opts ...grp
 // Reads is the read side, served by every replica as the level allows.
 type ReadsServer interface {
 	Page(context.Context, *PageRequest) (*PageResponse, error)
+	// Pages reads many pages of one state, in the order asked for.
+	Pages(context.Context, *PagesRequest) (*PagesResponse, error)
 	Key(context.Context, *KeyRequest) (*KeyResponse, error)
 	Range(context.Context, *RangeRequest) (*RangeResponse, error)
 	// Tail sends the log from an LSN on as the batches that were shipped.
@@ -339,6 +354,9 @@ type UnimplementedReadsServer struct{}
 
 func (UnimplementedReadsServer) Page(context.Context, *PageRequest) (*PageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Page not implemented")
+}
+func (UnimplementedReadsServer) Pages(context.Context, *PagesRequest) (*PagesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pages not implemented")
 }
 func (UnimplementedReadsServer) Key(context.Context, *KeyRequest) (*KeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Key not implemented")
@@ -390,6 +408,24 @@ func _Reads_Page_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ReadsServer).Page(ctx, req.(*PageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Reads_Pages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PagesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadsServer).Pages(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Reads_Pages_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadsServer).Pages(ctx, req.(*PagesRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -489,6 +525,10 @@ var Reads_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Reads_Page_Handler,
 		},
 		{
+			MethodName: "Pages",
+			Handler:    _Reads_Pages_Handler,
+		},
+		{
 			MethodName: "Key",
 			Handler:    _Reads_Key_Handler,
 		},
@@ -512,5 +552,239 @@ var Reads_ServiceDesc = grpc.ServiceDesc{
 			ServerStreams: true,
 		},
 	},
+	Metadata: "proto/wirepb/compute.proto",
+}
+
+const (
+	Volumes_SetVolume_FullMethodName      = "/pinetree.wire.v1.Volumes/SetVolume"
+	Volumes_TruncateVolume_FullMethodName = "/pinetree.wire.v1.Volumes/TruncateVolume"
+	Volumes_PutSlot_FullMethodName        = "/pinetree.wire.v1.Volumes/PutSlot"
+	Volumes_DropSlot_FullMethodName       = "/pinetree.wire.v1.Volumes/DropSlot"
+)
+
+// VolumesClient is the client API for Volumes service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Volumes changes what is kept of a volume and what it may use, on the leader of
+// its group. Each answers once the change is committed and replayed there.
+type VolumesClient interface {
+	// SetVolume replaces the settings of a volume.
+	SetVolume(ctx context.Context, in *SetVolumeRequest, opts ...grpc.CallOption) (*SetVolumeResponse, error)
+	// TruncateVolume gives up the log and the old versions up to an LSN, but nothing
+	// that a slot keeps; the answer tells how far it went.
+	TruncateVolume(ctx context.Context, in *TruncateVolumeRequest, opts ...grpc.CallOption) (*TruncateVolumeResponse, error)
+	// PutSlot makes a slot, or moves one forward. One that is lost, or that would
+	// need what is gone, is refused as Truncated.
+	PutSlot(ctx context.Context, in *PutSlotRequest, opts ...grpc.CallOption) (*PutSlotResponse, error)
+	// DropSlot removes a slot; again is no error.
+	DropSlot(ctx context.Context, in *DropSlotRequest, opts ...grpc.CallOption) (*DropSlotResponse, error)
+}
+
+type volumesClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewVolumesClient(cc grpc.ClientConnInterface) VolumesClient {
+	return &volumesClient{cc}
+}
+
+func (c *volumesClient) SetVolume(ctx context.Context, in *SetVolumeRequest, opts ...grpc.CallOption) (*SetVolumeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetVolumeResponse)
+	err := c.cc.Invoke(ctx, Volumes_SetVolume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *volumesClient) TruncateVolume(ctx context.Context, in *TruncateVolumeRequest, opts ...grpc.CallOption) (*TruncateVolumeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TruncateVolumeResponse)
+	err := c.cc.Invoke(ctx, Volumes_TruncateVolume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *volumesClient) PutSlot(ctx context.Context, in *PutSlotRequest, opts ...grpc.CallOption) (*PutSlotResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutSlotResponse)
+	err := c.cc.Invoke(ctx, Volumes_PutSlot_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *volumesClient) DropSlot(ctx context.Context, in *DropSlotRequest, opts ...grpc.CallOption) (*DropSlotResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DropSlotResponse)
+	err := c.cc.Invoke(ctx, Volumes_DropSlot_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// VolumesServer is the server API for Volumes service.
+// All implementations must embed UnimplementedVolumesServer
+// for forward compatibility.
+//
+// Volumes changes what is kept of a volume and what it may use, on the leader of
+// its group. Each answers once the change is committed and replayed there.
+type VolumesServer interface {
+	// SetVolume replaces the settings of a volume.
+	SetVolume(context.Context, *SetVolumeRequest) (*SetVolumeResponse, error)
+	// TruncateVolume gives up the log and the old versions up to an LSN, but nothing
+	// that a slot keeps; the answer tells how far it went.
+	TruncateVolume(context.Context, *TruncateVolumeRequest) (*TruncateVolumeResponse, error)
+	// PutSlot makes a slot, or moves one forward. One that is lost, or that would
+	// need what is gone, is refused as Truncated.
+	PutSlot(context.Context, *PutSlotRequest) (*PutSlotResponse, error)
+	// DropSlot removes a slot; again is no error.
+	DropSlot(context.Context, *DropSlotRequest) (*DropSlotResponse, error)
+	mustEmbedUnimplementedVolumesServer()
+}
+
+// UnimplementedVolumesServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedVolumesServer struct{}
+
+func (UnimplementedVolumesServer) SetVolume(context.Context, *SetVolumeRequest) (*SetVolumeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetVolume not implemented")
+}
+func (UnimplementedVolumesServer) TruncateVolume(context.Context, *TruncateVolumeRequest) (*TruncateVolumeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TruncateVolume not implemented")
+}
+func (UnimplementedVolumesServer) PutSlot(context.Context, *PutSlotRequest) (*PutSlotResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutSlot not implemented")
+}
+func (UnimplementedVolumesServer) DropSlot(context.Context, *DropSlotRequest) (*DropSlotResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DropSlot not implemented")
+}
+func (UnimplementedVolumesServer) mustEmbedUnimplementedVolumesServer() {}
+func (UnimplementedVolumesServer) testEmbeddedByValue()                 {}
+
+// UnsafeVolumesServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to VolumesServer will
+// result in compilation errors.
+type UnsafeVolumesServer interface {
+	mustEmbedUnimplementedVolumesServer()
+}
+
+func RegisterVolumesServer(s grpc.ServiceRegistrar, srv VolumesServer) {
+	// If the following call panics, it indicates UnimplementedVolumesServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Volumes_ServiceDesc, srv)
+}
+
+func _Volumes_SetVolume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetVolumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VolumesServer).SetVolume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Volumes_SetVolume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VolumesServer).SetVolume(ctx, req.(*SetVolumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Volumes_TruncateVolume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TruncateVolumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VolumesServer).TruncateVolume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Volumes_TruncateVolume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VolumesServer).TruncateVolume(ctx, req.(*TruncateVolumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Volumes_PutSlot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutSlotRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VolumesServer).PutSlot(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Volumes_PutSlot_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VolumesServer).PutSlot(ctx, req.(*PutSlotRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Volumes_DropSlot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DropSlotRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VolumesServer).DropSlot(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Volumes_DropSlot_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VolumesServer).DropSlot(ctx, req.(*DropSlotRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Volumes_ServiceDesc is the grpc.ServiceDesc for Volumes service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Volumes_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "pinetree.wire.v1.Volumes",
+	HandlerType: (*VolumesServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "SetVolume",
+			Handler:    _Volumes_SetVolume_Handler,
+		},
+		{
+			MethodName: "TruncateVolume",
+			Handler:    _Volumes_TruncateVolume_Handler,
+		},
+		{
+			MethodName: "PutSlot",
+			Handler:    _Volumes_PutSlot_Handler,
+		},
+		{
+			MethodName: "DropSlot",
+			Handler:    _Volumes_DropSlot_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
 	Metadata: "proto/wirepb/compute.proto",
 }

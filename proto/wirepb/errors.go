@@ -42,6 +42,7 @@ var errorTable = []errorRow{
 	{pinetree.ErrStopped, codes.Unavailable, "STOPPED", nil, nil},
 	{pinetree.ErrQueueFull, codes.ResourceExhausted, "QUEUE_FULL", nil, nil},
 	{pinetree.ErrDiskFull, codes.ResourceExhausted, "DISK_FULL", nil, nil},
+	{pinetree.ErrOverQuota, codes.ResourceExhausted, "OVER_QUOTA", nil, nil},
 	{pinetree.ErrBadBatch, codes.InvalidArgument, "BAD_BATCH", nil, nil},
 	{pinetree.ErrUnknownVolume, codes.NotFound, "UNKNOWN_VOLUME", nil, nil},
 	{pinetree.ErrUnknownGroup, codes.NotFound, "UNKNOWN_GROUP", nil, nil},

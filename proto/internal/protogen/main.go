@@ -34,7 +34,7 @@ func main() {
 	}
 }
 
-var sources = []string{"proto/storepb/store.proto", "proto/wirepb/compute.proto", "proto/wirepb/cluster.proto", "proto/wirepb/raft.proto"}
+var sources = []string{"proto/storepb/store.proto", "proto/wirepb/compute.proto", "proto/wirepb/cluster.proto", "proto/wirepb/meta.proto", "proto/wirepb/raft.proto"}
 
 func run(root, out string) error {
 	compiler := protocompile.Compiler{
