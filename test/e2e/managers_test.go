@@ -92,29 +92,36 @@ func (c *cluster) as(who credentials.TransportCredentials) {
 	c.credentials, c.conns = who, map[string]*grpc.ClientConn{}
 }
 
-// activeManager asks each manager for what only the active one does itself.
+// activeManager asks each manager for what only the active one does itself. One
+// that wakes up believes for a moment that it still is, so all are asked until one
+// alone does.
 func (c *cluster) activeManager() int {
 	c.t.Helper()
 	active := -1
-	within(c.t, 15*time.Second, "an active manager", func() error {
+	within(c.t, 15*time.Second, "one active manager", func() error {
+		var believe []int
 		for i, at := range append([]string{c.managed}, c.theirs...) {
-			if !c.managersInOrder()[i].running() {
-				continue
-			}
-			stream, err := wirepb.NewManagerClient(c.dial(at)).Heartbeat(c.within(2 * time.Second))
-			if err == nil {
-				if err = stream.Send(&wirepb.HeartbeatRequest{}); err == nil {
-					_, err = stream.Recv()
-				}
-			}
-			if errors.Is(err, pinetree.ErrNotFound) { // there is no node 0
-				active = i
-				return nil
+			if c.managersInOrder()[i].running() && c.believesActive(at) {
+				believe = append(believe, i)
 			}
 		}
-		return errors.New("nobody is")
+		if len(believe) != 1 {
+			return fmt.Errorf("those who believe that they are: %v", believe)
+		}
+		active = believe[0]
+		return nil
 	})
 	return active
+}
+
+func (c *cluster) believesActive(manager string) bool {
+	stream, err := wirepb.NewManagerClient(c.dial(manager)).Heartbeat(c.within(2 * time.Second))
+	if err == nil {
+		if err = stream.Send(&wirepb.HeartbeatRequest{}); err == nil {
+			_, err = stream.Recv()
+		}
+	}
+	return errors.Is(err, pinetree.ErrNotFound) // there is no node 0
 }
 
 // seats is who leads each group, under which appointment and in which raft term,
