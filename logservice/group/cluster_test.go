@@ -17,6 +17,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine/memengine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/manifest"
+	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/memlog"
@@ -67,7 +68,7 @@ func newCluster(t testing.TB, nodes int, options Options) *cluster {
 	for i := range nodes {
 		voters = append(voters, pinetree.NodeID(i+1))
 	}
-	start, point, err := Bootstrap(voters)
+	start, point, err := rawnode.Bootstrap(voters)
 	c.must(err)
 	for range voters {
 		p := c.newPeer()

@@ -8,7 +8,6 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
-	"github.com/pinetree-db/pinetree/logservice/membership"
 	"github.com/pinetree-db/pinetree/logservice/news"
 	"github.com/pinetree-db/pinetree/logservice/pace"
 	"github.com/pinetree-db/pinetree/logservice/packing"
@@ -135,22 +134,4 @@ func NewReplica(cfg ReplicaConfig) (*Replica, error) {
 	r.basic = r.rn.BasicStatus()
 	r.retireIfRemoved()
 	return r, nil
-}
-
-// Bootstrap is the position at which every replica of a new group begins, and
-// the point after which its raft log begins. They are the same on all members.
-func Bootstrap(voters []pinetree.NodeID) (pinetree.Position, raftlog.Point, error) {
-	conf := &raftpb.ConfState{}
-	for _, id := range voters {
-		conf.Voters = append(conf.Voters, uint64(id))
-	}
-	members, err := membership.Encode(conf)
-	if err != nil {
-		return pinetree.Position{}, raftlog.Point{}, err
-	}
-	point := raftlog.Point{Index: 1, Term: 1}
-	return pinetree.Position{
-		Index: point.Index, Term: point.Term, Membership: members,
-		Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{},
-	}, point, nil
 }

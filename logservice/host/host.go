@@ -21,6 +21,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
@@ -156,7 +157,7 @@ func (h *Host) Create(ctx context.Context, id pinetree.GroupID, voters []pinetre
 	if _, err := h.Group(id); err == nil {
 		return nil
 	}
-	start, point, err := group.Bootstrap(voters)
+	start, point, err := rawnode.Bootstrap(voters)
 	if err != nil {
 		return err
 	}

@@ -77,6 +77,24 @@ func New(cfg Config) (*raft.RawNode, *raftpb.ConfState, error) {
 	return rn, storage.conf, nil
 }
 
+// Bootstrap is the position at which every replica of a new group begins, and
+// the point after which its raft log begins. They are the same on all members.
+func Bootstrap(voters []pinetree.NodeID) (pinetree.Position, raftlog.Point, error) {
+	conf := &raftpb.ConfState{}
+	for _, id := range voters {
+		conf.Voters = append(conf.Voters, uint64(id))
+	}
+	members, err := membership.Encode(conf)
+	if err != nil {
+		return pinetree.Position{}, raftlog.Point{}, err
+	}
+	point := raftlog.Point{Index: 1, Term: 1}
+	return pinetree.Position{
+		Index: point.Index, Term: point.Term, Membership: members,
+		Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{},
+	}, point, nil
+}
+
 // storage is a group's log as raft wants to see it: the raft log's entries, the
 // engine's membership. It is read by raft within calls of the RawNode.
 type storage struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine/memengine"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/memlog"
 )
@@ -47,7 +48,7 @@ func (n *node) create() {
 
 // found makes the replica of a group as the group begins.
 func (n *node) found(g pinetree.GroupID) {
-	start, point, err := group.Bootstrap(n.w.founders())
+	start, point, err := rawnode.Bootstrap(n.w.founders())
 	if err != nil {
 		n.w.fail("bootstrap: %w", err)
 		return

@@ -8,6 +8,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/logservice/membership"
+	"github.com/pinetree-db/pinetree/logservice/rawnode"
 )
 
 // truth is who is in a group as of the newest change that any replica has
@@ -192,7 +193,7 @@ func (m *member) mayStop(why error) bool {
 func (m *member) position(state engine.Engine) pinetree.Position {
 	at := state.Position()
 	if m.node.w.cfg.Mutant == StaleMembership && at.Index > 0 {
-		if start, _, err := group.Bootstrap(m.node.w.founders()); err == nil {
+		if start, _, err := rawnode.Bootstrap(m.node.w.founders()); err == nil {
 			at = at.Clone()
 			at.Membership = start.Membership
 		}
