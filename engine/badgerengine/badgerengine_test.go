@@ -10,12 +10,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine/enginetest"
 )
 
-// Badger leaves two goroutines behind when it refuses to open a damaged table.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreTopFunction("github.com/dgraph-io/badger/v4.(*DB).monitorCache"),
-		goleak.IgnoreTopFunction("github.com/dgraph-io/ristretto/v2/z.(*AllocatorPool).freeupAllocators"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var backend = enginetest.Backend{Open: func(dir string) (engine.Store, error) {
 	return badgerengine.Open(badgerengine.Options{Dir: dir, MemTableBytes: 8 << 20})

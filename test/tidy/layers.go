@@ -20,6 +20,7 @@ var layers = [][]string{
 	{"clustermgr/members", "clustermgr/owner"},
 	{"clustermgr/settings", "clustermgr/refusal"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/badgerengine/database"},
+	{"engine/lsm/sorted"},
 	{"engine/walengine/files"},
 	{"logservice/manifest", "logservice/news", "logservice/pace", "logservice/packing", "logservice/rawnode", "logservice/replay"},
 	{"adapter", "adapter/picker", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention"},
@@ -40,6 +41,7 @@ var sameRow = []arrow{
 	{"engine/enginetest", "engine/memengine"}, // the suite compares with the memory backend
 	{"raftlog/raftlogtest", "raftlog/memlog"},
 	{"raftlog/badgerlog", "raftlog/keylog"},
+	{"engine/badgerengine", "engine/lsm"},
 	{"raftlog/pebblelog", "raftlog/keylog"},
 }
 
@@ -59,6 +61,8 @@ var importers = []struct {
 	{of: []string{"raftlog/keylog"}, by: []string{"raftlog/badgerlog", "raftlog/pebblelog"}},
 	{of: suites, by: []string{"test/..."}},
 	{of: []string{"disk"}, by: []string{"disk/faultfs", "raftlog/segment", "engine/walengine/...", "test/..."}},
+	{of: []string{"engine/lsm"}, by: []string{"engine/badgerengine"}},
+	{of: []string{"engine/lsm/*"}, by: []string{"engine/lsm", "engine/badgerengine/..."}},
 	{of: []string{"engine/badgerengine/*"}, by: []string{"engine/badgerengine"}},
 	{of: []string{"engine/walengine/*"}, by: []string{"engine/walengine/...", "test/..."}},
 	{of: []string{"engine/*", "raftlog/*"}, by: append([]string{"cmd/...", "test/..."}, suites...)},

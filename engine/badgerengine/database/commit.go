@@ -1,19 +1,13 @@
 package database
 
 import (
+	"bytes"
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
-
-// Entry is a key and its value, or the removal of a key.
-type Entry struct {
-	Key, Value []byte
-	Remove     bool
-}
-
-// size is what the entry takes in a badger transaction, with some to spare.
-func (e Entry) size() int { return len(e.Key) + len(e.Value) + 32 }
 
 // committer makes badger's transactions, one at a time. What several groups
 // want to write meanwhile waits in the queue and goes into the next one
@@ -28,39 +22,51 @@ type committer struct {
 
 // request is a set of entries that must be written in one transaction.
 type request struct {
-	entries []Entry
+	entries []sorted.Entry
 	size    int
 	freeing bool // of space: see checkSpace
 	done    bool
 	err     error
 }
 
-// transactionLimits leave room for badger's own count.
-func (d *DB) transactionLimits() (size, count int) {
-	return int(d.badger.MaxBatchSize()) - 4096, int(d.badger.MaxBatchCount()) - 16
+// Commit implements sorted.Database: all in one transaction.
+func (d *DB) Commit(c sorted.Change) error {
+	return d.put(&request{entries: c.Entries, freeing: c.Freeing})
 }
 
-// Commit writes entries in one transaction, which Sync makes durable. They must
-// fit: see Split. It is pinetree.ErrDiskFull while the reserve of free space is
-// touched; any other error stops all writes for good.
-func (d *DB) Commit(entries []Entry) error { return d.put(&request{entries: entries}) }
+// maxDeletions bounds one transaction of DeleteRange.
+const maxDeletions = 4096
 
-// CommitDurably is Commit and Sync.
-func (d *DB) CommitDurably(entries []Entry) error {
-	if err := d.Commit(entries); err != nil {
-		return err
+// DeleteRange implements sorted.Database. Keys are deleted one by one, some at a
+// time: badger's DropPrefix would refuse all writes meanwhile.
+func (d *DB) DeleteRange(start, end []byte) (more bool, err error) {
+	var gone []sorted.Entry
+	err = d.Scan(commonPrefix(start, end), func(it sorted.Iterator) error {
+		for it.Seek(start); it.Valid() && bytes.Compare(it.Key(), end) < 0; it.Next() {
+			if more = len(gone) == maxDeletions; more {
+				return nil
+			}
+			gone = append(gone, sorted.Entry{Key: bytes.Clone(it.Key()), Remove: true})
+		}
+		return nil
+	})
+	if err != nil || len(gone) == 0 {
+		return false, err
 	}
-	return d.Sync()
+	return more, d.put(&request{entries: gone, freeing: true})
 }
 
-// CommitFreeing is Commit for what makes room on the disk.
-func (d *DB) CommitFreeing(entries []Entry) error {
-	return d.put(&request{entries: entries, freeing: true})
+func commonPrefix(a, b []byte) []byte {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return a[:n]
 }
 
 func (d *DB) put(req *request) error {
 	for _, e := range req.entries {
-		req.size += e.size()
+		req.size += e.Size()
 	}
 	d.queueMu.Lock()
 	d.queue = append(d.queue, req)
@@ -77,12 +83,12 @@ func (d *DB) put(req *request) error {
 // commitNext commits the requests at the head of the queue, as many as one
 // transaction takes. commitMu must be held.
 func (d *DB) commitNext() {
-	maxSize, maxCount := d.transactionLimits()
+	limits := d.Traits()
 	d.queueMu.Lock()
 	n, size, count := 0, 0, 0
 	for ; n < len(d.queue); n++ {
 		r := d.queue[n]
-		if n > 0 && (r.freeing != d.queue[0].freeing || size+r.size > maxSize || count+len(r.entries) > maxCount) {
+		if n > 0 && (r.freeing != d.queue[0].freeing || size+r.size > limits.MaxCommitBytes || count+len(r.entries) > limits.MaxCommitEntries) {
 			break
 		}
 		size, count = size+r.size, count+len(r.entries)
@@ -134,21 +140,4 @@ func (d *DB) transact(batch []*request) error {
 	d.badger.SetDiscardTs(d.commitTs)
 	// Badger may have logged an error of its background work meanwhile.
 	return d.Failed()
-}
-
-// Split cuts entries into runs that one transaction takes each, in order.
-func (d *DB) Split(entries []Entry) (runs [][]Entry) {
-	maxSize, maxCount := d.transactionLimits()
-	first, size := 0, 0
-	for i, e := range entries {
-		if i > first && (size+e.size() > maxSize || i-first >= maxCount) {
-			runs = append(runs, entries[first:i:i])
-			first, size = i, 0
-		}
-		size += e.size()
-	}
-	if first < len(entries) {
-		runs = append(runs, entries[first:])
-	}
-	return runs
 }

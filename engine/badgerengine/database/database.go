@@ -1,4 +1,4 @@
-// Package database is a badger database as the engine needs it: transactions
+// Package database is a badger database as a sorted.Database: transactions
 // that several callers share, syncs that leave no hole, a reserve of free
 // space, and an end of all writes at the first error. It knows keys and values
 // as bytes and nothing of groups, logs or pages.
@@ -8,56 +8,46 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"sync"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
-// DB is an open database. Everything may be called by any goroutine; what reads
-// or writes comes between Enter and Leave.
+// DB is an open database. Everything may be called by any goroutine, but for
+// Close: badger unmaps its files then, and a read of an unmapped file kills the
+// process.
 type DB struct {
 	badger       *badger.DB
 	dir          string
 	log          *slog.Logger
 	minFreeBytes int64
 
-	// open is held for reading by whoever uses badger, and for writing by Close:
-	// badger unmaps its files, and a read of an unmapped file kills the
-	// process.
-	open   sync.RWMutex
-	closed bool
-
 	committer
 	syncer syncer
-	failed Failure
+	failed sorted.Failure
 }
+
+var (
+	_ sorted.Database  = (*DB)(nil)
+	_ sorted.Verifier  = (*DB)(nil)
+	_ sorted.Reclaimer = (*DB)(nil)
+)
 
 // newest is the timestamp at which every transaction of badger's is seen.
 const newest = math.MaxUint64
 
-// Enter begins a use of the database, which Leave ends; pinetree.ErrStopped
-// after Close.
-func (d *DB) Enter() error {
-	d.open.RLock()
-	if d.closed {
-		d.open.RUnlock()
-		return fmt.Errorf("%w: the badger engine in %s is closed", pinetree.ErrStopped, d.dir)
+// Traits implements sorted.Database. The limits leave room for badger's own
+// count.
+func (d *DB) Traits() sorted.Traits {
+	return sorted.Traits{
+		Name: "badger", Dir: d.dir, Log: d.log,
+		MaxCommitBytes: int(d.badger.MaxBatchSize()) - 4096, MaxCommitEntries: int(d.badger.MaxBatchCount()) - 16,
 	}
-	return nil
 }
 
-// Leave ends what Enter began.
-func (d *DB) Leave() { d.open.RUnlock() }
-
-// Dir is the database's directory.
-func (d *DB) Dir() string { return d.dir }
-
-// Log takes what is to be told to the operator.
-func (d *DB) Log() *slog.Logger { return d.log }
-
-// Failed is the error after which nothing is written, or nil.
+// Failed implements sorted.Database.
 func (d *DB) Failed() error { return d.failed.Get() }
 
 // Fail stops all writes for good, and has everything checked when the directory
@@ -68,35 +58,37 @@ func (d *DB) Fail(err error) {
 	}
 }
 
-// Close waits for the reads and writes that are under way and for badger to
-// write its memtable out.
+// Close implements sorted.Database. It waits for badger to write its memtable
+// out.
 func (d *DB) Close() error {
-	d.open.Lock()
-	defer d.open.Unlock()
-	if d.closed {
-		return nil
-	}
-	d.closed = true
 	if err := d.badger.Close(); err != nil {
 		return fmt.Errorf("closing the badger engine in %s: %w", d.dir, err)
 	}
 	return nil
 }
 
-// Scan calls fn with an iterator over the keys of a prefix. What fn reads stays
-// there until it returns, and keeps badger from deleting files.
-func (d *DB) Scan(prefix []byte, fn func(*badger.Iterator) error) (err error) {
+// Scan implements sorted.Database. What fn reads stays there until it returns,
+// and keeps badger from deleting files.
+func (d *DB) Scan(prefix []byte, fn func(sorted.Iterator) error) (err error) {
 	defer d.panicIsDamage(&err)
 	txn := d.badger.NewTransactionAt(newest, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
-	return fn(it)
+	return fn(iterator{it})
 }
 
-// VerifyTables checks badger's checksum of each block of each table: a
-// *pinetree.CorruptError names the first that is damaged.
-func (d *DB) VerifyTables() (err error) {
+type iterator struct{ *badger.Iterator }
+
+// Key implements sorted.Iterator.
+func (it iterator) Key() []byte { return it.Item().Key() }
+
+// Value implements sorted.Iterator.
+func (it iterator) Value(fn func([]byte) error) error { return it.Item().Value(fn) }
+
+// Verify implements sorted.Verifier: it checks badger's checksum of each block
+// of each table.
+func (d *DB) Verify() (err error) {
 	defer d.panicIsDamage(&err)
 	if err := d.badger.VerifyChecksum(); err != nil {
 		return &pinetree.CorruptError{Where: d.dir, What: err.Error()}

@@ -24,8 +24,8 @@ func (d *DB) distrust(why error) {
 	}
 }
 
-// RegainTrust calls check if an error was met before, and forgets the error
-// when everything passes. Otherwise the word stays.
+// RegainTrust implements sorted.Verifier. What an error was met is in a file,
+// which stays until everything passes.
 func (d *DB) RegainTrust(check func() error) error {
 	path := filepath.Join(d.dir, distrustFile)
 	why, err := os.ReadFile(path)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
 func valueLogs(t *testing.T, dir string) int {
@@ -24,32 +26,37 @@ func valueLogs(t *testing.T, dir string) int {
 func TestAValueLogFileStaysUntilWhatWasRewrittenIsOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
+	defer func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	value := make([]byte, 1<<20)
-	var gone []Entry
+	var gone []sorted.Entry
 	for i := range uint32(150) {
 		key := binary.BigEndian.AppendUint32(nil, i)
-		if err := d.Commit([]Entry{{Key: key, Value: value}}); err != nil {
+		if err := d.Commit(sorted.Change{Entries: []sorted.Entry{{Key: key, Value: value}}}); err != nil {
 			t.Fatal(err)
 		}
 		if i%10 > 0 {
-			gone = append(gone, Entry{Key: key, Remove: true})
+			gone = append(gone, sorted.Entry{Key: key, Remove: true})
 		}
 	}
-	if err := d.CommitDurably(gone); err != nil {
+	if err := errors.Join(d.Commit(sorted.Change{Entries: gone}), d.Sync()); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Settle(); err != nil {
+	if err := d.settle(); err != nil {
 		t.Fatal(err)
 	}
 	before := valueLogs(t, dir)
-	if rewritten, err := d.RewriteOne(); !rewritten || err != nil || valueLogs(t, dir) != before-1 {
+	if rewritten, err := d.rewriteOne(); !rewritten || err != nil || valueLogs(t, dir) != before-1 {
 		t.Fatalf("rewritten %v, %v, %d of %d files are left, want one less", rewritten, err, valueLogs(t, dir), before)
 	}
 	// A file that is a link to itself cannot be opened, and so not be synced.
 	if err := os.Symlink("99999.mem", filepath.Join(dir, "99999.mem")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.RewriteOne(); !errors.Is(err, unix.ELOOP) || valueLogs(t, dir) != before-1 {
+	if _, err := d.rewriteOne(); !errors.Is(err, unix.ELOOP) || valueLogs(t, dir) != before-1 {
 		t.Fatalf("%v, %d files are left, want ELOOP and %d", err, valueLogs(t, dir), before-1)
 	}
 }

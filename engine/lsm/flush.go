@@ -1,4 +1,4 @@
-package badgerengine
+package lsm
 
 import (
 	"sync"
@@ -8,8 +8,9 @@ import (
 
 // flusher writes positions. What Apply commits is not durable and names no
 // position; a flush syncs it, commits the position that it leads to, and syncs
-// again. So a stored position is never above what is surely there. Groups that
-// wait for one another share one flush.
+// again. So a stored position is never above what is surely there. The first
+// sync is spared where commits become durable in order. Groups that wait for
+// one another share one flush.
 type flusher struct {
 	queueMu sync.Mutex
 	queue   []*flushing
@@ -28,10 +29,10 @@ type flushing struct {
 // Flush implements engine.Engine.
 func (g *group) Flush() (pinetree.Position, error) {
 	s := g.store
-	if err := s.db.Enter(); err != nil {
+	if err := s.enter(); err != nil {
 		return g.Flushed(), err
 	}
-	defer s.db.Leave()
+	defer s.leave()
 	wish := &flushing{group: g, state: g.state.Load()}
 	if wish.state == g.flushed.Load() {
 		return g.Flushed(), s.db.Failed()
@@ -62,13 +63,22 @@ func (s *Store) flushAll() {
 }
 
 func (s *Store) storeStates(wishes []*flushing) error {
-	if err := s.db.Sync(); err != nil {
+	if err := s.syncBefore(); err != nil {
 		return err
 	}
 	for _, w := range wishes {
 		if err := s.storeState(w); err != nil {
 			return err
 		}
+	}
+	return s.db.Sync()
+}
+
+// syncBefore sees to it that what was committed is durable before, or with,
+// what is committed next.
+func (s *Store) syncBefore() error {
+	if s.traits.InOrder {
+		return s.db.Failed()
 	}
 	return s.db.Sync()
 }
@@ -84,5 +94,5 @@ func (s *Store) storeState(w *flushing) error {
 	if err != nil {
 		return err
 	}
-	return s.db.CommitFreeing(entries) // it lets the raft log go
+	return s.commitFreeing(entries) // it lets the raft log go
 }

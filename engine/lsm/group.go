@@ -1,4 +1,4 @@
-package badgerengine
+package lsm
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
-	"github.com/pinetree-db/pinetree/engine/badgerengine/database"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
 // group is the engine.Engine of one group.
@@ -21,7 +21,7 @@ type group struct {
 	id      pinetree.GroupID
 	state   atomic.Pointer[state]
 	flushed atomic.Pointer[state]
-	failed  database.Failure
+	failed  sorted.Failure
 	removed atomic.Bool
 
 	// reading is held by each read, and by a restore that replaces the state:
@@ -44,10 +44,10 @@ func (g *group) Flushed() pinetree.Position { return g.flushed.Load().position }
 
 // Apply implements engine.Engine. Flush makes it durable.
 func (g *group) Apply(w engine.Write) error {
-	if err := g.store.db.Enter(); err != nil {
+	if err := g.store.enter(); err != nil {
 		return err
 	}
-	defer g.store.db.Leave()
+	defer g.store.leave()
 	if err := g.failed.Get(); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (g *group) apply(w engine.Write) error {
 		return err
 	}
 	for _, run := range runs {
-		if err := g.store.db.Commit(run); err != nil {
+		if err := g.store.commit(run); err != nil {
 			return err
 		}
 	}
@@ -83,16 +83,16 @@ func (g *group) transactions(old *state, w engine.Write) ([][]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.store.db.Split(entries), nil
+	return g.store.traits.Split(entries), nil
 }
 
 // enter begins a read in the group, which leave ends.
 func (g *group) enter() error {
-	if err := g.store.db.Enter(); err != nil {
+	if err := g.store.enter(); err != nil {
 		return err
 	}
 	if g.removed.Load() {
-		g.store.db.Leave()
+		g.store.leave()
 		return fmt.Errorf("%w: group %d was removed", pinetree.ErrStopped, g.id)
 	}
 	g.reading.RLock()
@@ -101,7 +101,7 @@ func (g *group) enter() error {
 
 func (g *group) leave() {
 	g.reading.RUnlock()
-	g.store.db.Leave()
+	g.store.leave()
 }
 
 // Volume implements engine.Engine.

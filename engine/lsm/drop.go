@@ -1,26 +1,27 @@
-package badgerengine
+package lsm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
 const (
-	// maxDeletions bounds one transaction of a drop.
+	// maxDeletions bounds what deletions lists.
 	maxDeletions = 4096
-	// dropPause is how long the dropper rests after each transaction, so that
+	// dropPause is how long the dropper rests after each commit, so that
 	// the groups' own writes do not stand behind it.
 	dropPause = 2 * time.Millisecond
 	// dropRetry is how long it waits after an error such as a full disk.
 	dropRetry = 5 * time.Second
-	// reclaimEvery is how often value log files are looked at.
+	// reclaimEvery is how often space is asked back that compactions have left
+	// without a use.
 	reclaimEvery = 10 * time.Minute
 )
 
@@ -36,9 +37,9 @@ func (n dropNote) entries() ([]entry, error) {
 
 // dropNotes lists the notes under a prefix.
 func (s *Store) dropNotes(prefix []byte) (notes []dropNote, err error) {
-	err = s.db.Scan(prefix, func(it *badger.Iterator) error {
-		for it.Rewind(); it.Valid(); it.Next() {
-			key := it.Item().Key()
+	err = s.db.Scan(prefix, func(it sorted.Iterator) error {
+		for it.Seek(nil); it.Valid(); it.Next() {
+			key := it.Key()
 			if len(key) != 1+8+generationBytes+chunkBytes {
 				return badChunk(key, "not the note of a generation")
 			}
@@ -55,8 +56,7 @@ func (s *Store) dropNotes(prefix []byte) (notes []dropNote, err error) {
 // dropper deletes the generations that are noted for it: those of removed
 // groups, those that a restore replaced, and what is left of restores that did
 // not commit. It is one goroutine, started by Open and ended by Close, and the
-// only one that deletes data. Keys are deleted one by one: badger's DropPrefix
-// would refuse the writes of every group meanwhile.
+// only one that deletes data.
 type dropper struct {
 	wake chan struct{} // of capacity one
 	stop chan struct{}
@@ -79,7 +79,7 @@ func (d *dropper) start(s *Store) {
 				return
 			}
 			if err != nil {
-				s.db.Log().Warn("cannot delete what is of no more use, will try again", "error", err)
+				s.traits.Log.Warn("cannot delete what is of no more use, will try again", "error", err)
 				next = dropRetry
 			}
 		}
@@ -126,10 +126,10 @@ func (s *Store) dropAll() (bool, error) {
 }
 
 func (s *Store) droppable() ([]dropNote, error) {
-	if err := s.db.Enter(); err != nil {
+	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.db.Leave()
+	defer s.leave()
 	// Under the lock, for a restore that commits would take the note away and
 	// be taken for none.
 	s.mu.Lock()
@@ -149,12 +149,12 @@ func (s *Store) droppable() ([]dropNote, error) {
 // has its number. The note is deleted once and not looked for again, for from
 // then on the number may be taken anew, with a note of its own.
 func (s *Store) drop(note dropNote) error {
-	err := s.dropRange(generationKey(dataKey, note.group, note.generation))
+	err := s.dropPrefix(generationKey(dataKey, note.group, note.generation))
 	if err == nil {
 		err = s.db.Sync()
 	}
 	if err == nil {
-		_, err = s.dropSome(generationKey(dropKey, note.group, note.generation))
+		err = s.forget(note)
 	}
 	if err != nil {
 		return fmt.Errorf("generation %d of group %d: %w", note.generation, note.group, err)
@@ -162,53 +162,57 @@ func (s *Store) drop(note dropNote) error {
 	return nil
 }
 
-func (s *Store) dropRange(prefix []byte) error {
-	for {
-		n, err := s.dropSome(prefix)
-		if n == 0 || err != nil {
+func (s *Store) dropPrefix(prefix []byte) error {
+	for more := true; more; {
+		var err error
+		if more, err = s.dropSome(prefix); err != nil {
 			return err
 		}
 		if err := s.dropPause(); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-func (s *Store) dropSome(prefix []byte) (int, error) {
-	if err := s.db.Enter(); err != nil {
-		return 0, err
+func (s *Store) dropSome(prefix []byte) (more bool, err error) {
+	if err := s.enter(); err != nil {
+		return false, err
 	}
-	defer s.db.Leave()
-	gone, err := s.deletions(prefix)
-	if err != nil || len(gone) == 0 {
-		return 0, err
+	defer s.leave()
+	return s.db.DeleteRange(prefix, after(prefix))
+}
+
+func (s *Store) forget(note dropNote) error {
+	if err := s.enter(); err != nil {
+		return err
 	}
-	return len(gone), s.db.CommitFreeing(gone)
+	defer s.leave()
+	gone, err := s.deletions(generationKey(dropKey, note.group, note.generation))
+	if err != nil {
+		return err
+	}
+	return s.commitFreeing(gone)
 }
 
 // reclaim gives back the space of the values that deletions, or compactions
 // since the last time, left without a use.
 func (s *Store) reclaim(dropped bool) error {
-	if dropped {
-		if err := s.db.Settle(); err != nil {
-			return err
-		}
+	reclaimer, ok := s.db.(sorted.Reclaimer)
+	if !ok {
+		return nil
 	}
-	for {
-		rewritten, err := s.db.RewriteOne()
-		if !rewritten || err != nil {
-			return err
-		}
-		if err := s.dropPause(); err != nil {
-			return err
-		}
+	if err := s.enter(); err != nil {
+		return err
 	}
+	defer s.leave()
+	return reclaimer.Reclaim(dropped, s.dropPause)
 }
 
 // dropPause is an error when the store is being closed.
 func (s *Store) dropPause() error {
 	if !s.dropper.sleep(nil, dropPause) {
-		return fmt.Errorf("%w: the badger engine in %s is closing", pinetree.ErrStopped, s.db.Dir())
+		return fmt.Errorf("%w: the %s engine in %s is closing", pinetree.ErrStopped, s.traits.Name, s.traits.Dir)
 	}
 	return nil
 }
@@ -216,9 +220,9 @@ func (s *Store) dropPause() error {
 // deletions lists the first keys of a prefix, as removals.
 func (s *Store) deletions(prefix []byte) ([]entry, error) {
 	var gone []entry
-	err := s.db.Scan(prefix, func(it *badger.Iterator) error {
-		for it.Rewind(); it.Valid() && len(gone) < maxDeletions; it.Next() {
-			gone = append(gone, entry{Key: it.Item().KeyCopy(nil), Remove: true})
+	err := s.db.Scan(prefix, func(it sorted.Iterator) error {
+		for it.Seek(nil); it.Valid() && len(gone) < maxDeletions; it.Next() {
+			gone = append(gone, entry{Key: bytes.Clone(it.Key()), Remove: true})
 		}
 		return nil
 	})

@@ -1,4 +1,4 @@
-package badgerengine
+package lsm
 
 import (
 	"bytes"
@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pinetree-db/pinetree"
-	"github.com/pinetree-db/pinetree/engine/badgerengine/database"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -24,7 +22,7 @@ const (
 )
 
 // entry is one chunk, or the removal of a key.
-type entry = database.Entry
+type entry = sorted.Entry
 
 // appendValue cuts a value, given as parts that are to be joined, into chunks
 // under a stem, to which it adds the chunk numbers.
@@ -67,21 +65,21 @@ func checksum(key, value []byte) uint32 {
 
 // readValue joins the chunks of the value that the iterator stands on and
 // leaves it behind the last one. It returns the value in memory of its own.
-func readValue(it *badger.Iterator) ([]byte, error) {
+func readValue(it sorted.Iterator) ([]byte, error) {
 	var value []byte
 	var stem []byte
 	for i, chunks := 0, 1; i < chunks; i++ {
 		if !it.Valid() {
 			return nil, badChunk(stem, "chunk %d of %d is missing", i, chunks)
 		}
-		key := it.Item().Key()
+		key := it.Key()
 		if i == 0 {
 			stem = bytes.Clone(key[:len(key)-chunkBytes])
 		}
 		if len(key) != len(stem)+chunkBytes || !bytes.HasPrefix(key, stem) || int(key[len(stem)]) != i {
 			return nil, badChunk(stem, "chunk %d of %d is missing, %x is there", i, chunks, key)
 		}
-		err := it.Item().Value(func(raw []byte) error {
+		err := it.Value(func(raw []byte) error {
 			body, n, err := openChunk(key, raw)
 			if err != nil {
 				return err
@@ -116,5 +114,5 @@ func openChunk(key, raw []byte) (body []byte, chunks int, err error) {
 }
 
 func badChunk(key []byte, format string, args ...any) error {
-	return &pinetree.CorruptError{Where: fmt.Sprintf("badger key %x", key), What: fmt.Sprintf(format, args...)}
+	return &pinetree.CorruptError{Where: fmt.Sprintf("key %x", key), What: fmt.Sprintf(format, args...)}
 }

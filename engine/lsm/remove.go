@@ -1,4 +1,4 @@
-package badgerengine
+package lsm
 
 import (
 	"fmt"
@@ -9,10 +9,10 @@ import (
 // Remove implements engine.Store. On return the group is gone for good; its
 // data are deleted in the background.
 func (s *Store) Remove(id pinetree.GroupID) error {
-	if err := s.db.Enter(); err != nil {
+	if err := s.enter(); err != nil {
 		return err
 	}
-	defer s.db.Leave()
+	defer s.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	gone := fmt.Errorf("%w: group %d was removed", pinetree.ErrStopped, id)
@@ -33,7 +33,7 @@ func (s *Store) Remove(id pinetree.GroupID) error {
 		return err
 	}
 	defer s.dropper.kick()
-	if err := s.db.CommitFreeing(entries); err != nil {
+	if err := s.commitFreeing(entries); err != nil {
 		return err
 	}
 	return s.db.Sync()

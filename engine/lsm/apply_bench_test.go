@@ -1,9 +1,7 @@
-package badgerengine
+package lsm
 
 import (
 	"fmt"
-	"io"
-	"log/slog"
 	"syscall"
 	"testing"
 	"time"
@@ -37,10 +35,7 @@ func cpu(b testing.TB) time.Duration {
 func BenchmarkApplyOpaque(b *testing.B) {
 	for _, c := range []struct{ size, perWrite int }{{4 << 10, 1}, {4 << 10, 16}, {64 << 10, 1}, {64 << 10, 16}, {1 << 20, 1}} {
 		b.Run(fmt.Sprintf("%dKiBx%d", c.size>>10, c.perWrite), func(b *testing.B) {
-			s, err := Open(Options{Dir: b.TempDir(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-			if err != nil {
-				b.Fatal(err)
-			}
+			s := openQuiet(b)
 			g := openGroup(b, s)
 			payload := make([]byte, c.size-64)
 			var lsn pinetree.LSN

@@ -1,4 +1,4 @@
-package badgerengine
+package lsm
 
 import (
 	"encoding/binary"
@@ -25,10 +25,10 @@ type restore struct {
 
 // Restore implements engine.Store.
 func (s *Store) Restore(id pinetree.GroupID, at pinetree.Position) (engine.Restore, error) {
-	if err := s.db.Enter(); err != nil {
+	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.db.Leave()
+	defer s.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.restores[id] != nil {
@@ -45,26 +45,26 @@ func (s *Store) Restore(id pinetree.GroupID, at pinetree.Position) (engine.Resto
 	r := &restore{
 		store: s, note: dropNote{group: id, generation: fresh},
 		next:   &state{generation: fresh, position: at.Clone()},
-		chunks: engine.NewChunkReader(engine.StreamOf(backend, at)), logs: newLogCheck(at),
+		chunks: engine.NewChunkReader(engine.StreamOf(s.traits.Name, at)), logs: newLogCheck(at),
 	}
 	r.next.position.Restored = at.Index
 	note, err := r.note.entries()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.db.CommitDurably(note); err != nil {
+	if err := s.commitDurably(note); err != nil {
 		return nil, err
 	}
 	s.restores[id] = r
 	return r, nil
 }
 
-// Write implements engine.Restore. Each chunk is one transaction.
+// Write implements engine.Restore.
 func (r *restore) Write(chunk []byte) error {
-	if err := r.store.db.Enter(); err != nil {
+	if err := r.store.enter(); err != nil {
 		return err
 	}
-	defer r.store.db.Leave()
+	defer r.store.leave()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.failed == nil {
@@ -94,8 +94,8 @@ func (r *restore) write(chunk []byte) error {
 		}
 		entries = append(entries, sealChunk(append(prefix[:len(prefix):len(prefix)], key...), value))
 	}
-	for _, run := range r.store.db.Split(entries) {
-		if err := r.store.db.Commit(run); err != nil {
+	for _, run := range r.store.traits.Split(entries) {
+		if err := r.store.commit(run); err != nil {
 			return err
 		}
 	}
@@ -111,10 +111,10 @@ func sealChunk(key, body []byte) entry {
 
 // Commit implements engine.Restore. It syncs what the last Writes left unsynced.
 func (r *restore) Commit() error {
-	if err := r.store.db.Enter(); err != nil {
+	if err := r.store.enter(); err != nil {
 		return err
 	}
-	defer r.store.db.Leave()
+	defer r.store.leave()
 	r.store.mu.Lock()
 	defer r.store.mu.Unlock()
 	r.mu.Lock()
@@ -156,10 +156,10 @@ func (r *restore) commit() error {
 	if err != nil {
 		return err
 	}
-	if err := s.db.Sync(); err != nil { // the data before what points at it
+	if err := s.syncBefore(); err != nil { // the data before what points at it
 		return err
 	}
-	if err := s.db.CommitDurably(append(append(entries, old...), next...)); err != nil {
+	if err := s.commitDurably(append(append(entries, old...), next...)); err != nil {
 		return err
 	}
 	if g := s.groups[id]; g != nil {

@@ -1,4 +1,4 @@
-package badgerengine
+package lsm
 
 import (
 	"encoding/binary"

@@ -1,14 +1,13 @@
-package badgerengine
+package lsm
 
 import (
 	"bytes"
 	"errors"
 	"testing"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -95,16 +94,17 @@ func TestAHoleInTheLogIsNeitherSentNorRestored(t *testing.T) {
 	}
 	for _, gone := range keys {
 		var kept []entry
-		err := s.db.Scan(gone.Key, func(it *badger.Iterator) error {
-			it.Rewind()
-			value, err := it.Item().ValueCopy(nil)
-			kept = []entry{{Key: gone.Key, Value: value}}
-			return err
+		err := s.db.Scan(gone.Key, func(it sorted.Iterator) error {
+			it.Seek(nil)
+			return it.Value(func(value []byte) error {
+				kept = []entry{{Key: gone.Key, Value: bytes.Clone(value)}}
+				return nil
+			})
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.db.Commit([]entry{gone}); err != nil {
+		if err := s.commit([]entry{gone}); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := chunksOf(t, s); !errors.Is(err, pinetree.ErrCorrupt) {
@@ -113,7 +113,7 @@ func TestAHoleInTheLogIsNeitherSentNorRestored(t *testing.T) {
 		if err := s.Verify(); !errors.Is(err, pinetree.ErrCorrupt) {
 			t.Fatalf("without key %x Verify says %v, want ErrCorrupt", gone.Key, err)
 		}
-		if err := s.db.Commit(kept); err != nil {
+		if err := s.commit(kept); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -185,8 +185,8 @@ func TestAFlushDoesNotBringARemovedGroupBack(t *testing.T) {
 // rewriteChunks is the snapshot without the first entry of one chunk.
 func rewriteChunks(t *testing.T, at pinetree.Position, chunks [][]byte, hole int) (sent [][]byte) {
 	t.Helper()
-	in := engine.NewChunkReader(engine.StreamOf(backend, at))
-	out := engine.NewChunkWriter(engine.StreamOf(backend, at), func(chunk []byte) error {
+	in := engine.NewChunkReader(engine.StreamOf("badger", at))
+	out := engine.NewChunkWriter(engine.StreamOf("badger", at), func(chunk []byte) error {
 		sent = append(sent, bytes.Clone(chunk))
 		return nil
 	})

@@ -1,16 +1,21 @@
-package badgerengine
+package lsm
 
-// Verify reads everything there is, beside other reads and writes: badger's
-// checksum of each block of each table, the checksum of each value, and that
-// the log of each volume is whole. A *pinetree.CorruptError names the first
+import "github.com/pinetree-db/pinetree/engine/lsm/sorted"
+
+// Verify reads everything there is, beside other reads and writes: what the
+// database itself has checksums of, the checksum of each value, and that the
+// log of each volume is whole. A *pinetree.CorruptError names the first
 // place that is damaged. Reads check every value that they meet; what they
 // cannot see is a value that is missing because its key was damaged.
 func (s *Store) Verify() error {
-	if err := s.db.Enter(); err != nil {
+	if err := s.enter(); err != nil {
 		return err
 	}
-	err := s.db.VerifyTables()
-	s.db.Leave()
+	var err error
+	if verifier, ok := s.db.(sorted.Verifier); ok {
+		err = verifier.Verify()
+	}
+	s.leave()
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package badgerengine
+package lsm
 
 import (
 	"errors"
@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pinetree-db/pinetree"
-	"github.com/pinetree-db/pinetree/engine/badgerengine/database"
 )
 
 const failedSyncDir = "PINETREE_BADGERENGINE_FAILED_SYNC_DIR"
@@ -45,7 +44,7 @@ func TestAFailedSyncStopsTheStore(t *testing.T) {
 		}
 		// Strace counts for each thread, so more than one sync may have failed,
 		// and badger may have lost a table over that. It must be seen then.
-		s, err := Open(Options{Dir: dir, MemTableBytes: database.MinMemTableBytes})
+		s, err := openBadger(dir)
 		if errors.Is(err, pinetree.ErrCorrupt) {
 			t.Logf("sync %d: refused: %v", n, err)
 			continue
@@ -63,7 +62,7 @@ func TestAFailedSyncStopsTheStore(t *testing.T) {
 
 // applyUntilASyncFails is the child.
 func applyUntilASyncFails(t *testing.T, dir string) {
-	s, err := Open(Options{Dir: dir, MemTableBytes: database.MinMemTableBytes})
+	s, err := openBadger(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,8 @@
-// Package badgerengine is the default engine: replayed state in one badger
-// database per node. It knows how records, pages, keys and positions become
-// badger's keys and values; it knows no raft and no network. The package
-// database below it knows transactions, syncs and free space.
+// Package lsm is an engine on top of a database of sorted keys and values, one
+// per node, such as an LSM tree: replayed state in it. It knows how records,
+// pages, keys and positions become keys and values; it knows no raft, no network
+// and no file. The database below, a sorted.Database, knows commits, syncs and
+// free space. An engine of its own is such a database and a call of Open.
 //
 // # Keys
 //
@@ -18,25 +19,16 @@
 // A generation is one state of a group. There is more than one while a restore
 // writes the next, and until the dropper has deleted those of no more use.
 //
-// The version is in the key, and badger's own versions only number its
-// transactions. Badger's managed mode could carry the LSN as its version, but
-// there is one discard timestamp for the whole database, below which old
-// versions go, and here are many volumes whose LSNs have nothing to do with
+// The version is in the key. A database that has versions of its own could carry
+// the LSN there, but there is one horizon for the whole database, below which
+// old versions go, and here are many volumes whose LSNs have nothing to do with
 // each other: what is history for one lies in the future of the next.
 //
 // # Values
 //
 // A value is cut into chunks. Each begins with the CRC32C of its key and all
-// that follows, and with the number of chunks. Badger's own block checksums are
-// not asked for: on a mismatch its iterators end as if there were nothing more,
-// in compactions too, which then delete the damaged table. A value that is
-// damaged must be seen and not be missing.
-//
-// Values of a kilobyte and more, which is most of the log, go to badger's value
-// log: they are written once, where tables are written again for every level.
-// Badger syncs that log with errors swallowed, and deletes its files before
-// what it has rewritten is synced; the engine does both itself, see
-// database.DB.Sync and RewriteOne. The space of dropped generations comes back by that rewriting.
+// that follows, and with the number of chunks. It is checked at every read,
+// whatever the database checks by itself.
 //
 //	log      the batch
 //	page     changes, see encodePage
@@ -55,28 +47,25 @@
 //
 // # What a crash does
 //
-// Apply commits what a Write makes, in one transaction of badger's or several,
-// without a sync and without the position, which it only remembers. Flush syncs
-// all of badger's files, stores the position, and syncs again. So the stored
-// position is never above what is surely there, and a crash takes the group
-// back to it. What Apply left above may be there whole, in part, or not at all,
+// Apply commits what a Write makes, in one commit or several, without a sync
+// and without the position, which it only remembers. Flush syncs, stores the
+// position, and syncs again; the first sync is spared where commits become
+// durable in order. So the stored position is never above what is surely there,
+// and a crash takes the group back to it. What Apply left above may be there whole, in part, or not at all,
 // in any order. It does no harm: a reader looks at nothing above the position's
 // LSN of its volume, and recovery replays the same committed entries, whose
 // batches make the same keys and values, and overwrites them by themselves. For
-// the same reason a Write of several transactions is atomic.
+// the same reason a Write of several commits is atomic.
 //
 // # Snapshots and restores
 //
 // What a group has replayed never changes, so a snapshot is the position and
 // reads in pieces beside Apply: what lies above the position is left out. It
-// holds no transaction or iterator of badger's between its pieces.
+// holds no iterator between its pieces.
 //
 // A restore writes a new generation, of which it has left a note on disk that
-// it is to be dropped. Commit is one transaction: it takes the note away,
+// it is to be dropped. The last step is one commit: it takes the note away,
 // points the group at the new generation with its position, and leaves a note
 // for the old one. Whatever a crash leaves, each generation that has data is
 // the one that is used or has a note, and is deleted after the next Open.
-//
-// When a commit fails or badger reports an error of its own, the store takes
-// no more writes until it is opened again. Reads go on.
-package badgerengine
+package lsm

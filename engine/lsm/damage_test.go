@@ -1,4 +1,4 @@
-package badgerengine
+package lsm
 
 import (
 	"bytes"
@@ -14,7 +14,6 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
-	"github.com/pinetree-db/pinetree/engine/badgerengine/database"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -203,7 +202,7 @@ func flip(t *testing.T, sound, ext string, at int, fn func(*Store)) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(Options{Dir: dir, MemTableBytes: database.MinMemTableBytes})
+	s, err := openBadger(dir)
 	if err != nil {
 		return
 	}

@@ -1,12 +1,11 @@
-package badgerengine
+package lsm
 
 import (
 	"bytes"
 	"fmt"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -65,10 +64,10 @@ func (r *reader) logRun(from, end pinetree.LSN) ([][]byte, error) {
 	}
 	var run [][]byte
 	last := v.keys.batch(end)
-	err = v.store.db.Scan(v.keys.kind(logKind), func(it *badger.Iterator) error {
+	err = v.store.db.Scan(v.keys.kind(logKind), func(it sorted.Iterator) error {
 		it.Seek(v.keys.batch(from + 1))
 		for size := 0; size < runBytes && it.Valid(); {
-			key := it.Item().Key()
+			key := it.Key()
 			if len(key) != len(last)+chunkBytes {
 				return badChunk(key, "not the key of a log batch")
 			}

@@ -1,9 +1,7 @@
-package badgerengine
+package lsm
 
 import (
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"testing"
 
@@ -79,10 +77,7 @@ func BenchmarkReplay(b *testing.B) {
 			b.SetBytes(bytes)
 			for b.Loop() {
 				b.StopTimer()
-				s, err := Open(Options{Dir: b.TempDir(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-				if err != nil {
-					b.Fatal(err)
-				}
+				s := openQuiet(b)
 				g := openGroup(b, s)
 				b.StartTimer()
 				for i := 0; i < len(batches); i += perWrite {

@@ -1,11 +1,11 @@
-package badgerengine
+package lsm
 
 import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 )
 
-// replay turns the batches of a write into badger's entries: each batch as it
+// replay turns the batches of a write into entries: each batch as it
 // is, and in redo volumes what its records make of pages and keys. It writes
 // nothing.
 func replay(g *group, old *state, w engine.Write) ([]entry, error) {
@@ -37,7 +37,7 @@ func replay(g *group, old *state, w engine.Write) ([]entry, error) {
 
 // replayer replays the batches of one redo volume during one write.
 type replayer struct {
-	before view         // what badger holds of the volume
+	before view         // what is there of the volume
 	lsn    pinetree.LSN // of the record at hand
 
 	pages   map[pinetree.PageNo]*pageHistory

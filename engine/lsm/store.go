@@ -1,24 +1,29 @@
-package badgerengine
+package lsm
 
 import (
 	"encoding/binary"
 	"fmt"
 	"sync"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
-	"github.com/pinetree-db/pinetree/engine/badgerengine/database"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
 // formatVersion is the version of the layout that doc.go describes.
 const formatVersion = 2
 
-// Store is an engine.Store in one badger database. Everything may be called
-// by any goroutine.
+// Store is an engine.Store in one database. Everything may be called by any
+// goroutine.
 type Store struct {
-	db *database.DB
+	db     sorted.Database
+	traits sorted.Traits
+
+	// open is held for reading by whoever uses the database, and for writing by
+	// Close: a database may unmap its files, and a read of an unmapped file kills
+	// the process.
+	open   sync.RWMutex
+	closed bool
 
 	// mu guards groups and restores, and makes what creates, replaces and
 	// removes groups exclude each other.
@@ -32,38 +37,61 @@ type Store struct {
 
 var _ engine.Store = (*Store)(nil)
 
-// Options of a Store.
-type Options = database.Options
-
-// Open opens the store in a directory, or makes one, and goes on in the
-// background to delete what a crash left of removals and restores. A directory
-// that is open elsewhere, damaged or of another format is an error.
-func Open(o Options) (*Store, error) {
-	db, err := database.Open(o)
-	if err != nil {
-		return nil, err
-	}
-	s := &Store{db: db, groups: map[pinetree.GroupID]*group{}, restores: map[pinetree.GroupID]*restore{}}
-	err = s.checkFormat()
-	if err == nil {
-		err = db.RegainTrust(s.Verify)
+// Open opens the store that is in a database, or makes one, and goes on in the
+// background to delete what a crash left of removals and restores. A database
+// that is damaged or of another format is an error. The database is the
+// store's from now on, and is closed after an error.
+func Open(db sorted.Database) (*Store, error) {
+	s := &Store{db: db, traits: db.Traits(), groups: map[pinetree.GroupID]*group{}, restores: map[pinetree.GroupID]*restore{}}
+	err := s.checkFormat()
+	if verifier, ok := db.(sorted.Verifier); ok && err == nil {
+		err = verifier.RegainTrust(s.Verify)
 	}
 	if err != nil {
 		if closeErr := db.Close(); closeErr != nil {
 			err = fmt.Errorf("%w (and closing it failed: %w)", err, closeErr)
 		}
-		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
+		return nil, fmt.Errorf("%s engine in %s: %w", s.traits.Name, s.traits.Dir, err)
 	}
 	s.dropper.start(s)
 	return s, nil
 }
 
-// Create implements engine.Store.
-func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
-	if err := s.db.Enter(); err != nil {
+// enter begins a use of the database, which leave ends; pinetree.ErrStopped
+// after Close.
+func (s *Store) enter() error {
+	s.open.RLock()
+	if s.closed {
+		s.open.RUnlock()
+		return fmt.Errorf("%w: the %s engine in %s is closed", pinetree.ErrStopped, s.traits.Name, s.traits.Dir)
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.open.RUnlock() }
+
+func (s *Store) commit(entries []entry) error {
+	return s.db.Commit(sorted.Change{Entries: entries})
+}
+
+// commitFreeing commits what makes room on the disk.
+func (s *Store) commitFreeing(entries []entry) error {
+	return s.db.Commit(sorted.Change{Entries: entries, Freeing: true})
+}
+
+func (s *Store) commitDurably(entries []entry) error {
+	if err := s.commit(entries); err != nil {
 		return err
 	}
-	defer s.db.Leave()
+	return s.db.Sync()
+}
+
+// Create implements engine.Store.
+func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if used, err := s.state(id); used != nil || err != nil {
@@ -77,15 +105,15 @@ func (s *Store) Create(id pinetree.GroupID, start pinetree.Position) error {
 	if err != nil {
 		return err
 	}
-	return s.db.CommitDurably(entries)
+	return s.commitDurably(entries)
 }
 
 // Open implements engine.Store.
 func (s *Store) Open(id pinetree.GroupID) (engine.Engine, error) {
-	if err := s.db.Enter(); err != nil {
+	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.db.Leave()
+	defer s.leave()
 	g, err := s.group(id)
 	if err != nil {
 		return nil, err
@@ -105,7 +133,7 @@ func (s *Store) group(id pinetree.GroupID) (*group, error) {
 		return nil, err
 	}
 	if used == nil {
-		return nil, fmt.Errorf("%w: group %d has no state in %s", pinetree.ErrUnknownGroup, id, s.db.Dir())
+		return nil, fmt.Errorf("%w: group %d has no state in %s", pinetree.ErrUnknownGroup, id, s.traits.Dir)
 	}
 	g := newGroup(s, id, used)
 	s.groups[id] = g
@@ -114,14 +142,14 @@ func (s *Store) group(id pinetree.GroupID) (*group, error) {
 
 // Groups implements engine.Store.
 func (s *Store) Groups() ([]pinetree.GroupID, error) {
-	if err := s.db.Enter(); err != nil {
+	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.db.Leave()
+	defer s.leave()
 	var ids []pinetree.GroupID
-	err := s.db.Scan([]byte{positionKey}, func(it *badger.Iterator) error {
-		for it.Rewind(); it.Valid(); it.Next() {
-			key := it.Item().Key()
+	err := s.db.Scan([]byte{positionKey}, func(it sorted.Iterator) error {
+		for it.Seek(nil); it.Valid(); it.Next() {
+			key := it.Key()
 			if len(key) != 1+8+chunkBytes {
 				return badChunk(key, "not the key of a group")
 			}
@@ -135,10 +163,16 @@ func (s *Store) Groups() ([]pinetree.GroupID, error) {
 }
 
 // Close implements engine.Store. It waits for the reads and writes that are
-// under way and for badger to write its memtable out. It does not flush. Snapshots and restores
-// that are open fail from now on.
+// under way. It does not flush. Snapshots and restores that are open fail from
+// now on.
 func (s *Store) Close() error {
 	s.dropper.end()
+	s.open.Lock()
+	defer s.open.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
 	return s.db.Close()
 }
 
@@ -151,23 +185,23 @@ func (s *Store) checkFormat() error {
 		if err != nil {
 			return err
 		}
-		if err := s.db.CommitDurably(entries); err != nil {
+		if err := s.commitDurably(entries); err != nil {
 			return err
 		}
 	case err != nil:
 		return err
 	case len(format) != 1 || format[0] != formatVersion:
-		return &pinetree.CorruptError{Where: s.db.Dir(), What: fmt.Sprintf("format %x, this build reads %x", format, formatVersion)}
+		return &pinetree.CorruptError{Where: s.traits.Dir, What: fmt.Sprintf("format %x, this build reads %x", format, formatVersion)}
 	}
 	return nil
 }
 
-var errNoValue = fmt.Errorf("%w: no such key in badger", pinetree.ErrNotFound)
+var errNoValue = fmt.Errorf("%w: no such key", pinetree.ErrNotFound)
 
 // get reads one value; errNoValue when it is not there.
 func (s *Store) get(stem []byte) (value []byte, err error) {
-	err = s.db.Scan(stem, func(it *badger.Iterator) error {
-		if it.Rewind(); !it.Valid() {
+	err = s.db.Scan(stem, func(it sorted.Iterator) error {
+		if it.Seek(nil); !it.Valid() {
 			return errNoValue
 		}
 		value, err = readValue(it)

@@ -1,13 +1,12 @@
-package badgerengine
+package lsm
 
 import (
 	"bytes"
 	"fmt"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
 // The first byte of a key's version.
@@ -18,7 +17,7 @@ const (
 
 // reader is the engine.Reader of one volume. It takes the group's state first
 // and then reads what is at or below its LSN, which never changes: so each call
-// sees one state, though badger goes on meanwhile.
+// sees one state, though writes go on meanwhile.
 type reader struct {
 	group *group
 	id    pinetree.VolumeID
@@ -81,9 +80,9 @@ func (r *reader) Page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, e
 func (v view) page(page pinetree.PageNo) (engine.PageRead, error) {
 	name := v.keys.page(page)
 	var chain [][]change // newest first
-	err := v.store.db.Scan(name, func(it *badger.Iterator) error {
+	err := v.store.db.Scan(name, func(it sorted.Iterator) error {
 		for it.Seek(version(bytes.Clone(name), v.at)); it.Valid(); {
-			first, err := versionLSN(name, it.Item().Key())
+			first, err := versionLSN(name, it.Key())
 			if err != nil {
 				return err
 			}
@@ -125,11 +124,11 @@ func (r *reader) Get(key []byte, at pinetree.LSN) (engine.KeyRead, error) {
 	defer r.leave()
 	found := false
 	name := v.keys.key(key)
-	err = v.store.db.Scan(name, func(it *badger.Iterator) error {
+	err = v.store.db.Scan(name, func(it sorted.Iterator) error {
 		if it.Seek(version(bytes.Clone(name), v.at)); !it.Valid() {
 			return nil
 		}
-		lsn, err := versionLSN(name, it.Item().Key())
+		lsn, err := versionLSN(name, it.Key())
 		if err != nil {
 			return err
 		}
@@ -146,8 +145,8 @@ func (r *reader) Get(key []byte, at pinetree.LSN) (engine.KeyRead, error) {
 }
 
 // readKeyVersion reads the version that the iterator stands on.
-func readKeyVersion(it *badger.Iterator) (value []byte, present bool, err error) {
-	key := it.Item().KeyCopy(nil)
+func readKeyVersion(it sorted.Iterator) (value []byte, present bool, err error) {
+	key := bytes.Clone(it.Key())
 	value, err = readValue(it)
 	switch {
 	case err != nil:
@@ -168,7 +167,7 @@ func (r *reader) Range(spec engine.RangeSpec) (engine.RangeRead, error) {
 		return read, err
 	}
 	defer r.leave()
-	err = v.store.db.Scan(v.keys.kind(keyKind), func(it *badger.Iterator) error {
+	err = v.store.db.Scan(v.keys.kind(keyKind), func(it sorted.Iterator) error {
 		return v.list(it, spec, &read)
 	})
 	if err != nil {
@@ -178,25 +177,25 @@ func (r *reader) Range(spec engine.RangeSpec) (engine.RangeRead, error) {
 }
 
 // list walks from key to key. On each it seeks the version that is seen.
-func (v view) list(it *badger.Iterator, spec engine.RangeSpec, read *engine.RangeRead) error {
+func (v view) list(it sorted.Iterator, spec engine.RangeSpec, read *engine.RangeRead) error {
 	prefix := v.keys.kind(keyKind)
 	for it.Seek(appendEscaped(bytes.Clone(prefix), spec.Start)); it.Valid(); {
-		name, key, err := splitKey(prefix, it.Item().KeyCopy(nil))
+		name, key, err := splitKey(prefix, bytes.Clone(it.Key()))
 		if err != nil {
 			return err
 		}
 		if len(spec.End) > 0 && bytes.Compare(key, spec.End) >= 0 {
 			return nil
 		}
-		lsn, err := versionLSN(name, it.Item().Key())
+		lsn, err := versionLSN(name, it.Key())
 		if err == nil && lsn > v.at {
 			if it.Seek(version(bytes.Clone(name), v.at)); !it.Valid() {
 				return nil
 			}
-			if !bytes.HasPrefix(it.Item().Key(), name) {
+			if !bytes.HasPrefix(it.Key(), name) {
 				continue // the key is newer than what is read
 			}
-			lsn, err = versionLSN(name, it.Item().Key())
+			lsn, err = versionLSN(name, it.Key())
 		}
 		if err != nil {
 			return err
@@ -212,7 +211,7 @@ func (v view) list(it *badger.Iterator, spec engine.RangeSpec, read *engine.Rang
 		if present {
 			read.Items = append(read.Items, engine.Item{Key: key, Value: value, LSN: lsn})
 		}
-		if it.Valid() && bytes.HasPrefix(it.Item().Key(), name) {
+		if it.Valid() && bytes.HasPrefix(it.Key(), name) {
 			it.Seek(after(name)) // over the older versions
 		}
 	}

@@ -1,4 +1,4 @@
-package badgerengine
+package lsm
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 
 func open(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := Open(Options{Dir: dir, MemTableBytes: database.MinMemTableBytes})
+	s, err := openBadger(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestCrashBetweenTheTransactionsOfAWrite(t *testing.T) {
 			t.Fatalf("the write takes %d transactions, the test wants more", len(runs))
 		}
 		for _, run := range runs[:stop] {
-			if err := s.db.Commit(run); err != nil {
+			if err := s.commit(run); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -161,7 +161,7 @@ func removeAndStop(t *testing.T, s *Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.db.Commit(entries); err != nil {
+	if err := s.commit(entries); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -258,7 +258,7 @@ func TestFilesThatAKillLeftEmptyDoNotKeepTheStoreShut(t *testing.T) {
 func TestADirectoryIsOpenOnce(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	if second, err := Open(Options{Dir: dir}); err == nil {
+	if second, err := openBadger(dir); err == nil {
 		_ = second.Close()
 		t.Fatal("the directory was opened twice")
 	}
@@ -274,19 +274,19 @@ func TestAnotherFormatIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.db.Commit(entries); err != nil {
+	if err := s.commit(entries); err != nil {
 		t.Fatal(err)
 	}
 	closeStore(t, s)
-	if s, err := Open(Options{Dir: dir}); !errors.Is(err, pinetree.ErrCorrupt) {
+	if s, err := openBadger(dir); !errors.Is(err, pinetree.ErrCorrupt) {
 		t.Fatalf("opened %v, %v, want ErrCorrupt", s, err)
 	}
 }
 
 func TestAfterAnErrorNothingIsWritten(t *testing.T) {
 	for name, spoil := range map[string]func(*Store){
-		"a commit fails":          func(s *Store) { _ = s.db.Commit([]entry{{Key: []byte("!badger!a key it keeps to itself")}}) },
-		"badger reports an error": func(s *Store) { s.db.Fail(errors.New("disk says no")) },
+		"a commit fails":          func(s *Store) { _ = s.commit([]entry{{Key: []byte("!badger!a key it keeps to itself")}}) },
+		"badger reports an error": func(s *Store) { s.db.(*database.DB).Fail(errors.New("disk says no")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, t.TempDir())

@@ -1,34 +1,31 @@
-package badgerengine
+package lsm
 
 import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
-// backend is the name of this engine in the chunks of its snapshots. Their
-// bodies are the group's badger entries in the order of their keys, none cut
-// between two chunks:
+// runBytes is how much is read before fn is called with it, so that no
+// iterator, which keeps the database from dropping files and Close from
+// closing, is held while fn waits for a slow receiver.
+const runBytes = 1 << 20
+
+// snapshot is a state of a group. It needs no snapshot of the database: what is
+// at or below the LSNs of its position never changes while its generation is
+// the one in use.
+//
+// The bodies of its chunks are the group's entries in the order of their keys,
+// none cut between two chunks:
 //
 //	uvarint(length), key after the generation; uvarint(length), number of chunks and value
 //
 // The checksum of a stored value covers its key, generation included, so it is
 // checked before and made anew after; on the way the chunk has its own.
-const backend = "badger"
-
-// runBytes is how much is read before fn is called with it, so that no
-// iterator, which keeps badger from dropping tables and Close from closing, is
-// held while fn waits for a slow receiver.
-const runBytes = 1 << 20
-
-// snapshot is a state of a group. It needs no transaction of badger's: what is
-// at or below the LSNs of its position never changes while its generation is
-// the one in use.
 type snapshot struct {
 	group *group
 	state *state
@@ -36,10 +33,10 @@ type snapshot struct {
 
 // Snapshot implements engine.Store.
 func (s *Store) Snapshot(id pinetree.GroupID) (engine.Snapshot, error) {
-	if err := s.db.Enter(); err != nil {
+	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.db.Leave()
+	defer s.leave()
 	g, err := s.group(id)
 	if err != nil {
 		return nil, err
@@ -56,7 +53,7 @@ func (s *snapshot) Close() error { return nil }
 // Chunks implements engine.Snapshot. It fails with pinetree.ErrStopped when a
 // restore replaced the state meanwhile.
 func (s *snapshot) Chunks(fn func([]byte) error) error {
-	w := engine.NewChunkWriter(engine.StreamOf(backend, s.state.position), fn)
+	w := engine.NewChunkWriter(engine.StreamOf(s.group.store.traits.Name, s.state.position), fn)
 	logs := newLogCheck(s.state.position)
 	run := make([]byte, 0, runBytes)
 	for next := generationKey(dataKey, s.group.id, s.state.generation); next != nil; {
@@ -95,9 +92,9 @@ func (s *snapshot) run(buf, from []byte, logs *logCheck) (run []byte, ends []int
 		return nil, nil, nil, fmt.Errorf("%w: the state of group %d was replaced by that of another replica; take a new snapshot", pinetree.ErrStopped, s.group.id)
 	}
 	prefix := generationKey(dataKey, s.group.id, s.state.generation)
-	err = s.group.store.db.Scan(prefix, func(it *badger.Iterator) error {
+	err = s.group.store.db.Scan(prefix, func(it sorted.Iterator) error {
 		for it.Seek(from); it.Valid(); it.Next() {
-			key := it.Item().Key()
+			key := it.Key()
 			if len(buf) >= runBytes {
 				next = bytes.Clone(key)
 				return nil
@@ -109,7 +106,7 @@ func (s *snapshot) run(buf, from []byte, logs *logCheck) (run []byte, ends []int
 			if at.lsn > s.state.position.Volumes[at.volume].LSN {
 				continue // of a write that came later, or never became whole
 			}
-			err = it.Item().Value(func(raw []byte) error {
+			err = it.Value(func(raw []byte) error {
 				if _, _, err := openChunk(key, raw); err != nil {
 					return err
 				}
@@ -147,7 +144,7 @@ func cutItem(body []byte) (key, value, rest []byte, err error) {
 func cutBytes(body []byte) (part, rest []byte, err error) {
 	size, n := binary.Uvarint(body)
 	if n <= 0 || size > uint64(len(body)-n) {
-		return nil, nil, &pinetree.CorruptError{Where: "chunk of a badger snapshot", What: "an entry is cut short"}
+		return nil, nil, &pinetree.CorruptError{Where: "chunk of a snapshot", What: "an entry is cut short"}
 	}
 	end := n + int(size)
 	return body[n:end:end], body[end:], nil

@@ -1,4 +1,4 @@
-package database
+package sorted
 
 import "sync/atomic"
 
