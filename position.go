@@ -2,6 +2,7 @@ package pinetree
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -21,6 +22,9 @@ type VolumePosition struct {
 	Terms []TermStart
 	// Format tells how the payloads are read.
 	Format Format
+	// LogBytes is how many bytes of batches were replayed since the volume was
+	// made, and TruncatedBytes about how many of them are gone.
+	LogBytes, TruncatedBytes int64
 	// Settings are the operator's.
 	Settings VolumeSettings
 	// Slots are the readers for whom the log is kept, in the order of their
@@ -78,6 +82,19 @@ func (v VolumePosition) Term() ComputeTerm {
 		return 0
 	}
 	return v.Terms[len(v.Terms)-1].Term
+}
+
+// Kept is about how many bytes of log there are.
+func (v VolumePosition) Kept() int64 { return v.LogBytes - v.TruncatedBytes }
+
+// First is the LSN above which the log is there.
+func (v VolumePosition) First() LSN { return max(v.Base, v.Truncated) }
+
+// Equal tells whether two positions are the same in everything.
+func (v VolumePosition) Equal(w VolumePosition) bool {
+	return v.LSN == w.LSN && v.Base == w.Base && v.Truncated == w.Truncated && v.Format == w.Format &&
+		v.LogBytes == w.LogBytes && v.TruncatedBytes == w.TruncatedBytes && v.Settings == w.Settings &&
+		slices.Equal(v.Terms, w.Terms) && slices.Equal(v.Slots, w.Slots)
 }
 
 // Position is what a replica's engine has replayed. It is stored with the data

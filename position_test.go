@@ -93,3 +93,31 @@ func watermarks(m []uint64) pinetree.Watermarks {
 		Committed: pinetree.LSN(m[3]), Ordered: pinetree.LSN(m[4]), Received: pinetree.LSN(m[5]),
 	}
 }
+
+func TestEveryFieldOfAVolumeCounts(t *testing.T) {
+	v := pinetree.VolumePosition{Terms: []pinetree.TermStart{{Term: 1}}, Slots: []pinetree.Slot{{Name: "a"}}}
+	if !v.Equal(pinetree.VolumePosition{Terms: []pinetree.TermStart{{Term: 1}}, Slots: []pinetree.Slot{{Name: "a"}}}) {
+		t.Fatal("a position is not equal to itself")
+	}
+	for i := range reflect.TypeFor[pinetree.VolumePosition]().NumField() {
+		other := v
+		field := reflect.ValueOf(&other).Elem().Field(i)
+		switch name := reflect.TypeFor[pinetree.VolumePosition]().Field(i).Name; name {
+		case "Terms":
+			other.Terms = []pinetree.TermStart{{Term: 2}}
+		case "Slots":
+			other.Slots = []pinetree.Slot{{Name: "a", Lost: true}}
+		case "Settings":
+			other.Settings.MetaBytes = 1
+		default:
+			if field.CanInt() {
+				field.SetInt(1)
+			} else {
+				field.SetUint(1)
+			}
+		}
+		if v.Equal(other) || other.Equal(v) {
+			t.Errorf("positions that differ in %s are equal", reflect.TypeFor[pinetree.VolumePosition]().Field(i).Name)
+		}
+	}
+}

@@ -336,15 +336,11 @@ func difference(old, next pinetree.Position) (changed pinetree.Position, flags b
 	}
 	changed.Volumes = map[pinetree.VolumeID]pinetree.VolumePosition{}
 	for id, v := range next.Volumes {
-		if before, ok := old.Volumes[id]; !ok || !sameVolume(before, v) {
+		if before, ok := old.Volumes[id]; !ok || !before.Equal(v) {
 			changed.Volumes[id] = v
 		}
 	}
 	return changed, flags
-}
-
-func sameVolume(a, b pinetree.VolumePosition) bool {
-	return a.LSN == b.LSN && a.Base == b.Base && a.Truncated == b.Truncated && a.Format == b.Format && slices.Equal(a.Terms, b.Terms)
 }
 
 // mergePositions is the position after a frame, given the one before and the frame's.

@@ -11,6 +11,7 @@ import (
 	"github.com/pinetree-db/pinetree/adapter"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/logservice/membership"
+	"github.com/pinetree-db/pinetree/logservice/trimming"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -74,6 +75,7 @@ func replayEntry(w *engine.Write, e *raftpb.Entry, conf *raftpb.ConfState) error
 		switch adapter.Decide(at, b) {
 		case adapter.Apply:
 			at.LSN = b.LSN
+			at.LogBytes += int64(b.Size())
 			w.Position.Volumes[b.Volume] = at
 			w.Batches = append(w.Batches, b)
 		case adapter.Hole:
@@ -101,6 +103,11 @@ func replayControl(p *pinetree.Position, c *storepb.Control) {
 		fence := adapter.Fence{Term: pinetree.ComputeTerm(op.Fence.ComputeTerm), Base: pinetree.LSN(op.Fence.Base)}
 		if next, opened := adapter.OpenTerm(at, fence); opened {
 			p.Volumes[id] = next
+		}
+	case *storepb.Control_ChangeVolume:
+		id := pinetree.VolumeID(op.ChangeVolume.Volume)
+		if at, there := p.Volumes[id]; there {
+			p.Volumes[id] = trimming.Change(at, op.ChangeVolume)
 		}
 	}
 }

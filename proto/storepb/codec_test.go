@@ -3,6 +3,7 @@ package storepb_test
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -158,7 +159,14 @@ func drawPosition(t *rapid.T) pinetree.Position {
 	volume := rapid.Custom(func(t *rapid.T) pinetree.VolumePosition {
 		v := pinetree.VolumePosition{
 			LSN: lsn.Draw(t, "lsn"), Base: lsn.Draw(t, "base"), Truncated: lsn.Draw(t, "truncated"),
-			Format: pinetree.Format(rapid.Uint8Range(0, 2).Draw(t, "format")),
+			Format:   pinetree.Format(rapid.Uint8Range(0, 2).Draw(t, "format")),
+			LogBytes: rapid.Int64Min(0).Draw(t, "log bytes"), TruncatedBytes: rapid.Int64Min(0).Draw(t, "truncated bytes"),
+			Settings: pinetree.VolumeSettings{KeepFor: time.Duration(rapid.Int64Range(0, 1<<40).Draw(t, "keep")) * time.Millisecond, KeepBytes: rapid.Int64Min(0).Draw(t, "keep bytes")},
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "slots") {
+			v.Slots = append(v.Slots, pinetree.Slot{
+				Name: rapid.String().Draw(t, "name"), LSN: lsn.Draw(t, "slot"), MaxBytes: rapid.Int64Min(0).Draw(t, "most"), Lost: rapid.Bool().Draw(t, "lost"),
+			})
 		}
 		for range rapid.IntRange(0, 4).Draw(t, "terms") {
 			v.Terms = append(v.Terms, pinetree.TermStart{

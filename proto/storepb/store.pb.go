@@ -625,6 +625,7 @@ type ChangeVolume struct {
 	Truncate      uint64                 `protobuf:"varint,3,opt,name=truncate,proto3" json:"truncate,omitempty"`                // the log and old versions up to here go; ignored when it is not above what is gone
 	PutSlots      []*Slot                `protobuf:"bytes,4,rep,name=put_slots,json=putSlots,proto3" json:"put_slots,omitempty"` // by name; one that is there is replaced
 	DropSlots     []string               `protobuf:"bytes,5,rep,name=drop_slots,json=dropSlots,proto3" json:"drop_slots,omitempty"`
+	TruncateBytes uint64                 `protobuf:"varint,6,opt,name=truncate_bytes,json=truncateBytes,proto3" json:"truncate_bytes,omitempty"` // about how many bytes of batches, since the volume was made, are at or below truncate
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -692,6 +693,13 @@ func (x *ChangeVolume) GetDropSlots() []string {
 		return x.DropSlots
 	}
 	return nil
+}
+
+func (x *ChangeVolume) GetTruncateBytes() uint64 {
+	if x != nil {
+		return x.TruncateBytes
+	}
+	return 0
 }
 
 // VolumeSettings is pinetree.VolumeSettings on disk.
@@ -858,17 +866,19 @@ func (x *Slot) GetLost() bool {
 
 // VolumePosition is pinetree.VolumePosition on disk.
 type VolumePosition struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
-	Lsn           uint64                 `protobuf:"varint,2,opt,name=lsn,proto3" json:"lsn,omitempty"`
-	Base          uint64                 `protobuf:"varint,3,opt,name=base,proto3" json:"base,omitempty"`
-	Truncated     uint64                 `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"`
-	Format        uint32                 `protobuf:"varint,5,opt,name=format,proto3" json:"format,omitempty"`
-	Terms         []*TermStart           `protobuf:"bytes,6,rep,name=terms,proto3" json:"terms,omitempty"`       // oldest first
-	Settings      *VolumeSettings        `protobuf:"bytes,7,opt,name=settings,proto3" json:"settings,omitempty"` // left out when nothing is set
-	Slots         []*Slot                `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`       // in the order of their names
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Volume         uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Lsn            uint64                 `protobuf:"varint,2,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	Base           uint64                 `protobuf:"varint,3,opt,name=base,proto3" json:"base,omitempty"`
+	Truncated      uint64                 `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	Format         uint32                 `protobuf:"varint,5,opt,name=format,proto3" json:"format,omitempty"`
+	Terms          []*TermStart           `protobuf:"bytes,6,rep,name=terms,proto3" json:"terms,omitempty"`                                           // oldest first
+	Settings       *VolumeSettings        `protobuf:"bytes,7,opt,name=settings,proto3" json:"settings,omitempty"`                                     // left out when nothing is set
+	Slots          []*Slot                `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`                                           // in the order of their names
+	LogBytes       uint64                 `protobuf:"varint,9,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`                    // of all batches that were replayed
+	TruncatedBytes uint64                 `protobuf:"varint,10,opt,name=truncated_bytes,json=truncatedBytes,proto3" json:"truncated_bytes,omitempty"` // about how many of them are gone
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *VolumePosition) Reset() {
@@ -955,6 +965,20 @@ func (x *VolumePosition) GetSlots() []*Slot {
 		return x.Slots
 	}
 	return nil
+}
+
+func (x *VolumePosition) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *VolumePosition) GetTruncatedBytes() uint64 {
+	if x != nil {
+		return x.TruncatedBytes
+	}
+	return 0
 }
 
 // TermStart is pinetree.TermStart on disk.
@@ -1189,14 +1213,15 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x05Fence\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12!\n" +
 	"\fcompute_term\x18\x02 \x01(\x04R\vcomputeTerm\x12\x12\n" +
-	"\x04base\x18\x03 \x01(\x04R\x04base\"\xd6\x01\n" +
+	"\x04base\x18\x03 \x01(\x04R\x04base\"\xfd\x01\n" +
 	"\fChangeVolume\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12=\n" +
 	"\bsettings\x18\x02 \x01(\v2!.pinetree.store.v1.VolumeSettingsR\bsettings\x12\x1a\n" +
 	"\btruncate\x18\x03 \x01(\x04R\btruncate\x124\n" +
 	"\tput_slots\x18\x04 \x03(\v2\x17.pinetree.store.v1.SlotR\bputSlots\x12\x1d\n" +
 	"\n" +
-	"drop_slots\x18\x05 \x03(\tR\tdropSlots\"\xdf\x01\n" +
+	"drop_slots\x18\x05 \x03(\tR\tdropSlots\x12%\n" +
+	"\x0etruncate_bytes\x18\x06 \x01(\x04R\rtruncateBytes\"\xdf\x01\n" +
 	"\x0eVolumeSettings\x12\x17\n" +
 	"\akeep_ms\x18\x01 \x01(\x04R\x06keepMs\x12\x1d\n" +
 	"\n" +
@@ -1212,7 +1237,7 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x1b\n" +
 	"\tmax_bytes\x18\x03 \x01(\x04R\bmaxBytes\x12\x12\n" +
-	"\x04lost\x18\x04 \x01(\bR\x04lost\"\xa6\x02\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\"\xec\x02\n" +
 	"\x0eVolumePosition\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x12\n" +
@@ -1221,7 +1246,10 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x06format\x18\x05 \x01(\rR\x06format\x122\n" +
 	"\x05terms\x18\x06 \x03(\v2\x1c.pinetree.store.v1.TermStartR\x05terms\x12=\n" +
 	"\bsettings\x18\a \x01(\v2!.pinetree.store.v1.VolumeSettingsR\bsettings\x12-\n" +
-	"\x05slots\x18\b \x03(\v2\x17.pinetree.store.v1.SlotR\x05slots\"D\n" +
+	"\x05slots\x18\b \x03(\v2\x17.pinetree.store.v1.SlotR\x05slots\x12\x1b\n" +
+	"\tlog_bytes\x18\t \x01(\x04R\blogBytes\x12'\n" +
+	"\x0ftruncated_bytes\x18\n" +
+	" \x01(\x04R\x0etruncatedBytes\"D\n" +
 	"\tTermStart\x12!\n" +
 	"\fcompute_term\x18\x01 \x01(\x04R\vcomputeTerm\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x04R\x05start\"\xad\x01\n" +
