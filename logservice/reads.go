@@ -83,6 +83,33 @@ func (s *readService) Page(ctx context.Context, q *wirepb.PageRequest) (*wirepb.
 	return &wirepb.PageResponse{Served: served, Page: read.Page, PageLsn: uint64(read.PageLSN)}, nil
 }
 
+// Pages implements wirepb.ReadsServer.
+func (s *readService) Pages(ctx context.Context, q *wirepb.PagesRequest) (*wirepb.PagesResponse, error) {
+	if len(q.Pages) == 0 {
+		return nil, badRequest("no pages to read; name at least one")
+	}
+	pages := make([]pinetree.PageNo, min(len(q.Pages), engine.MaxPages))
+	for i := range pages {
+		pages[i] = pinetree.PageNo(q.Pages[i])
+	}
+	var read engine.PagesRead
+	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+		var err error
+		read, err = engine.ReadPages(r, pages, pinetree.LSN(q.Options.GetAt()))
+		return read.At, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer := &wirepb.PagesResponse{Served: served, Pages: make([]*wirepb.PageOf, len(read.Pages))}
+	all := make([]wirepb.PageOf, len(read.Pages))
+	for i, p := range read.Pages {
+		all[i].Found, all[i].Page, all[i].PageLsn = p.Found, p.Page, uint64(p.PageLSN)
+		answer.Pages[i] = &all[i]
+	}
+	return answer, nil
+}
+
 // Key implements wirepb.ReadsServer.
 func (s *readService) Key(ctx context.Context, q *wirepb.KeyRequest) (*wirepb.KeyResponse, error) {
 	var read engine.KeyRead

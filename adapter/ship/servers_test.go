@@ -31,9 +31,10 @@ type fakeNode struct {
 	zombie   bool
 	zombieAt pinetree.LSN
 	// tailFault, when set, may change or refuse an answer of Tail.
-	tailFault func(*wirepb.TailResponse) error
-	reads     int
-	condition condition
+	tailFault  func(*wirepb.TailResponse) error
+	pagesAsked func(*wirepb.PagesRequest) // hears of every Pages that was answered
+	reads      int
+	condition  condition
 }
 
 // meet waits while the node is frozen and then runs f under the world's lock.

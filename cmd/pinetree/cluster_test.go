@@ -179,6 +179,25 @@ func testPages(t *testing.T) {
 	if string(page.Bytes) != "a PAGE of bytes" || page.LSN != pinetree.LSN(len(in)) {
 		t.Errorf("page get -o json: %+v", page)
 	}
+	if got := must(t, "page", "get", "9", "9", "--volume", "pages", "--raw"); got != "a PAGE of bytesa PAGE of bytes" {
+		t.Errorf("page get --raw of several: %q", got)
+	}
+	several := parsed[struct {
+		Pages []*struct {
+			Page  int    `json:"page"`
+			Bytes []byte `json:"bytes"`
+		} `json:"pages"`
+		At pinetree.LSN `json:"at"`
+	}](t, "page", "get", "8", "9", "--volume", "pages")
+	if len(several.Pages) != 2 || several.Pages[0] != nil || several.Pages[1].Page != 9 || string(several.Pages[1].Bytes) != "a PAGE of bytes" || several.At != pinetree.LSN(len(in)) {
+		t.Errorf("page get of several -o json: %+v", several)
+	}
+	if got := must(t, "page", "get", "8", "9", "--volume", "pages", "-o", "table"); !strings.Contains(got, "never written") {
+		t.Errorf("page get of several: %s", got)
+	}
+	if o := run(t, "page", "get", "8", "9", "--volume", "pages", "--raw"); o.code != cli.ExitFailed || !strings.Contains(o.err, "page 8") {
+		t.Errorf("page get --raw of one that was never written: %+v", o)
+	}
 	// The same input again ships nothing; redo that is none is refused.
 	again := runWith(t, in, "ship", "--volume", "pages", "-", "-o", "json")
 	var done shipped

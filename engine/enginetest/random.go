@@ -159,6 +159,11 @@ type query struct {
 func (q query) ask(r engine.Reader) []string {
 	page, err := r.Page(q.page, q.at)
 	answers := []string{fmt.Sprintf("page %q of %s at %s, %s", page.Page, page.PageLSN, page.At, inWords(err))}
+	many, err := engine.ReadPages(r, []pinetree.PageNo{q.page + 1, q.page, q.page + 1}, q.at)
+	answers = append(answers, fmt.Sprintf("%d pages at %s, %s", len(many.Pages), many.At, inWords(err)))
+	for _, page := range many.Pages {
+		answers = append(answers, fmt.Sprintf("page %q of %s, found %v", page.Page, page.PageLSN, page.Found))
+	}
 	key, err := r.Get([]byte(q.key), q.at)
 	answers = append(answers, fmt.Sprintf("key %q of %s at %s, %s", key.Value, key.KeyLSN, key.At, inWords(err)))
 	list, err := r.Range(engine.RangeSpec{Start: []byte(q.key), End: []byte(q.end), Limit: q.limit, At: q.at})

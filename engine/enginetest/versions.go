@@ -20,6 +20,22 @@ func wantPage(t testing.TB, r engine.Reader, page pinetree.PageNo, want engine.P
 	}
 }
 
+// wantPages holds many pages to what each of them is by itself.
+func wantPages(t testing.TB, r engine.Reader, pages []pinetree.PageNo, at pinetree.LSN) {
+	t.Helper()
+	got, err := engine.ReadPages(r, pages, at)
+	if err != nil || len(got.Pages) != len(pages) {
+		t.Fatalf("pages %d at %s: %d answers, %v", pages, at, len(got.Pages), err)
+	}
+	for i, p := range got.Pages {
+		one, err := r.Page(pages[i], at)
+		want := engine.PageOf{Found: err == nil, Page: one.Page, PageLSN: one.PageLSN}
+		if p.Found != want.Found || string(p.Page) != string(want.Page) || p.PageLSN != want.PageLSN || got.At != one.At {
+			t.Fatalf("page %d at %s among others, read at %s: %+v; by itself, read at %s: %+v, %v", pages[i], at, got.At, p, one.At, want, err)
+		}
+	}
+}
+
 func testPages(t *testing.T, b Backend) {
 	x := newBench(t, b)
 	e := x.create(1)
@@ -60,6 +76,9 @@ func testPages(t *testing.T, b Backend) {
 			if want := c.at; read.At != want && (c.at != 0 || read.At != 80) {
 				t.Fatalf("page %d at %s: not found at %s", c.page, c.at, read.At)
 			}
+		}
+		for _, at := range []pinetree.LSN{5, 10, 30, 60, 0} {
+			wantPages(t, r, []pinetree.PageNo{2, 1, 3, 1}, at)
 		}
 	}
 	check(volume(t, e, 1))
