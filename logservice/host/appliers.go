@@ -1,7 +1,6 @@
 package host
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -153,7 +152,7 @@ func (a *appliers) work(g *Group) {
 	}
 	if err != nil && g.applyErr == nil {
 		g.applyErr = err
-		g.progress.stop()
+		g.progress.Stop()
 		g.postUrgent(func(r *group.Replica) { r.Stop(err) })
 	}
 }
@@ -195,7 +194,7 @@ func (a *appliers) apply(g *Group, commits []group.Commit) error {
 		return err
 	}
 	a.host.learnVolumes(g, write.Position)
-	g.progress.reach(write.Position)
+	g.progress.Reach(write.Position)
 	g.postUrgent(func(r *group.Replica) {
 		for _, c := range commits {
 			r.Applied(c, write.Position)
@@ -233,65 +232,4 @@ func (a *appliers) close() {
 	a.mu.Unlock()
 	a.cond.Broadcast()
 	a.wait.Wait()
-}
-
-// progress is how far a replica has replayed, for those who wait for it.
-type progress struct {
-	mu      sync.Mutex
-	at      pinetree.Position
-	stopped bool
-	changed chan struct{} // closed when at changes; nil while nobody waits
-}
-
-func (p *progress) reach(at pinetree.Position) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.at = at
-	p.wake()
-}
-
-func (p *progress) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stopped = true
-	p.wake()
-}
-
-func (p *progress) wake() {
-	if p.changed != nil {
-		close(p.changed)
-		p.changed = nil
-	}
-}
-
-// reached tells whether an index is replayed.
-func (p *progress) reached(index pinetree.RaftIndex) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.at.Index >= index
-}
-
-// wait returns the first position that is enough.
-func (p *progress) wait(ctx context.Context, enough func(pinetree.Position) bool) (pinetree.Position, error) {
-	for {
-		p.mu.Lock()
-		if enough(p.at) {
-			defer p.mu.Unlock()
-			return p.at, nil
-		}
-		if p.stopped {
-			p.mu.Unlock()
-			return pinetree.Position{}, pinetree.ErrStopped
-		}
-		if p.changed == nil {
-			p.changed = make(chan struct{})
-		}
-		changed := p.changed
-		p.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return pinetree.Position{}, ctx.Err()
-		}
-	}
 }

@@ -177,7 +177,7 @@ func (a *appliers) takeOver(g *Group, why error) error {
 	}
 	at := g.engine.Position()
 	a.host.learnVolumes(g, at)
-	g.progress.reach(at)
+	g.progress.Reach(at)
 	g.postUrgent(func(*group.Replica) { g.restored(at) })
 	return nil
 }

@@ -65,7 +65,7 @@ func (g *Group) atMost(ctx context.Context, bound time.Duration, began lease.Ins
 	}
 	asked := g.host.cfg.Clock()
 	v := g.view.Load()
-	if v.Leads && g.host.cfg.Clock() < v.Lease && g.progress.reached(v.Committed) {
+	if v.Leads && g.host.cfg.Clock() < v.Lease && g.progress.Reached(v.Committed) {
 		g.fresh.prove(asked)
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/progress"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -28,7 +29,7 @@ type Group struct {
 	// readUnderLease is set by each such read, which keeps the leader from going
 	// quiet.
 	readUnderLease atomic.Bool
-	progress       progress
+	progress       progress.Replayed
 	fresh          freshness
 	backlog        backlog
 	applyErr       error // the appliers' own
@@ -52,7 +53,7 @@ func (g *Group) View() *group.View { return g.view.Load() }
 func (g *Group) publish(v group.View) {
 	g.view.Store(&v)
 	if v.Stopped != nil {
-		g.progress.stop()
+		g.progress.Stop()
 	}
 }
 

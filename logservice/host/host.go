@@ -110,11 +110,11 @@ func (h *Host) open(id pinetree.GroupID) error {
 		return fmt.Errorf("group %d: %w", id, err)
 	}
 	g := &Group{id: id, host: h, engine: state}
-	g.progress.at = state.Position()
+	g.progress.Reach(state.Position())
 	g.view.Store(&group.View{})
 	g.worker = h.workers[int(id)%len(h.workers)]
 	g.replica, err = group.NewReplica(group.ReplicaConfig{
-		Group: id, Node: h.cfg.Node, Log: h.cfg.Log.View(id), Applied: g.progress.at,
+		Group: id, Node: h.cfg.Node, Log: h.cfg.Log.View(id), Applied: g.progress.At(),
 		Options: h.cfg.Options.Replica, Incarnation: h.incarnation,
 		Logger:  h.cfg.Logger.With("group", id, "node", h.cfg.Node),
 		Publish: g.publish, Buffer: &g.worker.buffer,
@@ -126,7 +126,7 @@ func (h *Host) open(id pinetree.GroupID) error {
 	h.mu.Lock()
 	h.groups[id] = g
 	h.mu.Unlock()
-	h.learnVolumes(g, g.progress.at)
+	h.learnVolumes(g, g.progress.At())
 	return nil
 }
 
@@ -267,7 +267,7 @@ func (h *Host) Close() error {
 	h.closed = true
 	h.mu.Unlock()
 	for _, g := range h.Groups() {
-		g.progress.stop()
+		g.progress.Stop()
 	}
 	h.proofs.close()
 	h.sends.close()

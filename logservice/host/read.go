@@ -78,7 +78,7 @@ func (g *Group) readLeased(ctx context.Context, id pinetree.VolumeID, fn func(en
 	if !g.readUnderLease.Load() {
 		g.readUnderLease.Store(true)
 	}
-	_, err := g.progress.wait(ctx, func(at pinetree.Position) bool { return at.Index >= before.Committed })
+	_, err := g.progress.Wait(ctx, func(at pinetree.Position) bool { return at.Index >= before.Committed })
 	if err != nil {
 		return false, fmt.Errorf("group %d: waiting for index %d to be replayed: %w", g.id, before.Committed, err)
 	}
@@ -126,7 +126,7 @@ func (g *Group) quorum(ctx context.Context) error {
 		}
 		return err
 	}
-	_, err = g.progress.wait(ctx, func(at pinetree.Position) bool { return at.Index >= index })
+	_, err = g.progress.Wait(ctx, func(at pinetree.Position) bool { return at.Index >= index })
 	if err != nil {
 		return fmt.Errorf("group %d: waiting for index %d to be replayed: %w", g.id, index, err)
 	}
@@ -136,7 +136,7 @@ func (g *Group) quorum(ctx context.Context) error {
 
 // reach waits until the volume is replayed up to an LSN.
 func (g *Group) reach(ctx context.Context, id pinetree.VolumeID, lsn pinetree.LSN) error {
-	at, err := g.progress.wait(ctx, func(at pinetree.Position) bool { return at.Volumes[id].LSN >= lsn })
+	at, err := g.progress.Wait(ctx, func(at pinetree.Position) bool { return at.Volumes[id].LSN >= lsn })
 	if err != nil {
 		return fmt.Errorf("volume %d: waiting for %s to be replayed, it is at %s: %w", id, lsn, at.Volumes[id].LSN, err)
 	}
@@ -149,6 +149,6 @@ func (g *Group) Follow(ctx context.Context, id pinetree.VolumeID, beyond pinetre
 	if g.refused != nil {
 		return 0, g.refused
 	}
-	at, err := g.progress.wait(ctx, func(at pinetree.Position) bool { return at.Volumes[id].LSN > beyond })
+	at, err := g.progress.Wait(ctx, func(at pinetree.Position) bool { return at.Volumes[id].LSN > beyond })
 	return at.Volumes[id].LSN, err
 }
