@@ -119,6 +119,9 @@ func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
 			space, _ := n.host.Space()
 			return float64(space.Level)
 		}),
+		gauge("apply_lag_bytes", "Bytes that are committed and not replayed yet, of all replicas of this node.", func() float64 { return float64(n.host.Lag().Bytes()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "pinetree", Name: "apply_lag_waits_total", Help: "How often a leader proposed less, or a follower let an append wait, because too much is not replayed yet."},
+			func() float64 { return float64(n.host.Lag().Waits()) }),
 		gauge("raftlog_fsync_age_seconds", "Time since the last fsync of the raft log completed.", func() float64 { return n.host.Disk().FsyncAge.Seconds() }),
 		gauge("raftlog_fsync_pending_seconds", "For how long the write under way runs; zero when there is none.", func() float64 { return n.host.Disk().Pending.Seconds() }),
 	) {

@@ -40,7 +40,8 @@ func (r *Replica) propose() {
 	}
 	p := packing.New(r.cfg.Buffer)
 	defer p.Close()
-	for len(r.ready) > 0 && r.flight.bytes+p.Bytes() < r.opt.MaxInflightBytes && r.unsaved < r.opt.MaxUnsavedBytes {
+	for len(r.ready) > 0 && r.flight.bytes+p.Bytes() < r.opt.MaxInflightBytes && r.unsaved < r.opt.MaxUnsavedBytes &&
+		!r.lag.Full(r.flight.bytes+p.Bytes()) {
 		v := r.ready[0]
 		r.ready = append(r.ready[:0], r.ready[1:]...)
 		v.ready = false

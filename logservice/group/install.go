@@ -94,6 +94,7 @@ func (r *Replica) install(s *Save, snapshot *raftpb.Snapshot) {
 func (r *Replica) installed(at pinetree.Position) {
 	r.log.Info("installed a snapshot", "index", at.Index, "raft_term", at.Term)
 	r.position, r.lost = at, nil
+	r.lag.Reach(at.Index)
 	if in := r.incoming; in != nil {
 		r.incoming = nil
 		in.done(nil)

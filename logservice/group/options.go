@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree/adapter"
+	"github.com/pinetree-db/pinetree/logservice/lag"
 )
 
 // Options bound and pace replicas. DefaultOptions are tested together.
@@ -41,6 +42,9 @@ type Options struct {
 	// MaxUnsavedBytes bounds what waits for this node's own disk, which a leader
 	// does not need to commit.
 	MaxUnsavedBytes int
+	// Lag bounds what is committed and not replayed yet. A leader that reaches it
+	// proposes no more, a follower takes no more in.
+	Lag lag.Limits
 	// MaxMessageBytes bounds the entries of one raft message.
 	MaxMessageBytes int
 	// MaxReads bounds the quorum reads waiting in one replica.
@@ -77,6 +81,7 @@ func DefaultOptions() Options {
 		MaxEntryBytes:    1 << 20,
 		MaxInflightBytes: 16 << 20,
 		MaxUnsavedBytes:  64 << 20,
+		Lag:              lag.Limits{MaxBytes: 32 << 20, MaxNodeBytes: 256 << 20, MinBytes: 1 << 20},
 		MaxMessageBytes:  1 << 20,
 		MaxReads:         10_000,
 		MaxTransferLag:   8 << 20,

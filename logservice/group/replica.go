@@ -8,6 +8,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/lag"
 	"github.com/pinetree-db/pinetree/logservice/news"
 	"github.com/pinetree-db/pinetree/logservice/pace"
 	"github.com/pinetree-db/pinetree/logservice/packing"
@@ -27,6 +28,9 @@ type ReplicaConfig struct {
 	// Incarnation differs between any two starts of this replica, so that an
 	// answer to a read asked before a restart is never taken for a new one.
 	Incarnation uint64
+	// Lag is what the replicas of the node have yet to replay; nil for one of its
+	// own.
+	Lag *lag.Node
 	// Buffer may be shared by replicas that are called by the same goroutine; nil
 	// for one of its own.
 	Buffer *packing.Buffer
@@ -76,6 +80,7 @@ type Replica struct {
 	sending sending
 
 	replaying pace.Replay
+	lag       *lag.Lag
 
 	changing *changing // a change of members under way, proposed here; or nil
 	incoming *incoming // a snapshot that is being taken in; or nil
@@ -118,7 +123,7 @@ func NewReplica(cfg ReplicaConfig) (*Replica, error) {
 	}
 	r := &Replica{
 		cfg: cfg, opt: cfg.Options, log: cfg.Logger, position: cfg.Applied,
-		holder:  lease.NewHolder(cfg.Options.MaxDrift),
+		holder: lease.NewHolder(cfg.Options.MaxDrift), lag: lag.New(cfg.Options.Lag, cfg.Lag),
 		volumes: map[pinetree.VolumeID]*volume{}, acknowledged: map[pinetree.VolumeID]pinetree.LSN{},
 	}
 	r.reads.incarnation = cfg.Incarnation

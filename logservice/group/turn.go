@@ -11,6 +11,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/lag"
 	"github.com/pinetree-db/pinetree/logservice/pace"
 	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/logservice/replay"
@@ -32,15 +33,6 @@ type Effects struct {
 
 // Awaited tells whether the replica waits to hear of the write.
 func (s Save) Awaited() bool { return len(s.responses) > 0 }
-
-// bytes is how much of entries the write has.
-func (s Save) bytes() int {
-	n := 0
-	for _, e := range s.Update.Entries {
-		n += len(e.GetData())
-	}
-	return n
-}
 
 // Empty tells that there is nothing to do.
 func (e Effects) Empty() bool {
@@ -87,6 +79,7 @@ func (r *Replica) Stop(why error) {
 		r.stopped = fmt.Errorf("%w: %w", pinetree.ErrStopped, why)
 		r.log.Error("replica stops", "err", why)
 	}
+	r.lag.Close()
 	r.loseLead(r.stopped)
 	r.reads.fail(r.stopped)
 	r.appoint.end(r.stopped)
@@ -106,6 +99,9 @@ func (r *Replica) Turn() Effects {
 		return Effects{}
 	}
 	var out Effects
+	for _, m := range r.lag.Release() {
+		r.hear(m)
+	}
 	// What was received since may have deposed it, what was applied made it ready.
 	r.basic = r.rn.BasicStatus()
 	r.followRole()
@@ -124,6 +120,7 @@ func (r *Replica) Turn() Effects {
 	}
 	r.ignored()
 	r.basic = r.rn.BasicStatus()
+	r.lag.Commit(pinetree.RaftIndex(r.basic.HardState.GetCommit()))
 	r.followRole()
 	r.publish()
 	r.settle()
@@ -182,8 +179,9 @@ func (r *Replica) save(m *raftpb.Message, mustSync bool) Save {
 		r.install(&s, m.Snapshot)
 	}
 	r.size.Append(m.Entries, r.opt.MaxLogBytes)
+	r.lag.Append(m.Entries)
 	if s.Awaited() {
-		r.unsaved += s.bytes()
+		r.unsaved += lag.Size(m.Entries)
 	}
 	return s
 }
@@ -226,7 +224,7 @@ func (r *Replica) Saved(s Save) {
 	if s.Install != nil && r.stopped == nil {
 		r.installed(*s.Install)
 	}
-	r.unsaved -= s.bytes()
+	r.unsaved -= lag.Size(s.Update.Entries)
 	if n := len(s.Update.Entries); n > 0 && pinetree.RaftTerm(s.Update.Entries[n-1].GetTerm()) == r.lead.term {
 		r.lead.saved = pinetree.RaftIndex(s.Update.Entries[n-1].GetIndex())
 	}
@@ -238,6 +236,7 @@ func (r *Replica) Applied(c Commit, at pinetree.Position) {
 	before := r.position
 	r.position = at
 	r.replaying.Reach(at.Index, r.now)
+	r.lag.Reach(at.Index)
 	r.respond(c.responses)
 	if !r.lead.ready {
 		return
@@ -307,6 +306,10 @@ func (r *Replica) Receive(m *raftpb.Message) {
 			return
 		}
 		m = rawnode.Unmarked(m)
+	case raftpb.MsgApp:
+		if r.lag.Hold(m) {
+			return
+		}
 	case raftpb.MsgTimeoutNow:
 		r.log.Info("told to take over the leadership", "from", m.GetFrom(), "raft_term", m.GetTerm())
 	case raftpb.MsgProp, raftpb.MsgTransferLeader:

@@ -21,6 +21,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/lag"
 	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 	"github.com/pinetree-db/pinetree/raftlog"
@@ -57,6 +58,7 @@ type Host struct {
 	appliers    *appliers
 	offered     *semaphore.Weighted // bytes of batches that wait for workers
 	space       *space
+	lag         lag.Node
 	sends       *sends
 	proofs      *proofs
 
@@ -117,7 +119,7 @@ func (h *Host) open(id pinetree.GroupID) error {
 		Group: id, Node: h.cfg.Node, Log: h.cfg.Log.View(id), Applied: g.progress.At(),
 		Options: h.cfg.Options.Replica, Incarnation: h.incarnation,
 		Logger:  h.cfg.Logger.With("group", id, "node", h.cfg.Node),
-		Publish: g.publish, Buffer: &g.worker.buffer,
+		Publish: g.publish, Buffer: &g.worker.buffer, Lag: &h.lag,
 	})
 	if err != nil {
 		h.cfg.Logger.Error("replica refuses to start", "group", id, "err", err)
@@ -254,6 +256,9 @@ type DiskHealth struct {
 
 // Disk tells how the raft log's disk answers.
 func (h *Host) Disk() DiskHealth { return h.writer.health() }
+
+// Lag is what this node's replicas have yet to replay.
+func (h *Host) Lag() *lag.Node { return &h.lag }
 
 // Close stops every replica, waits for the goroutines and answers all who wait
 // with pinetree.ErrStopped. A save that hangs on the disk is not waited for
