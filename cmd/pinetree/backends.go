@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/badgerengine"
 	"github.com/pinetree-db/pinetree/engine/memengine"
+	"github.com/pinetree-db/pinetree/engine/pebbleengine"
 	"github.com/pinetree-db/pinetree/engine/walengine"
 	"github.com/pinetree-db/pinetree/logservice/transport"
 	"github.com/pinetree-db/pinetree/raftlog"
@@ -41,6 +44,9 @@ var (
 		"badger": func(dir string, log *slog.Logger) (engine.Store, error) {
 			return badgerengine.Open(badgerengine.Options{Dir: dir, Logger: log})
 		},
+		"pebble": func(dir string, log *slog.Logger) (engine.Store, error) {
+			return pebbleengine.Open(pebbleengine.Options{Dir: dir, Logger: log})
+		},
 		"wal": func(dir string, log *slog.Logger) (engine.Store, error) {
 			return walengine.Open(dir, walengine.Options{Logger: log})
 		},
@@ -50,6 +56,25 @@ var (
 	}
 	transports = map[string]transport.Mode{"stream": transport.ModeStream, "unary": transport.ModeUnary}
 )
+
+// engineFiles are the names of files by which an engine's directory is known.
+var engineFiles = map[string]string{"badger": "MANIFEST", "pebble": "marker.manifest.*", "wal": "*.group"}
+
+// engineIn tells whose files are in a directory; nothing when there are none.
+func engineIn(dir string) string {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return ""
+	}
+	for name, pattern := range engineFiles {
+		for _, file := range files {
+			if match, err := filepath.Match(pattern, file.Name()); match && err == nil {
+				return name
+			}
+		}
+	}
+	return ""
+}
 
 // choose looks a flag's value up in a map of what there is.
 func choose[T any](flag, name string, from map[string]T) (T, error) {
@@ -84,6 +109,9 @@ func (s storage) check() error {
 // open opens the backends of a node's directory.
 func (s storage) open(dir nodeDir, log *slog.Logger) (stores, error) {
 	var opened stores
+	if found := engineIn(dir.engine()); found != "" && found != s.engine {
+		return opened, cli.Usagef("--engine %s: the files in %s are those of %s; go on with --engine %s, or begin with an empty directory, which makes it a new node", s.engine, dir.engine(), found, found)
+	}
 	var err error
 	if opened.log, err = raftLogs[s.raftLog](dir.raftLog(), log); err != nil {
 		return opened, fmt.Errorf("open the raft log: %w", err)

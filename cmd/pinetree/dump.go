@@ -87,10 +87,8 @@ func (d *dump) read() error {
 		{exists(filepath.Join(d.path, logservice.IdentityFile)), func() error { return d.readIdentity(d.path) }},
 		{exists(node.raftLog()), func() error { return d.readLog(node.raftLog()) }},
 		{holds(d.path, ".raftlog"), func() error { return d.readLog(d.path) }},
-		{exists(filepath.Join(node.engine(), "MANIFEST")), func() error { return d.readEngine("badger", node.engine()) }},
-		{exists(filepath.Join(d.path, "MANIFEST")), func() error { return d.readEngine("badger", d.path) }},
-		{holds(node.engine(), ".group"), func() error { return d.readEngine("wal", node.engine()) }},
-		{holds(d.path, ".group"), func() error { return d.readEngine("wal", d.path) }},
+		{engineIn(node.engine()) != "", func() error { return d.readEngine(node.engine()) }},
+		{engineIn(d.path) != "", func() error { return d.readEngine(d.path) }},
 	} {
 		if part.there {
 			found, failed = true, errors.Join(failed, part.read())
@@ -135,8 +133,8 @@ func (d *dump) readLog(path string) error {
 	})
 }
 
-func (d *dump) readEngine(kind, dir string) (err error) {
-	store, err := engines[kind](dir, slog.New(slog.DiscardHandler))
+func (d *dump) readEngine(dir string) (err error) {
+	store, err := engines[engineIn(dir)](dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return fmt.Errorf("%w; is a node running on it?", err)
 	}

@@ -32,10 +32,12 @@ func cpu(b testing.TB) time.Duration {
 // Measured: 4 KiB batches 25 µs each, 13 µs when 16 share a write; 64 KiB 400
 // to 560 MB per processor second, 1 MiB 640. With synchronous transactions and
 // all values in the tables it was 306 µs, 55 µs, 78 to 133 and 102.
-func BenchmarkApplyOpaque(b *testing.B) {
+func BenchmarkApplyOpaque(b *testing.B) { onEachB(b, benchmarkApplyOpaque) }
+
+func benchmarkApplyOpaque(b *testing.B, k kind) {
 	for _, c := range []struct{ size, perWrite int }{{4 << 10, 1}, {4 << 10, 16}, {64 << 10, 1}, {64 << 10, 16}, {1 << 20, 1}} {
 		b.Run(fmt.Sprintf("%dKiBx%d", c.size>>10, c.perWrite), func(b *testing.B) {
-			s := openQuiet(b)
+			s := k.openUsual(b)
 			g := openGroup(b, s)
 			payload := make([]byte, c.size-64)
 			var lsn pinetree.LSN

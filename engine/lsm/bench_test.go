@@ -61,7 +61,9 @@ func patchBatches(b *testing.B, pages uint64, count int) []pinetree.Batch {
 // Measured on two shared cores, where flushing and compacting take their part
 // of them: 34, 137 and 475 to 1,000 MB/s. What the napkin forgot is page faults:
 // each page of a new WAL or table is first touched through a mapping.
-func BenchmarkReplay(b *testing.B) {
+func BenchmarkReplay(b *testing.B) { onEachB(b, benchmarkReplay) }
+
+func benchmarkReplay(b *testing.B, k kind) {
 	const perWrite, writes = 16, 64
 	for _, c := range []struct {
 		name   string
@@ -77,7 +79,7 @@ func BenchmarkReplay(b *testing.B) {
 			b.SetBytes(bytes)
 			for b.Loop() {
 				b.StopTimer()
-				s := openQuiet(b)
+				s := k.openUsual(b)
 				g := openGroup(b, s)
 				b.StartTimer()
 				for i := 0; i < len(batches); i += perWrite {
@@ -103,9 +105,11 @@ func BenchmarkReplay(b *testing.B) {
 //
 // Napkin: an iterator over two memtables and a few tables, 5 µs; a chain of 64
 // entries at 0.5 µs each: about 40 µs.
-func BenchmarkPage(b *testing.B) {
+func BenchmarkPage(b *testing.B) { onEachB(b, benchmarkPage) }
+
+func benchmarkPage(b *testing.B, k kind) {
 	batches := patchBatches(b, 256, 256)
-	s := open(b, b.TempDir())
+	s := k.open(b, b.TempDir())
 	g := openGroup(b, s)
 	for i, batch := range batches {
 		err := g.Apply(engine.Write{Batches: []pinetree.Batch{batch}, Position: pinetree.Position{
@@ -137,10 +141,12 @@ func BenchmarkPage(b *testing.B) {
 //
 // Measured on two cores shared with others: 62,000 and 66,000 writes/s. It is
 // the checks and the entry that count, not the transaction.
-func BenchmarkGroups(b *testing.B) {
+func BenchmarkGroups(b *testing.B) { onEachB(b, benchmarkGroups) }
+
+func benchmarkGroups(b *testing.B, k kind) {
 	for _, groups := range []int{1, 64} {
 		b.Run(fmt.Sprint(groups), func(b *testing.B) {
-			s := open(b, b.TempDir())
+			s := k.open(b, b.TempDir())
 			engines := make(chan *group, groups)
 			for i := range groups {
 				id := pinetree.GroupID(i + 1)

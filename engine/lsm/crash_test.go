@@ -11,23 +11,9 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
-	"github.com/pinetree-db/pinetree/engine/badgerengine/database"
+	badger "github.com/pinetree-db/pinetree/engine/badgerengine/database"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
-
-func open(t testing.TB, dir string) *Store {
-	t.Helper()
-	s, err := openBadger(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
 
 func openGroup(t testing.TB, s *Store) *group {
 	t.Helper()
@@ -88,9 +74,13 @@ func logEnd(t testing.TB, g *group, id pinetree.VolumeID) (end pinetree.LSN) {
 // TestCrashBetweenTheTransactionsOfAWrite stops after each of the transactions
 // that a large write takes, as a crash would, and opens what is left.
 func TestCrashBetweenTheTransactionsOfAWrite(t *testing.T) {
+	onEach(t, testCrashBetweenTheTransactionsOfAWrite)
+}
+
+func testCrashBetweenTheTransactionsOfAWrite(t *testing.T, k kind) {
 	for stop := 0; ; stop++ {
 		dir := t.TempDir()
-		s := open(t, dir)
+		s := k.open(t, dir)
 		g := openGroup(t, s)
 		if err := g.Apply(bigWrite(t, 1, 0, 1)); err != nil {
 			t.Fatal(err)
@@ -114,7 +104,7 @@ func TestCrashBetweenTheTransactionsOfAWrite(t *testing.T) {
 		}
 		closeStore(t, s)
 
-		g = openGroup(t, open(t, dir))
+		g = openGroup(t, k.open(t, dir))
 		if g.Position().Volumes[1].LSN != 1 || logEnd(t, g, 1) != 1 || logEnd(t, g, 2) != 1 {
 			t.Fatalf("after %d of %d transactions and a restart: position %v, logs end at %s and %s, want 0/1",
 				stop, len(runs), g.Position(), logEnd(t, g, 1), logEnd(t, g, 2))
@@ -134,16 +124,18 @@ func TestCrashBetweenTheTransactionsOfAWrite(t *testing.T) {
 	}
 }
 
-func TestRemovalGoesOnAfterACrash(t *testing.T) {
+func TestRemovalGoesOnAfterACrash(t *testing.T) { onEach(t, testRemovalGoesOnAfterACrash) }
+
+func testRemovalGoesOnAfterACrash(t *testing.T, k kind) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := k.open(t, dir)
 	g := openGroup(t, s)
 	if err := g.Apply(bigWrite(t, 1, 0, 2)); err != nil {
 		t.Fatal(err)
 	}
 	removeAndStop(t, s)
 	closeStore(t, s)
-	s = open(t, dir)
+	s = k.open(t, dir)
 	if ids, err := s.Groups(); err != nil || len(ids) != 0 {
 		t.Fatalf("groups %v, %v, want none", ids, err)
 	}
@@ -211,8 +203,12 @@ func wantDropped(t *testing.T, s *Store) {
 // TestARemovalThatFailedDoesNotGoOnWithTheNextGroup creates the group again
 // before its data are gone.
 func TestARemovalThatFailedDoesNotGoOnWithTheNextGroup(t *testing.T) {
+	onEach(t, testARemovalThatFailedDoesNotGoOnWithTheNextGroup)
+}
+
+func testARemovalThatFailedDoesNotGoOnWithTheNextGroup(t *testing.T, k kind) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := k.open(t, dir)
 	if err := openGroup(t, s).Apply(bigWrite(t, 1, 0, 3)); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +222,7 @@ func TestARemovalThatFailedDoesNotGoOnWithTheNextGroup(t *testing.T) {
 	}
 	flush(t, g)
 	closeStore(t, s)
-	s = open(t, dir)
+	s = k.open(t, dir)
 	if end := logEnd(t, openGroup(t, s), 1); end != 2 {
 		t.Fatalf("the new group's log ends at %s, want 0/2", end)
 	}
@@ -238,7 +234,7 @@ func TestARemovalThatFailedDoesNotGoOnWithTheNextGroup(t *testing.T) {
 
 func TestFilesThatAKillLeftEmptyDoNotKeepTheStoreShut(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := onBadger.open(t, dir)
 	g := openGroup(t, s)
 	if err := g.Apply(bigWrite(t, 1, 0, 2)); err != nil {
 		t.Fatal(err)
@@ -250,15 +246,17 @@ func TestFilesThatAKillLeftEmptyDoNotKeepTheStoreShut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if end := logEnd(t, openGroup(t, open(t, dir)), 1); end != 2 {
+	if end := logEnd(t, openGroup(t, onBadger.open(t, dir)), 1); end != 2 {
 		t.Fatalf("the log ends at %s, want 0/2", end)
 	}
 }
 
-func TestADirectoryIsOpenOnce(t *testing.T) {
+func TestADirectoryIsOpenOnce(t *testing.T) { onEach(t, testADirectoryIsOpenOnce) }
+
+func testADirectoryIsOpenOnce(t *testing.T, k kind) {
 	dir := t.TempDir()
-	s := open(t, dir)
-	if second, err := openBadger(dir); err == nil {
+	s := k.open(t, dir)
+	if second, err := k.tryOpen(dir); err == nil {
 		_ = second.Close()
 		t.Fatal("the directory was opened twice")
 	}
@@ -267,9 +265,11 @@ func TestADirectoryIsOpenOnce(t *testing.T) {
 	}
 }
 
-func TestAnotherFormatIsRefused(t *testing.T) {
+func TestAnotherFormatIsRefused(t *testing.T) { onEach(t, testAnotherFormatIsRefused) }
+
+func testAnotherFormatIsRefused(t *testing.T, k kind) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := k.open(t, dir)
 	entries, err := appendValue(nil, []byte{formatKey}, []byte{formatVersion + 1})
 	if err != nil {
 		t.Fatal(err)
@@ -278,18 +278,18 @@ func TestAnotherFormatIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, s)
-	if s, err := openBadger(dir); !errors.Is(err, pinetree.ErrCorrupt) {
+	if s, err := k.tryOpen(dir); !errors.Is(err, pinetree.ErrCorrupt) {
 		t.Fatalf("opened %v, %v, want ErrCorrupt", s, err)
 	}
 }
 
-func TestAfterAnErrorNothingIsWritten(t *testing.T) {
+func TestAfterAnErrorOfBadgersNothingIsWritten(t *testing.T) {
 	for name, spoil := range map[string]func(*Store){
 		"a commit fails":          func(s *Store) { _ = s.commit([]entry{{Key: []byte("!badger!a key it keeps to itself")}}) },
-		"badger reports an error": func(s *Store) { s.db.(*database.DB).Fail(errors.New("disk says no")) },
+		"badger reports an error": func(s *Store) { s.db.(*badger.DB).Fail(errors.New("disk says no")) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := open(t, t.TempDir())
+			s := onBadger.open(t, t.TempDir())
 			g := openGroup(t, s)
 			if err := g.Apply(bigWrite(t, 1, 0, 1)); err != nil {
 				t.Fatal(err)
@@ -312,8 +312,10 @@ func TestAfterAnErrorNothingIsWritten(t *testing.T) {
 	}
 }
 
-func TestAfterCloseEverythingIsRefused(t *testing.T) {
-	s := open(t, t.TempDir())
+func TestAfterCloseEverythingIsRefused(t *testing.T) { onEach(t, testAfterCloseEverythingIsRefused) }
+
+func testAfterCloseEverythingIsRefused(t *testing.T, k kind) {
+	s := k.open(t, t.TempDir())
 	g := openGroup(t, s)
 	if err := g.Apply(bigWrite(t, 1, 0, 1)); err != nil {
 		t.Fatal(err)

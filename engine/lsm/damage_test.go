@@ -24,9 +24,9 @@ const (
 
 // damageable fills a store with random changes, some of them marked, and
 // closes it, so that all is in tables.
-func damageable(t *testing.T, dir string) {
+func damageable(t *testing.T, k kind, dir string) {
 	t.Helper()
-	s := open(t, dir)
+	s := k.open(t, dir)
 	g := openGroup(t, s)
 	random := rand.New(rand.NewPCG(1, 1))
 	var lsn pinetree.LSN
@@ -57,6 +57,7 @@ func damageable(t *testing.T, dir string) {
 	}
 	flush(t, g)
 	closeStore(t, s)
+	closeStore(t, k.open(t, dir)) // pebble makes tables of its log when it is opened
 }
 
 // everything is all that can be read, each answer in words; an error that says
@@ -99,7 +100,7 @@ func everything(t *testing.T, s *Store) (answers []string) {
 	return answers
 }
 
-// file returns the table of a closed store, or its value log.
+// file returns the table of a closed store, or the file of its large values.
 func file(t *testing.T, dir, ext string) (path string, data []byte) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*"+ext))
@@ -114,16 +115,18 @@ func file(t *testing.T, dir, ext string) (path string, data []byte) {
 
 // TestADamagedValueIsNeverServed flips a bit in values: each answer is either
 // right or an error.
-func TestADamagedValueIsNeverServed(t *testing.T) {
-	for _, ext := range []string{".sst", ".vlog"} {
-		t.Run(ext, func(t *testing.T) { neverServed(t, ext) })
+func TestADamagedValueIsNeverServed(t *testing.T) { onEach(t, testADamagedValueIsNeverServed) }
+
+func testADamagedValueIsNeverServed(t *testing.T, k kind) {
+	for _, ext := range k.files {
+		t.Run(ext, func(t *testing.T) { neverServed(t, k, ext) })
 	}
 }
 
-func neverServed(t *testing.T, ext string) {
+func neverServed(t *testing.T, k kind, ext string) {
 	sound := t.TempDir()
-	damageable(t, sound)
-	s := open(t, sound)
+	damageable(t, k, sound)
+	s := k.open(t, sound)
 	truth := everything(t, s)
 	closeStore(t, s)
 	_, data := file(t, sound, ext)
@@ -140,7 +143,7 @@ func neverServed(t *testing.T, ext string) {
 	seen := 0 // by reads; no read meets a key's version that others cover
 	for range 25 {
 		at := marks[random.IntN(len(marks))] + random.IntN(20)
-		flip(t, sound, ext, at, func(s *Store) {
+		flip(t, k, sound, ext, at, func(s *Store) {
 			got := everything(t, s)
 			if slices.Contains(got, "") {
 				seen++
@@ -162,16 +165,18 @@ func neverServed(t *testing.T, ext string) {
 
 // TestVerifySeesAllDamage flips a bit anywhere in a file. Most flips are in
 // values; of the others, some end in a missing key, which only Verify sees.
-func TestVerifySeesAllDamage(t *testing.T) {
-	for _, ext := range []string{".sst", ".vlog"} {
-		t.Run(ext, func(t *testing.T) { verifySees(t, ext) })
+func TestVerifySeesAllDamage(t *testing.T) { onEach(t, testVerifySeesAllDamage) }
+
+func testVerifySeesAllDamage(t *testing.T, k kind) {
+	for _, ext := range k.files {
+		t.Run(ext, func(t *testing.T) { verifySees(t, k, ext) })
 	}
 }
 
-func verifySees(t *testing.T, ext string) {
+func verifySees(t *testing.T, k kind, ext string) {
 	sound := t.TempDir()
-	damageable(t, sound)
-	s := open(t, sound)
+	damageable(t, k, sound)
+	s := k.open(t, sound)
 	truth := everything(t, s)
 	if err := s.Verify(); err != nil {
 		t.Fatalf("nothing is damaged: %v", err)
@@ -181,7 +186,7 @@ func verifySees(t *testing.T, ext string) {
 	random := rand.New(rand.NewPCG(6, 6))
 	for range 40 {
 		at := random.IntN(len(data))
-		flip(t, sound, ext, at, func(s *Store) {
+		flip(t, k, sound, ext, at, func(s *Store) {
 			if err := s.Verify(); err == nil && !slices.Equal(everything(t, s), truth) {
 				t.Fatalf("bit flipped at %d: Verify sees nothing, and answers differ", at)
 			}
@@ -191,7 +196,7 @@ func verifySees(t *testing.T, ext string) {
 
 // flip calls fn with a copy of the store in which a bit of a file is
 // flipped, unless it refuses to open.
-func flip(t *testing.T, sound, ext string, at int, fn func(*Store)) {
+func flip(t *testing.T, k kind, sound, ext string, at int, fn func(*Store)) {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(sound)); err != nil {
@@ -202,7 +207,7 @@ func flip(t *testing.T, sound, ext string, at int, fn func(*Store)) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openBadger(dir)
+	s, err := k.tryOpen(dir)
 	if err != nil {
 		return
 	}

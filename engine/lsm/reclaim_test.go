@@ -33,7 +33,7 @@ func valueLogBytes(t *testing.T, dir string) (total int64) {
 // written side by side, and reads the other one afterwards.
 func TestTheSpaceOfDroppedGenerationsComesBack(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := onBadger.open(t, dir)
 	kept := openGroup(t, s)
 	if err := s.Create(2, pinetree.Position{}); err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestTheSpaceOfDroppedGenerationsComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, s)
-	if end := logEnd(t, openGroup(t, open(t, dir)), 1); end != 6 {
+	if end := logEnd(t, openGroup(t, onBadger.open(t, dir)), 1); end != 6 {
 		t.Fatalf("after a restart the other group's log ends at %s, want 0/6", end)
 	}
 }

@@ -28,7 +28,11 @@ func chunksOf(t *testing.T, s *Store) (at pinetree.Position, chunks [][]byte, er
 // TestARestoreThatACrashEndedIsDeleted ends the store after each chunk, as a
 // crash would, and before and after the commit.
 func TestARestoreThatACrashEndedIsDeleted(t *testing.T) {
-	source := open(t, t.TempDir())
+	onEach(t, testARestoreThatACrashEndedIsDeleted)
+}
+
+func testARestoreThatACrashEndedIsDeleted(t *testing.T, k kind) {
+	source := k.open(t, t.TempDir())
 	if err := openGroup(t, source).Apply(bigWrite(t, 9, 0, 3)); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +41,7 @@ func TestARestoreThatACrashEndedIsDeleted(t *testing.T) {
 		t.Fatalf("%d chunks, %v, the test wants more", len(chunks), err)
 	}
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := k.open(t, dir)
 	g := openGroup(t, s)
 	if err := g.Apply(bigWrite(t, 1, 0, 1)); err != nil {
 		t.Fatal(err)
@@ -62,7 +66,7 @@ func TestARestoreThatACrashEndedIsDeleted(t *testing.T) {
 			want = 3
 		}
 		closeStore(t, s)
-		s = open(t, dir)
+		s = k.open(t, dir)
 		wantDropped(t, s)
 		if g := openGroup(t, s); logEnd(t, g, 1) != want || g.Position().Volumes[2].LSN != want {
 			t.Fatalf("after %d chunks and a restart the log ends at %s, the position is %v, want %s", written, logEnd(t, g, 1), g.Position(), want)
@@ -76,7 +80,11 @@ func TestARestoreThatACrashEndedIsDeleted(t *testing.T) {
 // TestAHoleInTheLogIsNeitherSentNorRestored deletes each key of the log in
 // turn, which no checksum tells.
 func TestAHoleInTheLogIsNeitherSentNorRestored(t *testing.T) {
-	s := open(t, t.TempDir())
+	onEach(t, testAHoleInTheLogIsNeitherSentNorRestored)
+}
+
+func testAHoleInTheLogIsNeitherSentNorRestored(t *testing.T, k kind) {
+	s := k.open(t, t.TempDir())
 	g := openGroup(t, s)
 	if err := g.Apply(bigWrite(t, 1, 0, 2)); err != nil {
 		t.Fatal(err)
@@ -141,7 +149,7 @@ func smallWrite(t *testing.T, g *group) engine.Write {
 func wantHolesRefused(t *testing.T, s *Store, at pinetree.Position, chunks [][]byte) {
 	t.Helper()
 	for hole := range chunks[:len(chunks)-1] {
-		sent := rewriteChunks(t, at, chunks, hole)
+		sent := rewriteChunks(t, s.traits.Name, at, chunks, hole)
 		r, err := s.Restore(2, at)
 		if err != nil {
 			t.Fatal(err)
@@ -164,7 +172,11 @@ func wantHolesRefused(t *testing.T, s *Store, at pinetree.Position, chunks [][]b
 }
 
 func TestAFlushDoesNotBringARemovedGroupBack(t *testing.T) {
-	s := open(t, t.TempDir())
+	onEach(t, testAFlushDoesNotBringARemovedGroupBack)
+}
+
+func testAFlushDoesNotBringARemovedGroupBack(t *testing.T, k kind) {
+	s := k.open(t, t.TempDir())
 	g := openGroup(t, s)
 	if err := g.Apply(bigWrite(t, 1, 0, 1)); err != nil {
 		t.Fatal(err)
@@ -183,10 +195,10 @@ func TestAFlushDoesNotBringARemovedGroupBack(t *testing.T) {
 }
 
 // rewriteChunks is the snapshot without the first entry of one chunk.
-func rewriteChunks(t *testing.T, at pinetree.Position, chunks [][]byte, hole int) (sent [][]byte) {
+func rewriteChunks(t *testing.T, name string, at pinetree.Position, chunks [][]byte, hole int) (sent [][]byte) {
 	t.Helper()
-	in := engine.NewChunkReader(engine.StreamOf("badger", at))
-	out := engine.NewChunkWriter(engine.StreamOf("badger", at), func(chunk []byte) error {
+	in := engine.NewChunkReader(engine.StreamOf(name, at))
+	out := engine.NewChunkWriter(engine.StreamOf(name, at), func(chunk []byte) error {
 		sent = append(sent, bytes.Clone(chunk))
 		return nil
 	})

@@ -12,6 +12,10 @@ import (
 // TestAFullDiskStopsWritesAndNotTheProcess fills a small file system. Without
 // the reserve the kernel ends this process with SIGBUS.
 func TestAFullDiskStopsWritesAndNotTheProcess(t *testing.T) {
+	onEach(t, testAFullDiskStopsWritesAndNotTheProcess)
+}
+
+func testAFullDiskStopsWritesAndNotTheProcess(t *testing.T, k kind) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=320m"); err != nil {
 		t.Skipf("no small file system to be had here: %v", err)
@@ -21,7 +25,7 @@ func TestAFullDiskStopsWritesAndNotTheProcess(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	s := open(t, dir)
+	s := k.open(t, dir)
 	g := openGroup(t, s)
 	var err error
 	applied := pinetree.LSN(0)
@@ -37,7 +41,7 @@ func TestAFullDiskStopsWritesAndNotTheProcess(t *testing.T) {
 	}
 	flush(t, g)
 	closeStore(t, s)
-	if end := logEnd(t, openGroup(t, open(t, dir)), 2); end != applied {
+	if end := logEnd(t, openGroup(t, k.open(t, dir)), 2); end != applied {
 		t.Fatalf("after a restart the log ends at %s, %d writes were applied", end, applied)
 	}
 }

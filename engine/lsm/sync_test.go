@@ -44,7 +44,7 @@ func TestAFailedSyncStopsTheStore(t *testing.T) {
 		}
 		// Strace counts for each thread, so more than one sync may have failed,
 		// and badger may have lost a table over that. It must be seen then.
-		s, err := openBadger(dir)
+		s, err := onBadger.tryOpen(dir)
 		if errors.Is(err, pinetree.ErrCorrupt) {
 			t.Logf("sync %d: refused: %v", n, err)
 			continue
@@ -62,7 +62,7 @@ func TestAFailedSyncStopsTheStore(t *testing.T) {
 
 // applyUntilASyncFails is the child.
 func applyUntilASyncFails(t *testing.T, dir string) {
-	s, err := openBadger(dir)
+	s, err := onBadger.tryOpen(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestNothingPointsAtWhatIsNotSynced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			s := open(t, dir)
+			s := onBadger.open(t, dir)
 			g := openGroup(t, s)
 			if err := g.Apply(bigWrite(t, 1, 0, 1)); err != nil {
 				t.Fatal(err)
@@ -133,7 +133,7 @@ func TestNothingPointsAtWhatIsNotSynced(t *testing.T) {
 			if err := os.Remove(loop); err != nil {
 				t.Fatal(err)
 			}
-			g = openGroup(t, open(t, dir))
+			g = openGroup(t, onBadger.open(t, dir))
 			if at := g.Position(); at.Index != 1 || at.Restored != 0 || logEnd(t, g, 1) != 1 {
 				t.Fatalf("after the restart the position is %+v, want the one of the last sync", at)
 			}

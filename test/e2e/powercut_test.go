@@ -41,9 +41,9 @@ func TestNothingAcknowledgedIsLostToPowerCuts(t *testing.T) {
 	if full() {
 		rounds = 60
 	}
-	for _, setup := range []struct{ fileSystem, engine string }{{"ext4", "badger"}, {"xfs", "wal"}, {"ext4", "wal"}, {"xfs", "badger"}} {
+	for _, setup := range []struct{ fileSystem, engine string }{{"ext4", "badger"}, {"xfs", "wal"}, {"ext4", "wal"}, {"xfs", "badger"}, {"ext4", "pebble"}, {"xfs", "pebble"}} {
 		t.Run(setup.fileSystem+"/"+setup.engine, func(t *testing.T) {
-			if setup.engine == "wal" == (setup.fileSystem == "ext4") && !full() {
+			if (setup.engine == "pebble" || setup.engine == "wal" == (setup.fileSystem == "ext4")) && !full() {
 				t.Skip("PINETREE_E2E=full runs it")
 			}
 			c := startClusterOn(t, newImages(t, 3, setup.fileSystem, "4G"), 3, "--engine", setup.engine)

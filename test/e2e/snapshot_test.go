@@ -15,8 +15,13 @@ import (
 // TestAReplicaThatWasAwayIsCaughtUpBySnapshot keeps a follower away until the log
 // that it lacks is gone, and lets it come back while a writer goes on.
 func TestAReplicaThatWasAwayIsCaughtUpBySnapshot(t *testing.T) {
-	for _, engine := range []string{"badger", "wal"} {
-		t.Run(engine, func(t *testing.T) { testAway(t, engine) })
+	for _, engine := range []string{"badger", "wal", "pebble"} {
+		t.Run(engine, func(t *testing.T) {
+			if engine == "pebble" && !full() {
+				t.Skip("PINETREE_E2E=full runs it")
+			}
+			testAway(t, engine)
+		})
 	}
 }
 

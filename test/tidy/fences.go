@@ -33,7 +33,7 @@ var fences = []fence{
 		"raftlog/...", "logservice/group", "logservice/host", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/packing", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/transport", "proto/...", "cmd/internal/benchlog", "test/...",
 	}},
 	{"go.etcd.io/etcd", []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
-	{"github.com/cockroachdb/pebble", []string{"raftlog/pebblelog"}},
+	{"github.com/cockroachdb/pebble", []string{"raftlog/pebblelog", "engine/pebbleengine/..."}},
 	{"github.com/dgraph-io/badger", []string{"raftlog/badgerlog", "engine/badgerengine/..."}},
 	{"github.com/prometheus/client_golang", []string{"logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},
 	{"github.com/spf13", []string{"cmd/..."}},
