@@ -25,6 +25,10 @@ type RaftIndex uint64
 // It rises within a group; a higher one replaces every lower one.
 type AppointmentID uint64
 
+// MetaRevision counts the changes of one volume's metadata: each transaction that
+// writes makes the next one. Zero is the empty metadata of a new volume.
+type MetaRevision uint64
+
 // PageNo is the number of a page within a volume.
 type PageNo uint64
 

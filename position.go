@@ -30,6 +30,10 @@ type VolumePosition struct {
 	// Slots are the readers for whom the log is kept, in the order of their
 	// names, at most MaxSlots. The slice is never written to, only replaced.
 	Slots []Slot
+	// MetaRevision is that of the volume's metadata, of which the states from
+	// MetaCompacted on are kept. MetaBytes is what it takes, history included.
+	MetaRevision, MetaCompacted MetaRevision
+	MetaBytes                   int64
 }
 
 // VolumeSettings say how much of a volume is kept and what it may use. Zero is no

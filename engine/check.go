@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pinetree-db/pinetree"
 )
@@ -10,7 +11,8 @@ import (
 // what directly follows, and an engine takes nothing else. It reports a
 // *pinetree.CorruptError when the index does not rise, when a batch is not the
 // next of its volume, when the position that is written with the batches is
-// not the one that they lead to, or when a volume's format is unknown.
+// not the one that they lead to, when a volume's format is unknown, or when the
+// metadata's part of a position changes without the metadata.
 func CheckWrite(old pinetree.Position, w Write) error {
 	if w.Position.Index <= old.Index {
 		return misplaced(fmt.Sprintf("raft index %d", w.Position.Index), "the engine has replayed up to index %d", old.Index)
@@ -38,6 +40,11 @@ func CheckWrite(old pinetree.Position, w Write) error {
 			return misplaced(fmt.Sprintf("volume %d", id), "format %d, this build replays %d and %d", v.Format, pinetree.FormatOpaque, pinetree.FormatRedo)
 		}
 		delete(tails, id)
+		if o := old.Volumes[id]; v.MetaRevision != o.MetaRevision || v.MetaCompacted != o.MetaCompacted || v.MetaBytes != o.MetaBytes {
+			if !slices.ContainsFunc(w.Meta, func(m MetaWrite) bool { return m.Volume == id }) {
+				return misplaced(fmt.Sprintf("volume %d", id), "the position says metadata of revision %d, nothing changes that of revision %d", v.MetaRevision, o.MetaRevision)
+			}
+		}
 	}
 	for id := range tails {
 		return misplaced(fmt.Sprintf("volume %d", id), "it has batches but no position")

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/meta"
 )
 
 // Store keeps the replayed state of all groups of one node. All calls may be
@@ -83,7 +84,7 @@ type Restore interface {
 type Engine interface {
 	// Position is what was last applied. Its map must not be changed.
 	Position() pinetree.Position
-	// Apply replays a write: the records and the new position become visible in
+	// Apply replays a write: the records, the metadata and the new position become visible in
 	// one step, and after a crash either all of the write is there or none of
 	// it, with nothing of an earlier write missing. It may become durable
 	// later. Writes come in rising Position.Index. After an error the engine
@@ -97,6 +98,9 @@ type Engine interface {
 	// Volume reads one volume; pinetree.ErrUnknownVolume when it is not in the
 	// position.
 	Volume(id pinetree.VolumeID) (Reader, error)
+	// Meta is the metadata of one volume as of the last Apply, which goes on
+	// without it; pinetree.ErrUnknownVolume when it is not in the position.
+	Meta(id pinetree.VolumeID) (*meta.Table, error)
 }
 
 // Write is what a run of raft entries changes.
@@ -106,6 +110,8 @@ type Write struct {
 	// Batches to replay, each checked and known to be the next of its volume,
 	// in raft order. They are not changed by the caller afterwards.
 	Batches []pinetree.Batch
+	// Meta is what changes of metadata, each volume once.
+	Meta []MetaWrite
 }
 
 // Reader reads one volume of a replica. Each call sees one state and never a

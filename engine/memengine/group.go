@@ -5,6 +5,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/meta"
 )
 
 // group is the engine.Engine of one group. Everything in it is guarded by the
@@ -14,6 +15,8 @@ type group struct {
 	id                pinetree.GroupID
 	position, flushed pinetree.Position
 	volumes           map[pinetree.VolumeID]*volume
+	// meta is the metadata at the position, flushedMeta at flushed.
+	meta, flushedMeta engine.Metadata
 	failed            error // set once; every later call that can fail returns it
 }
 
@@ -38,7 +41,7 @@ func (g *group) Flush() (pinetree.Position, error) {
 	if g.failed != nil {
 		return g.flushed, g.failed
 	}
-	g.flushed = g.position
+	g.flushed, g.flushedMeta = g.position, g.meta
 	return g.flushed, nil
 }
 
@@ -69,6 +72,10 @@ func (g *group) apply(w engine.Write) error {
 			return err
 		}
 	}
+	next, _, err := g.meta.Advance(w)
+	if err != nil {
+		return err
+	}
 	for i, b := range w.Batches {
 		v := g.volumes[b.Volume]
 		if v == nil {
@@ -77,9 +84,9 @@ func (g *group) apply(w engine.Write) error {
 		}
 		v.add(b, decoded[i])
 	}
-	g.position = w.Position.Clone()
+	g.position, g.meta = w.Position.Clone(), next
 	if g.store.options.FlushOnApply {
-		g.flushed = g.position
+		g.flushed, g.flushedMeta = g.position, g.meta
 	}
 	return nil
 }
@@ -88,18 +95,39 @@ func (g *group) apply(w engine.Write) error {
 func (g *group) Volume(id pinetree.VolumeID) (engine.Reader, error) {
 	g.store.mu.RLock()
 	defer g.store.mu.RUnlock()
-	if g.failed != nil && g.store.groups[g.id] != g {
-		return nil, g.failed
-	}
-	if _, ok := g.position.Volumes[id]; !ok {
-		return nil, fmt.Errorf("%w: volume %d is not in group %d", pinetree.ErrUnknownVolume, id, g.id)
+	if err := g.knows(id); err != nil {
+		return nil, err
 	}
 	return &reader{group: g, id: id}, nil
 }
 
+// Meta implements engine.Engine.
+func (g *group) Meta(id pinetree.VolumeID) (*meta.Table, error) {
+	g.store.mu.RLock()
+	defer g.store.mu.RUnlock()
+	if err := g.knows(id); err != nil {
+		return nil, err
+	}
+	return g.meta.Table(id), nil
+}
+
+// knows is why a volume cannot be read. The store's lock must be held.
+func (g *group) knows(id pinetree.VolumeID) error {
+	if g.failed != nil && g.store.groups[g.id] != g {
+		return g.failed
+	}
+	if _, ok := g.position.Volumes[id]; !ok {
+		return fmt.Errorf("%w: volume %d is not in group %d", pinetree.ErrUnknownVolume, id, g.id)
+	}
+	return nil
+}
+
 // survivor is the group after a crash.
 func (g *group) survivor() *group {
-	left := &group{store: g.store, id: g.id, position: g.flushed, flushed: g.flushed, volumes: map[pinetree.VolumeID]*volume{}}
+	left := &group{
+		store: g.store, id: g.id, position: g.flushed, flushed: g.flushed, volumes: map[pinetree.VolumeID]*volume{},
+		meta: g.flushedMeta, flushedMeta: g.flushedMeta,
+	}
 	for id, v := range g.volumes {
 		if at, ok := g.flushed.Volumes[id]; ok {
 			left.volumes[id] = v.upTo(at.LSN)

@@ -11,12 +11,14 @@ import (
 )
 
 // backend is the name of this engine in the chunks of its snapshots. Their
-// bodies, joined, are the batches of all volumes, one after the other.
+// bodies, joined, are the metadata and then the batches of all volumes, one after
+// the other.
 const backend = "memory"
 
 // snapshot holds the logs as they were: their slices only ever grow at the end.
 type snapshot struct {
 	position pinetree.Position
+	meta     engine.Metadata
 	logs     [][]pinetree.Batch
 }
 
@@ -28,7 +30,7 @@ func (s *Store) Snapshot(id pinetree.GroupID) (engine.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap := &snapshot{position: g.position}
+	snap := &snapshot{position: g.position, meta: g.meta}
 	for _, volume := range slices.Sorted(maps.Keys(g.volumes)) {
 		log := g.volumes[volume].log
 		snap.logs = append(snap.logs, log[:len(log):len(log)])
@@ -42,6 +44,13 @@ func (s *snapshot) Position() pinetree.Position { return s.position }
 // Chunks implements engine.Snapshot.
 func (s *snapshot) Chunks(fn func([]byte) error) error {
 	w := engine.NewChunkWriter(engine.StreamOf(backend, s.position), fn)
+	metadata, err := s.meta.Append(nil)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(metadata); err != nil {
+		return err
+	}
 	for _, log := range s.logs {
 		for _, b := range log {
 			if _, _, err := storepb.DecodeBatch(b.Encoded); err != nil {
@@ -109,6 +118,10 @@ func (r *restore) commit() error {
 	if err := r.chunks.Check(); err != nil {
 		return err
 	}
+	metadata, err := r.metadata()
+	if err != nil {
+		return err
+	}
 	volumes, err := r.volumes()
 	if err != nil {
 		return err
@@ -126,7 +139,20 @@ func (r *restore) commit() error {
 		s.groups[r.id] = g
 	}
 	g.position, g.flushed, g.volumes, g.failed = r.at, r.at, volumes, nil
+	g.meta, g.flushedMeta = metadata, metadata
 	return nil
+}
+
+// metadata takes what the data begins with.
+func (r *restore) metadata() (engine.Metadata, error) {
+	loader := engine.MetaLoader{}
+	rest, err := loader.Take(r.data)
+	if err != nil {
+		return nil, err
+	}
+	r.data = rest
+	metadata, _, err := loader.Load(r.at)
+	return metadata, err
 }
 
 // volumes replays the batches, each of which must follow on the one before it.

@@ -202,9 +202,9 @@ func (p *peer) apply() bool {
 	}
 	commits := p.commits
 	p.commits = nil
-	write, err := Replay(p.engine.Position(), commits)
+	write, err := Replay(p.engine, commits)
 	if err == nil {
-		err = p.engine.Apply(write)
+		err = p.engine.Apply(write.Write)
 	}
 	if err != nil {
 		p.do(func(r *Replica) { r.Stop(err) })

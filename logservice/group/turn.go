@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
-	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/lag"
 	"github.com/pinetree-db/pinetree/logservice/pace"
@@ -46,12 +45,12 @@ type Commit struct {
 }
 
 // Replay decides what runs of committed entries change; see replay.Decide.
-func Replay(at pinetree.Position, commits []Commit) (engine.Write, error) {
+func Replay(from replay.State, commits []Commit) (replay.Decision, error) {
 	runs := make([]replay.Run, len(commits))
 	for i, c := range commits {
 		runs[i] = c.Run
 	}
-	return replay.Decide(at, runs)
+	return replay.Decide(from, runs)
 }
 
 // Save is a write to the raft log and what is to be said after it.

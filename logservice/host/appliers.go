@@ -186,13 +186,14 @@ func (b *backlog) take() ([]group.Commit, bool) {
 }
 
 func (a *appliers) apply(g *Group, commits []group.Commit) error {
-	write, err := group.Replay(g.engine.Position(), commits)
+	write, err := group.Replay(g.engine, commits)
 	if err != nil {
 		return err
 	}
-	if err := g.engine.Apply(write); err != nil {
+	if err := g.engine.Apply(write.Write); err != nil {
 		return err
 	}
+	g.outcomes.Deliver(write.Outcomes) // before the replica hears, so that whoever it answers finds them
 	a.host.learnVolumes(g, write.Position)
 	g.progress.Reach(write.Position)
 	g.postUrgent(func(r *group.Replica) {

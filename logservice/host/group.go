@@ -10,6 +10,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/outcome"
 	"github.com/pinetree-db/pinetree/logservice/progress"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
@@ -32,6 +33,7 @@ type Group struct {
 	progress       progress.Replayed
 	fresh          freshness
 	backlog        backlog
+	outcomes       outcome.Board
 	applyErr       error // the appliers' own
 
 	// The worker's own.

@@ -12,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/logservice/membership"
 	"github.com/pinetree-db/pinetree/logservice/trimming"
+	"github.com/pinetree-db/pinetree/meta"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -23,32 +24,55 @@ type Run struct {
 	Memberships map[uint64]*raftpb.ConfState
 }
 
+// State is what is replayed already.
+type State interface {
+	Position() pinetree.Position
+	// Meta is the metadata of a volume of the position.
+	Meta(id pinetree.VolumeID) (*meta.Table, error)
+}
+
+// Decision is what entries change, and what those who wait for them are told.
+type Decision struct {
+	engine.Write
+	Outcomes []Outcome
+}
+
 // Decide tells what runs of committed entries change, on every replica the
 // same: a batch of a fenced writer is skipped, so is one that was replayed
-// before, the next one is applied. A hole or an entry that does not decode is
-// a *pinetree.CorruptError: the queue of the leader made it impossible, so the
-// replica must stop.
-func Decide(at pinetree.Position, runs []Run) (engine.Write, error) {
-	w := engine.Write{Position: at.Clone()}
+// before, the next one is applied, and transactions on metadata are evaluated. A
+// hole or an entry that does not decode is a *pinetree.CorruptError: the queue of
+// the leader made it impossible, so the replica must stop.
+func Decide(from State, runs []Run) (Decision, error) {
+	at := from.Position()
+	d := decider{from: from, Decision: Decision{Write: engine.Write{Position: at.Clone()}}}
+	w := &d.Decision.Write
 	for _, c := range runs {
 		for _, e := range c.Entries {
 			if pinetree.RaftIndex(e.GetIndex()) <= at.Index {
 				continue
 			}
 			if pinetree.RaftIndex(e.GetIndex()) != w.Position.Index+1 {
-				return w, corruptEntry(e, fmt.Sprintf("it does not follow on index %d", w.Position.Index))
+				return d.Decision, corruptEntry(e, fmt.Sprintf("it does not follow on index %d", w.Position.Index))
 			}
-			if err := replayEntry(&w, e, c.Memberships[e.GetIndex()]); err != nil {
-				return w, err
+			if err := d.replayEntry(e, c.Memberships[e.GetIndex()]); err != nil {
+				return d.Decision, err
 			}
 			w.Position.Index = pinetree.RaftIndex(e.GetIndex())
 			w.Position.Term = pinetree.RaftTerm(e.GetTerm())
 		}
 	}
-	return w, nil
+	return d.Decision, nil
 }
 
-func replayEntry(w *engine.Write, e *raftpb.Entry, conf *raftpb.ConfState) error {
+// decider is one run of Decide.
+type decider struct {
+	Decision
+	from   State
+	tables map[pinetree.VolumeID]*meta.Table // of the volumes whose metadata the entries changed so far
+}
+
+func (d *decider) replayEntry(e *raftpb.Entry, conf *raftpb.ConfState) error {
+	w := &d.Decision.Write
 	if e.GetType() != raftpb.EntryNormal {
 		if conf == nil {
 			return nil
@@ -66,6 +90,9 @@ func replayEntry(w *engine.Write, e *raftpb.Entry, conf *raftpb.ConfState) error
 	}
 	if command.Control != nil {
 		replayControl(&w.Position, command.Control)
+		if err := d.replayMeta(e, command.Control); err != nil {
+			return err
+		}
 	}
 	for _, b := range command.Batches {
 		at, known := w.Position.Volumes[b.Volume]

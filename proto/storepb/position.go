@@ -18,6 +18,7 @@ func EncodePosition(p pinetree.Position) ([]byte, error) {
 		stored := &VolumePosition{
 			Volume: uint64(id), Lsn: uint64(v.LSN), Base: uint64(v.Base), Truncated: uint64(v.Truncated), Format: uint32(v.Format),
 			LogBytes: uint64(v.LogBytes), TruncatedBytes: uint64(v.TruncatedBytes),
+			MetaRevision: uint64(v.MetaRevision), MetaCompacted: uint64(v.MetaCompacted), MetaBytes: uint64(v.MetaBytes),
 		}
 		for _, t := range v.Terms {
 			stored.Terms = append(stored.Terms, &TermStart{ComputeTerm: uint64(t.Term), Start: uint64(t.Start)})
@@ -45,6 +46,7 @@ func DecodePosition(data []byte) (pinetree.Position, error) {
 		read := pinetree.VolumePosition{
 			LSN: pinetree.LSN(v.Lsn), Base: pinetree.LSN(v.Base), Truncated: pinetree.LSN(v.Truncated), Format: pinetree.Format(v.Format),
 			LogBytes: int64(v.LogBytes), TruncatedBytes: int64(v.TruncatedBytes),
+			MetaRevision: pinetree.MetaRevision(v.MetaRevision), MetaCompacted: pinetree.MetaRevision(v.MetaCompacted), MetaBytes: int64(v.MetaBytes),
 		}
 		for _, t := range v.Terms {
 			read.Terms = append(read.Terms, pinetree.TermStart{Term: pinetree.ComputeTerm(t.ComputeTerm), Start: pinetree.LSN(t.Start)})

@@ -407,6 +407,8 @@ type Control struct {
 	//	*Control_CreateVolume
 	//	*Control_Fence
 	//	*Control_ChangeVolume
+	//	*Control_MetaTxn
+	//	*Control_MetaCompact
 	Op            isControl_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -476,6 +478,24 @@ func (x *Control) GetChangeVolume() *ChangeVolume {
 	return nil
 }
 
+func (x *Control) GetMetaTxn() *MetaTxn {
+	if x != nil {
+		if x, ok := x.Op.(*Control_MetaTxn); ok {
+			return x.MetaTxn
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetMetaCompact() *MetaCompact {
+	if x != nil {
+		if x, ok := x.Op.(*Control_MetaCompact); ok {
+			return x.MetaCompact
+		}
+	}
+	return nil
+}
+
 type isControl_Op interface {
 	isControl_Op()
 }
@@ -492,11 +512,23 @@ type Control_ChangeVolume struct {
 	ChangeVolume *ChangeVolume `protobuf:"bytes,3,opt,name=change_volume,json=changeVolume,proto3,oneof"`
 }
 
+type Control_MetaTxn struct {
+	MetaTxn *MetaTxn `protobuf:"bytes,4,opt,name=meta_txn,json=metaTxn,proto3,oneof"`
+}
+
+type Control_MetaCompact struct {
+	MetaCompact *MetaCompact `protobuf:"bytes,5,opt,name=meta_compact,json=metaCompact,proto3,oneof"`
+}
+
 func (*Control_CreateVolume) isControl_Op() {}
 
 func (*Control_Fence) isControl_Op() {}
 
 func (*Control_ChangeVolume) isControl_Op() {}
+
+func (*Control_MetaTxn) isControl_Op() {}
+
+func (*Control_MetaCompact) isControl_Op() {}
 
 // CreateVolume adds an empty volume to the group. Adding one that is there
 // changes nothing.
@@ -864,6 +896,596 @@ func (x *Slot) GetLost() bool {
 	return false
 }
 
+// MetaTxn is a transaction on the metadata of a volume, meta.Txn on disk. What it
+// does is decided when it is replayed.
+type MetaTxn struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Volume    uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Compares  []*MetaCompare         `protobuf:"bytes,2,rep,name=compares,proto3" json:"compares,omitempty"`
+	Then      []*MetaOp              `protobuf:"bytes,3,rep,name=then,proto3" json:"then,omitempty"`
+	Otherwise []*MetaOp              `protobuf:"bytes,4,rep,name=otherwise,proto3" json:"otherwise,omitempty"`
+	Id        []byte                 `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
+	// asker is the random number by which the one who waits for the outcome knows
+	// it. It changes nothing.
+	Asker         uint64 `protobuf:"fixed64,6,opt,name=asker,proto3" json:"asker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaTxn) Reset() {
+	*x = MetaTxn{}
+	mi := &file_proto_storepb_store_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaTxn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaTxn) ProtoMessage() {}
+
+func (x *MetaTxn) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaTxn.ProtoReflect.Descriptor instead.
+func (*MetaTxn) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *MetaTxn) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *MetaTxn) GetCompares() []*MetaCompare {
+	if x != nil {
+		return x.Compares
+	}
+	return nil
+}
+
+func (x *MetaTxn) GetThen() []*MetaOp {
+	if x != nil {
+		return x.Then
+	}
+	return nil
+}
+
+func (x *MetaTxn) GetOtherwise() []*MetaOp {
+	if x != nil {
+		return x.Otherwise
+	}
+	return nil
+}
+
+func (x *MetaTxn) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *MetaTxn) GetAsker() uint64 {
+	if x != nil {
+		return x.Asker
+	}
+	return 0
+}
+
+// MetaCompare is meta.Compare on disk.
+type MetaCompare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Target        uint32                 `protobuf:"varint,2,opt,name=target,proto3" json:"target,omitempty"`     // meta.Target
+	Relation      uint32                 `protobuf:"varint,3,opt,name=relation,proto3" json:"relation,omitempty"` // meta.Relation
+	Value         []byte                 `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
+	Number        uint64                 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaCompare) Reset() {
+	*x = MetaCompare{}
+	mi := &file_proto_storepb_store_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaCompare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaCompare) ProtoMessage() {}
+
+func (x *MetaCompare) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaCompare.ProtoReflect.Descriptor instead.
+func (*MetaCompare) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *MetaCompare) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *MetaCompare) GetTarget() uint32 {
+	if x != nil {
+		return x.Target
+	}
+	return 0
+}
+
+func (x *MetaCompare) GetRelation() uint32 {
+	if x != nil {
+		return x.Relation
+	}
+	return 0
+}
+
+func (x *MetaCompare) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *MetaCompare) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// MetaOp is meta.Op on disk.
+type MetaOp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"` // meta.OpKind
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	End           []byte                 `protobuf:"bytes,3,opt,name=end,proto3" json:"end,omitempty"`
+	Value         []byte                 `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
+	Limit         uint32                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaOp) Reset() {
+	*x = MetaOp{}
+	mi := &file_proto_storepb_store_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaOp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaOp) ProtoMessage() {}
+
+func (x *MetaOp) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaOp.ProtoReflect.Descriptor instead.
+func (*MetaOp) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *MetaOp) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *MetaOp) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *MetaOp) GetEnd() []byte {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *MetaOp) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *MetaOp) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// MetaCompact gives up the history of a volume's metadata below a revision, or a
+// part of that history when it is long: it is put into the log again until all of
+// it is gone.
+type MetaCompact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // it can still be read afterwards
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaCompact) Reset() {
+	*x = MetaCompact{}
+	mi := &file_proto_storepb_store_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaCompact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaCompact) ProtoMessage() {}
+
+func (x *MetaCompact) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaCompact.ProtoReflect.Descriptor instead.
+func (*MetaCompact) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *MetaCompact) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *MetaCompact) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// MetaRecord is a part of the metadata of a volume, meta.Record on disk.
+type MetaRecord struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Volume uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	// Types that are valid to be assigned to Record:
+	//
+	//	*MetaRecord_Change
+	//	*MetaRecord_Memory
+	Record        isMetaRecord_Record `protobuf_oneof:"record"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaRecord) Reset() {
+	*x = MetaRecord{}
+	mi := &file_proto_storepb_store_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaRecord) ProtoMessage() {}
+
+func (x *MetaRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaRecord.ProtoReflect.Descriptor instead.
+func (*MetaRecord) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *MetaRecord) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *MetaRecord) GetRecord() isMetaRecord_Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *MetaRecord) GetChange() *MetaChange {
+	if x != nil {
+		if x, ok := x.Record.(*MetaRecord_Change); ok {
+			return x.Change
+		}
+	}
+	return nil
+}
+
+func (x *MetaRecord) GetMemory() *MetaMemory {
+	if x != nil {
+		if x, ok := x.Record.(*MetaRecord_Memory); ok {
+			return x.Memory
+		}
+	}
+	return nil
+}
+
+type isMetaRecord_Record interface {
+	isMetaRecord_Record()
+}
+
+type MetaRecord_Change struct {
+	Change *MetaChange `protobuf:"bytes,2,opt,name=change,proto3,oneof"`
+}
+
+type MetaRecord_Memory struct {
+	Memory *MetaMemory `protobuf:"bytes,3,opt,name=memory,proto3,oneof"`
+}
+
+func (*MetaRecord_Change) isMetaRecord_Record() {}
+
+func (*MetaRecord_Memory) isMetaRecord_Record() {}
+
+// MetaChange is meta.Change on disk.
+type MetaChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	Created       uint64                 `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	Modified      uint64                 `protobuf:"varint,4,opt,name=modified,proto3" json:"modified,omitempty"`
+	Version       uint64                 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	Deleted       bool                   `protobuf:"varint,6,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaChange) Reset() {
+	*x = MetaChange{}
+	mi := &file_proto_storepb_store_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaChange) ProtoMessage() {}
+
+func (x *MetaChange) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaChange.ProtoReflect.Descriptor instead.
+func (*MetaChange) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *MetaChange) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *MetaChange) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *MetaChange) GetCreated() uint64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *MetaChange) GetModified() uint64 {
+	if x != nil {
+		return x.Modified
+	}
+	return 0
+}
+
+func (x *MetaChange) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *MetaChange) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+// MetaMemory is meta.Memory on disk.
+type MetaMemory struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Sum           uint64                 `protobuf:"fixed64,3,opt,name=sum,proto3" json:"sum,omitempty"`
+	Succeeded     bool                   `protobuf:"varint,4,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	Before        uint64                 `protobuf:"varint,5,opt,name=before,proto3" json:"before,omitempty"`
+	Revision      uint64                 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
+	Deleted       []uint32               `protobuf:"varint,7,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
+	Refusal       uint32                 `protobuf:"varint,8,opt,name=refusal,proto3" json:"refusal,omitempty"` // meta.Reason; zero is none
+	Figure        uint64                 `protobuf:"varint,9,opt,name=figure,proto3" json:"figure,omitempty"`
+	Limit         uint64                 `protobuf:"varint,10,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaMemory) Reset() {
+	*x = MetaMemory{}
+	mi := &file_proto_storepb_store_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaMemory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaMemory) ProtoMessage() {}
+
+func (x *MetaMemory) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaMemory.ProtoReflect.Descriptor instead.
+func (*MetaMemory) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *MetaMemory) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *MetaMemory) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *MetaMemory) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+func (x *MetaMemory) GetSucceeded() bool {
+	if x != nil {
+		return x.Succeeded
+	}
+	return false
+}
+
+func (x *MetaMemory) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *MetaMemory) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *MetaMemory) GetDeleted() []uint32 {
+	if x != nil {
+		return x.Deleted
+	}
+	return nil
+}
+
+func (x *MetaMemory) GetRefusal() uint32 {
+	if x != nil {
+		return x.Refusal
+	}
+	return 0
+}
+
+func (x *MetaMemory) GetFigure() uint64 {
+	if x != nil {
+		return x.Figure
+	}
+	return 0
+}
+
+func (x *MetaMemory) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
 // VolumePosition is pinetree.VolumePosition on disk.
 type VolumePosition struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -877,13 +1499,16 @@ type VolumePosition struct {
 	Slots          []*Slot                `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`                                           // in the order of their names
 	LogBytes       uint64                 `protobuf:"varint,9,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`                    // of all batches that were replayed
 	TruncatedBytes uint64                 `protobuf:"varint,10,opt,name=truncated_bytes,json=truncatedBytes,proto3" json:"truncated_bytes,omitempty"` // about how many of them are gone
+	MetaRevision   uint64                 `protobuf:"varint,11,opt,name=meta_revision,json=metaRevision,proto3" json:"meta_revision,omitempty"`
+	MetaCompacted  uint64                 `protobuf:"varint,12,opt,name=meta_compacted,json=metaCompacted,proto3" json:"meta_compacted,omitempty"`
+	MetaBytes      uint64                 `protobuf:"varint,13,opt,name=meta_bytes,json=metaBytes,proto3" json:"meta_bytes,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *VolumePosition) Reset() {
 	*x = VolumePosition{}
-	mi := &file_proto_storepb_store_proto_msgTypes[12]
+	mi := &file_proto_storepb_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +1520,7 @@ func (x *VolumePosition) String() string {
 func (*VolumePosition) ProtoMessage() {}
 
 func (x *VolumePosition) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[12]
+	mi := &file_proto_storepb_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +1533,7 @@ func (x *VolumePosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumePosition.ProtoReflect.Descriptor instead.
 func (*VolumePosition) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{12}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *VolumePosition) GetVolume() uint64 {
@@ -981,6 +1606,27 @@ func (x *VolumePosition) GetTruncatedBytes() uint64 {
 	return 0
 }
 
+func (x *VolumePosition) GetMetaRevision() uint64 {
+	if x != nil {
+		return x.MetaRevision
+	}
+	return 0
+}
+
+func (x *VolumePosition) GetMetaCompacted() uint64 {
+	if x != nil {
+		return x.MetaCompacted
+	}
+	return 0
+}
+
+func (x *VolumePosition) GetMetaBytes() uint64 {
+	if x != nil {
+		return x.MetaBytes
+	}
+	return 0
+}
+
 // TermStart is pinetree.TermStart on disk.
 type TermStart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -992,7 +1638,7 @@ type TermStart struct {
 
 func (x *TermStart) Reset() {
 	*x = TermStart{}
-	mi := &file_proto_storepb_store_proto_msgTypes[13]
+	mi := &file_proto_storepb_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1650,7 @@ func (x *TermStart) String() string {
 func (*TermStart) ProtoMessage() {}
 
 func (x *TermStart) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[13]
+	mi := &file_proto_storepb_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1663,7 @@ func (x *TermStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermStart.ProtoReflect.Descriptor instead.
 func (*TermStart) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{13}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TermStart) GetComputeTerm() uint64 {
@@ -1048,7 +1694,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_proto_storepb_store_proto_msgTypes[14]
+	mi := &file_proto_storepb_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1706,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[14]
+	mi := &file_proto_storepb_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1719,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{14}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Position) GetIndex() uint64 {
@@ -1125,7 +1771,7 @@ type NodeIdentity struct {
 
 func (x *NodeIdentity) Reset() {
 	*x = NodeIdentity{}
-	mi := &file_proto_storepb_store_proto_msgTypes[15]
+	mi := &file_proto_storepb_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1783,7 @@ func (x *NodeIdentity) String() string {
 func (*NodeIdentity) ProtoMessage() {}
 
 func (x *NodeIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[15]
+	mi := &file_proto_storepb_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1796,7 @@ func (x *NodeIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeIdentity.ProtoReflect.Descriptor instead.
 func (*NodeIdentity) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{15}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *NodeIdentity) GetCluster() string {
@@ -1201,11 +1847,13 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\x1d\n" +
 	"\tKeyDelete\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\fR\x03key\"\xd1\x01\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\"\xcf\x02\n" +
 	"\aControl\x12F\n" +
 	"\rcreate_volume\x18\x01 \x01(\v2\x1f.pinetree.store.v1.CreateVolumeH\x00R\fcreateVolume\x120\n" +
 	"\x05fence\x18\x02 \x01(\v2\x18.pinetree.store.v1.FenceH\x00R\x05fence\x12F\n" +
-	"\rchange_volume\x18\x03 \x01(\v2\x1f.pinetree.store.v1.ChangeVolumeH\x00R\fchangeVolumeB\x04\n" +
+	"\rchange_volume\x18\x03 \x01(\v2\x1f.pinetree.store.v1.ChangeVolumeH\x00R\fchangeVolume\x127\n" +
+	"\bmeta_txn\x18\x04 \x01(\v2\x1a.pinetree.store.v1.MetaTxnH\x00R\ametaTxn\x12C\n" +
+	"\fmeta_compact\x18\x05 \x01(\v2\x1e.pinetree.store.v1.MetaCompactH\x00R\vmetaCompactB\x04\n" +
 	"\x02op\">\n" +
 	"\fCreateVolume\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x16\n" +
@@ -1237,7 +1885,56 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x1b\n" +
 	"\tmax_bytes\x18\x03 \x01(\x04R\bmaxBytes\x12\x12\n" +
-	"\x04lost\x18\x04 \x01(\bR\x04lost\"\xec\x02\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\"\xeb\x01\n" +
+	"\aMetaTxn\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12:\n" +
+	"\bcompares\x18\x02 \x03(\v2\x1e.pinetree.store.v1.MetaCompareR\bcompares\x12-\n" +
+	"\x04then\x18\x03 \x03(\v2\x19.pinetree.store.v1.MetaOpR\x04then\x127\n" +
+	"\totherwise\x18\x04 \x03(\v2\x19.pinetree.store.v1.MetaOpR\totherwise\x12\x0e\n" +
+	"\x02id\x18\x05 \x01(\fR\x02id\x12\x14\n" +
+	"\x05asker\x18\x06 \x01(\x06R\x05asker\"\x81\x01\n" +
+	"\vMetaCompare\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x16\n" +
+	"\x06target\x18\x02 \x01(\rR\x06target\x12\x1a\n" +
+	"\brelation\x18\x03 \x01(\rR\brelation\x12\x14\n" +
+	"\x05value\x18\x04 \x01(\fR\x05value\x12\x16\n" +
+	"\x06number\x18\x05 \x01(\x04R\x06number\"l\n" +
+	"\x06MetaOp\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x10\n" +
+	"\x03end\x18\x03 \x01(\fR\x03end\x12\x14\n" +
+	"\x05value\x18\x04 \x01(\fR\x05value\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"A\n" +
+	"\vMetaCompact\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\xa0\x01\n" +
+	"\n" +
+	"MetaRecord\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\x127\n" +
+	"\x06change\x18\x02 \x01(\v2\x1d.pinetree.store.v1.MetaChangeH\x00R\x06change\x127\n" +
+	"\x06memory\x18\x03 \x01(\v2\x1d.pinetree.store.v1.MetaMemoryH\x00R\x06memoryB\b\n" +
+	"\x06record\"\x9e\x01\n" +
+	"\n" +
+	"MetaChange\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\x12\x18\n" +
+	"\acreated\x18\x03 \x01(\x04R\acreated\x12\x1a\n" +
+	"\bmodified\x18\x04 \x01(\x04R\bmodified\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x04R\aversion\x12\x18\n" +
+	"\adeleted\x18\x06 \x01(\bR\adeleted\"\xf8\x01\n" +
+	"\n" +
+	"MetaMemory\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\fR\x02id\x12\x10\n" +
+	"\x03sum\x18\x03 \x01(\x06R\x03sum\x12\x1c\n" +
+	"\tsucceeded\x18\x04 \x01(\bR\tsucceeded\x12\x16\n" +
+	"\x06before\x18\x05 \x01(\x04R\x06before\x12\x1a\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\x12\x18\n" +
+	"\adeleted\x18\a \x03(\rR\adeleted\x12\x18\n" +
+	"\arefusal\x18\b \x01(\rR\arefusal\x12\x16\n" +
+	"\x06figure\x18\t \x01(\x04R\x06figure\x12\x14\n" +
+	"\x05limit\x18\n" +
+	" \x01(\x04R\x05limit\"\xd7\x03\n" +
 	"\x0eVolumePosition\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x12\n" +
@@ -1249,7 +1946,11 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x05slots\x18\b \x03(\v2\x17.pinetree.store.v1.SlotR\x05slots\x12\x1b\n" +
 	"\tlog_bytes\x18\t \x01(\x04R\blogBytes\x12'\n" +
 	"\x0ftruncated_bytes\x18\n" +
-	" \x01(\x04R\x0etruncatedBytes\"D\n" +
+	" \x01(\x04R\x0etruncatedBytes\x12#\n" +
+	"\rmeta_revision\x18\v \x01(\x04R\fmetaRevision\x12%\n" +
+	"\x0emeta_compacted\x18\f \x01(\x04R\rmetaCompacted\x12\x1d\n" +
+	"\n" +
+	"meta_bytes\x18\r \x01(\x04R\tmetaBytes\"D\n" +
 	"\tTermStart\x12!\n" +
 	"\fcompute_term\x18\x01 \x01(\x04R\vcomputeTerm\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x04R\x05start\"\xad\x01\n" +
@@ -1278,7 +1979,7 @@ func file_proto_storepb_store_proto_rawDescGZIP() []byte {
 	return file_proto_storepb_store_proto_rawDescData
 }
 
-var file_proto_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_proto_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_proto_storepb_store_proto_goTypes = []any{
 	(*Redo)(nil),           // 0: pinetree.store.v1.Redo
 	(*RedoOp)(nil),         // 1: pinetree.store.v1.RedoOp
@@ -1292,10 +1993,17 @@ var file_proto_storepb_store_proto_goTypes = []any{
 	(*ChangeVolume)(nil),   // 9: pinetree.store.v1.ChangeVolume
 	(*VolumeSettings)(nil), // 10: pinetree.store.v1.VolumeSettings
 	(*Slot)(nil),           // 11: pinetree.store.v1.Slot
-	(*VolumePosition)(nil), // 12: pinetree.store.v1.VolumePosition
-	(*TermStart)(nil),      // 13: pinetree.store.v1.TermStart
-	(*Position)(nil),       // 14: pinetree.store.v1.Position
-	(*NodeIdentity)(nil),   // 15: pinetree.store.v1.NodeIdentity
+	(*MetaTxn)(nil),        // 12: pinetree.store.v1.MetaTxn
+	(*MetaCompare)(nil),    // 13: pinetree.store.v1.MetaCompare
+	(*MetaOp)(nil),         // 14: pinetree.store.v1.MetaOp
+	(*MetaCompact)(nil),    // 15: pinetree.store.v1.MetaCompact
+	(*MetaRecord)(nil),     // 16: pinetree.store.v1.MetaRecord
+	(*MetaChange)(nil),     // 17: pinetree.store.v1.MetaChange
+	(*MetaMemory)(nil),     // 18: pinetree.store.v1.MetaMemory
+	(*VolumePosition)(nil), // 19: pinetree.store.v1.VolumePosition
+	(*TermStart)(nil),      // 20: pinetree.store.v1.TermStart
+	(*Position)(nil),       // 21: pinetree.store.v1.Position
+	(*NodeIdentity)(nil),   // 22: pinetree.store.v1.NodeIdentity
 }
 var file_proto_storepb_store_proto_depIdxs = []int32{
 	1,  // 0: pinetree.store.v1.Redo.ops:type_name -> pinetree.store.v1.RedoOp
@@ -1306,17 +2014,24 @@ var file_proto_storepb_store_proto_depIdxs = []int32{
 	7,  // 5: pinetree.store.v1.Control.create_volume:type_name -> pinetree.store.v1.CreateVolume
 	8,  // 6: pinetree.store.v1.Control.fence:type_name -> pinetree.store.v1.Fence
 	9,  // 7: pinetree.store.v1.Control.change_volume:type_name -> pinetree.store.v1.ChangeVolume
-	10, // 8: pinetree.store.v1.ChangeVolume.settings:type_name -> pinetree.store.v1.VolumeSettings
-	11, // 9: pinetree.store.v1.ChangeVolume.put_slots:type_name -> pinetree.store.v1.Slot
-	13, // 10: pinetree.store.v1.VolumePosition.terms:type_name -> pinetree.store.v1.TermStart
-	10, // 11: pinetree.store.v1.VolumePosition.settings:type_name -> pinetree.store.v1.VolumeSettings
-	11, // 12: pinetree.store.v1.VolumePosition.slots:type_name -> pinetree.store.v1.Slot
-	12, // 13: pinetree.store.v1.Position.volumes:type_name -> pinetree.store.v1.VolumePosition
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	12, // 8: pinetree.store.v1.Control.meta_txn:type_name -> pinetree.store.v1.MetaTxn
+	15, // 9: pinetree.store.v1.Control.meta_compact:type_name -> pinetree.store.v1.MetaCompact
+	10, // 10: pinetree.store.v1.ChangeVolume.settings:type_name -> pinetree.store.v1.VolumeSettings
+	11, // 11: pinetree.store.v1.ChangeVolume.put_slots:type_name -> pinetree.store.v1.Slot
+	13, // 12: pinetree.store.v1.MetaTxn.compares:type_name -> pinetree.store.v1.MetaCompare
+	14, // 13: pinetree.store.v1.MetaTxn.then:type_name -> pinetree.store.v1.MetaOp
+	14, // 14: pinetree.store.v1.MetaTxn.otherwise:type_name -> pinetree.store.v1.MetaOp
+	17, // 15: pinetree.store.v1.MetaRecord.change:type_name -> pinetree.store.v1.MetaChange
+	18, // 16: pinetree.store.v1.MetaRecord.memory:type_name -> pinetree.store.v1.MetaMemory
+	20, // 17: pinetree.store.v1.VolumePosition.terms:type_name -> pinetree.store.v1.TermStart
+	10, // 18: pinetree.store.v1.VolumePosition.settings:type_name -> pinetree.store.v1.VolumeSettings
+	11, // 19: pinetree.store.v1.VolumePosition.slots:type_name -> pinetree.store.v1.Slot
+	19, // 20: pinetree.store.v1.Position.volumes:type_name -> pinetree.store.v1.VolumePosition
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_proto_storepb_store_proto_init() }
@@ -1334,6 +2049,12 @@ func file_proto_storepb_store_proto_init() {
 		(*Control_CreateVolume)(nil),
 		(*Control_Fence)(nil),
 		(*Control_ChangeVolume)(nil),
+		(*Control_MetaTxn)(nil),
+		(*Control_MetaCompact)(nil),
+	}
+	file_proto_storepb_store_proto_msgTypes[16].OneofWrappers = []any{
+		(*MetaRecord_Change)(nil),
+		(*MetaRecord_Memory)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1341,7 +2062,7 @@ func file_proto_storepb_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_storepb_store_proto_rawDesc), len(file_proto_storepb_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -28,7 +28,7 @@ func (m *member) apply() {
 	m.commits = append([]group.Commit(nil), m.commits[len(commits):]...)
 	flush := m.flushDue && len(m.commits) == 0
 	if w.cfg.Mutant == AppliedBeforeWrite && len(commits) > 0 {
-		if write, err := group.Replay(m.engine.Position(), commits); err == nil {
+		if write, err := group.Replay(m.engine, commits); err == nil {
 			m.reached(commits, write.Position)
 		}
 	}
@@ -51,13 +51,13 @@ func (m *member) apply() {
 func (m *member) replay(commits []group.Commit) {
 	w := m.node.w
 	m.checkCommits(commits)
-	write, err := group.Replay(m.engine.Position(), m.mutate(commits))
+	write, err := group.Replay(m.engine, m.mutate(commits))
 	if err != nil {
 		w.fail("%s: group %d: replay: %w", m.node.name, m.group, err)
 		return
 	}
-	m.checkWrite(write)
-	if err := m.engine.Apply(write); err != nil {
+	m.checkWrite(write.Write)
+	if err := m.engine.Apply(write.Write); err != nil {
 		w.fail("%s: group %d: apply: %w", m.node.name, m.group, err)
 		return
 	}
