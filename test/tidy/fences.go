@@ -10,7 +10,7 @@ type fence struct {
 
 // everywhere is for modules that are as plain as the standard library.
 var everywhere = []string{
-	"proto/...", "adapter/...", "lease", "engine/...", "raftlog/...", "logservice/...", "clustermgr/...", "cmd/...", "test/...",
+	"meta", "proto/...", "adapter/...", "lease", "engine/...", "raftlog/...", "logservice/...", "clustermgr/...", "cmd/...", "test/...",
 }
 
 var grpcUsers = []string{
