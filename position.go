@@ -98,6 +98,7 @@ func (v VolumePosition) First() LSN { return max(v.Base, v.Truncated) }
 func (v VolumePosition) Equal(w VolumePosition) bool {
 	return v.LSN == w.LSN && v.Base == w.Base && v.Truncated == w.Truncated && v.Format == w.Format &&
 		v.LogBytes == w.LogBytes && v.TruncatedBytes == w.TruncatedBytes && v.Settings == w.Settings &&
+		v.MetaRevision == w.MetaRevision && v.MetaCompacted == w.MetaCompacted && v.MetaBytes == w.MetaBytes &&
 		slices.Equal(v.Terms, w.Terms) && slices.Equal(v.Slots, w.Slots)
 }
 

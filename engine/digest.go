@@ -42,8 +42,12 @@ func Digest(r Reader, at pinetree.LSN) (DigestResult, error) {
 	if at == 0 || at > position.LSN {
 		at = position.LSN
 	}
-	d := digester{result: DigestResult{At: at}, sum: sha256.New(), pages: map[pinetree.PageNo]bool{}, redo: position.Format == pinetree.FormatRedo}
-	err := r.Log(max(position.Base, position.Truncated), d.batch)
+	if at < position.Truncated {
+		_, err := r.Range(RangeSpec{At: at})
+		return DigestResult{At: at}, err
+	}
+	d := digester{result: DigestResult{At: at}, first: position.First(), sum: sha256.New(), pages: map[pinetree.PageNo]bool{}, redo: position.Format == pinetree.FormatRedo}
+	err := r.Log(d.first, d.batch)
 	if err != nil && !errors.Is(err, errDigestDone) {
 		return DigestResult{}, err
 	}
@@ -61,6 +65,7 @@ var errDigestDone = errors.New("the rest of the log is above the LSN of the dige
 // digester is one run of Digest.
 type digester struct {
 	result DigestResult
+	first  pinetree.LSN // above which records count
 	sum    hash.Hash
 	pages  map[pinetree.PageNo]bool // that the log touched
 	redo   bool
@@ -71,6 +76,9 @@ func (d *digester) batch(b pinetree.Batch) error {
 	return storepb.Records(b, func(r pinetree.Record) error {
 		if r.LSN > d.result.At {
 			return errDigestDone
+		}
+		if r.LSN <= d.first {
+			return nil // of a batch that is not gone yet, for its end is above
 		}
 		d.result.Records++
 		d.result.Bytes += int64(len(r.Payload))

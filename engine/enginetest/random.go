@@ -196,7 +196,7 @@ func inWords(err error) string {
 func compareDigests(t testing.TB, random *rand.Rand, real, model engine.Engine) {
 	t.Helper()
 	for id, v := range model.Position().Volumes {
-		for _, at := range []pinetree.LSN{0, pinetree.LSN(random.Int64N(int64(v.LSN) + 1))} {
+		for _, at := range []pinetree.LSN{0, v.Truncated + pinetree.LSN(random.Int64N(int64(v.LSN-v.Truncated)+1))} {
 			want, got := digest(t, volume(t, model, id), at), digest(t, volume(t, real, id), at)
 			if want != got {
 				t.Fatalf("volume %d at %s: digest %+v, memory's is %+v", id, at, got, want)
@@ -218,6 +218,7 @@ func digest(t testing.TB, r engine.Reader, at pinetree.LSN) engine.DigestResult 
 // else.
 func testDigest(t *testing.T, b Backend) {
 	x := newBench(t, b)
+	truncated := pinetree.LSN(0)
 	build := func(id pinetree.GroupID, batches ...[]record) engine.Reader {
 		w := newWriter(t)
 		w.create(1, pinetree.FormatRedo, 0)
@@ -226,6 +227,10 @@ func testDigest(t *testing.T, b Backend) {
 			w.batch(1, records...)
 			apply(t, e, w.write())
 		}
+		v := w.position.Volumes[1]
+		v.Truncated = truncated
+		w.position.Volumes[1] = v
+		apply(t, e, w.write())
 		return volume(t, e, 1)
 	}
 	one, two, three := redo(10, image(1, "p"), put("a", "1")), redo(20, patch(span{1, 0}, "q")), redo(30, del("a"), put("b", "2"))
@@ -258,5 +263,9 @@ func testDigest(t *testing.T, b Backend) {
 		if d := digest(t, build(pinetree.GroupID(10+i), records), 0); d.Sum == newest.Sum {
 			t.Fatalf("history %d differs, and its digest is equal", i)
 		}
+	}
+	truncated = 15
+	if a, b := digest(t, build(20, []record{one, two, three}), 0), digest(t, build(21, []record{one}, []record{two}, []record{three}), 0); a != b || a.Records != 2 {
+		t.Fatalf("truncated at 0/F: %+v in one batch, %+v in three, want two records", a, b)
 	}
 }

@@ -112,7 +112,7 @@ func (h *history) big() {
 		h.create(1, pinetree.FormatOpaque, 0)
 	}
 	at := h.position.Volumes[1].LSN
-	h.batch(1, record{at + 5, h.bytes(2 << 20)}, record{at + 6, h.bytes(2 << 20)})
+	h.batch(1, record{at + 5, h.fill(1 << 20)}, record{at + 6, h.fill(1 << 20)})
 	h.batch(1, record{at + 7, make([]byte, 700<<10)})
 	write := h.write()
 	apply(h.t, h.real, write)
@@ -133,6 +133,7 @@ func testSnapshot(t *testing.T, b Backend) {
 	source := newHistory(t, b, from.create(1), 31)
 	empty := take(t, from.store, 1)
 	source.run(60)
+	source.keeps = true // so that there is much to send
 	source.big()
 	source.run(60)
 	snapshot := take(t, from.store, 1)
@@ -178,11 +179,11 @@ func testSnapshot(t *testing.T, b Backend) {
 // testSnapshotIsOneState applies between the chunks of a snapshot.
 func testSnapshotIsOneState(t *testing.T, b Backend) {
 	x := newBench(t, b)
-	source := newHistory(t, b, x.create(1), 32)
+	source, then := newHistory(t, b, x.create(1), 32), newHistory(t, b, memory(t), 32)
+	source.keeps, then.keeps = true, true // so that there is much to send
 	source.run(30)
 	source.big()
 	source.run(30)
-	then := newHistory(t, b, memory(t), 32)
 	then.run(30)
 	then.big()
 	then.run(30)

@@ -17,6 +17,7 @@ type workload struct {
 	*writer
 	random     *rand.Rand
 	opaqueOnly bool
+	keeps      bool // nothing is truncated
 }
 
 // maxPageBytes and the small numbers of pages and keys below make changes meet
@@ -39,7 +40,8 @@ func (b Backend) workload(t testing.TB, seed uint64) *workload {
 }
 
 // next makes the next write: up to four batches of any volumes, sometimes a
-// fence, sometimes a new volume, sometimes nothing but a higher index.
+// fence, sometimes a new volume, sometimes nothing but a higher index. Now and then
+// a volume is truncated.
 func (w *workload) next() engine.Write {
 	for range w.random.IntN(5) {
 		id := pinetree.VolumeID(1 + w.random.IntN(workloadVolume))
@@ -70,8 +72,19 @@ func (w *workload) next() engine.Write {
 			records = append(records, redo(lsn, ops...))
 		}
 		w.batch(id, records...)
+		if w.random.IntN(24) == 0 && !w.keeps {
+			w.truncate(id)
+		}
 	}
 	return w.write()
+}
+
+// truncate gives up a part of a volume's log and old versions: any of it, most
+// often not at the end of a record.
+func (w *workload) truncate(id pinetree.VolumeID) {
+	v := w.position.Volumes[id]
+	v.Truncated = v.First() + pinetree.LSN(w.random.Int64N(int64(v.LSN-v.First())+1))
+	w.position.Volumes[id] = v
 }
 
 func (w *workload) op() *storepb.RedoOp {
@@ -94,8 +107,10 @@ func (w *workload) key() string {
 	return string([]byte{'k', byte(n % 3), byte(n % 5)}[:1+n%3]) + string(rune('a'+n/8))
 }
 
-func (w *workload) bytes(most int) []byte {
-	data := make([]byte, w.random.IntN(most+1))
+func (w *workload) bytes(most int) []byte { return w.fill(w.random.IntN(most + 1)) }
+
+func (w *workload) fill(size int) []byte {
+	data := make([]byte, size)
 	for i := 0; i < len(data); i += 8 {
 		var word [8]byte
 		binary.LittleEndian.PutUint64(word[:], w.random.Uint64())

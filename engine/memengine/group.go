@@ -42,6 +42,7 @@ func (g *group) Flush() (pinetree.Position, error) {
 		return g.flushed, g.failed
 	}
 	g.flushed, g.flushedMeta = g.position, g.meta
+	g.drop()
 	return g.flushed, nil
 }
 
@@ -87,6 +88,7 @@ func (g *group) apply(w engine.Write) error {
 	g.position, g.meta = w.Position.Clone(), next
 	if g.store.options.FlushOnApply {
 		g.flushed, g.flushedMeta = g.position, g.meta
+		g.drop()
 	}
 	return nil
 }

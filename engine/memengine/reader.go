@@ -127,11 +127,6 @@ func (r *reader) log(from pinetree.LSN) ([]pinetree.Batch, error) {
 	if from < at.Truncated {
 		return nil, &pinetree.TruncatedError{Volume: r.id, Asked: from, First: at.Truncated}
 	}
-	first, _ := slices.BinarySearchFunc(v.log, from, func(b pinetree.Batch, from pinetree.LSN) int {
-		if b.LSN <= from {
-			return -1
-		}
-		return 1
-	})
+	first := batchesUpTo(v.log, from)
 	return v.log[first:len(v.log):len(v.log)], nil
 }

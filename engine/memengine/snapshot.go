@@ -12,10 +12,12 @@ import (
 
 // backend is the name of this engine in the chunks of its snapshots. Their
 // bodies, joined, are the metadata and then the batches of all volumes, one after
-// the other.
+// the other. Of what was dropped, batches that were made for the purpose have what
+// reads still need.
 const backend = "memory"
 
-// snapshot holds the logs as they were: their slices only ever grow at the end.
+// snapshot holds the logs as they were: their slices grow at the end, and are
+// replaced when something is dropped.
 type snapshot struct {
 	position pinetree.Position
 	meta     engine.Metadata
@@ -32,8 +34,12 @@ func (s *Store) Snapshot(id pinetree.GroupID) (engine.Snapshot, error) {
 	}
 	snap := &snapshot{position: g.position, meta: g.meta}
 	for _, volume := range slices.Sorted(maps.Keys(g.volumes)) {
-		log := g.volumes[volume].log
-		snap.logs = append(snap.logs, log[:len(log):len(log)])
+		v := g.volumes[volume]
+		beginning, err := v.beginning(volume, g.position.Volumes[volume])
+		if err != nil {
+			return nil, err
+		}
+		snap.logs = append(snap.logs, beginning, v.log[:len(v.log):len(v.log)])
 	}
 	return snap, nil
 }
@@ -187,6 +193,9 @@ func (r *restore) volumes() (map[pinetree.VolumeID]*volume, error) {
 	for id, at := range r.at.Volumes {
 		if end := max(ends[id], at.Base); end != at.LSN {
 			return nil, misfit(id, "the log ends at %s, the position says %s", end, at.LSN)
+		}
+		if v := volumes[id]; v != nil {
+			v.drop(at.Truncated)
 		}
 	}
 	return volumes, nil

@@ -15,6 +15,8 @@ type volume struct {
 	pages map[pinetree.PageNo][]change
 	keys  map[string][]change
 	names []string // the keys of keys, sorted
+	// dropped is the LSN up to which what no read needs was dropped.
+	dropped pinetree.LSN
 }
 
 // change is an op and the LSN of its record. Several ops of one record have
@@ -63,6 +65,7 @@ func (v *volume) change(c change) {
 // upTo copies what was there at an LSN. The copy shares no slice that grows.
 func (v *volume) upTo(at pinetree.LSN) *volume {
 	left := newVolume()
+	left.dropped = v.dropped
 	for _, b := range v.log {
 		if b.LSN <= at {
 			left.log = append(left.log, b)
