@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/fanout"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -57,6 +58,7 @@ func TestWhatIsShippedIsReadBackFromEveryReplica(t *testing.T) {
 // readAll reads the log of a member up to an LSN in many slices.
 func readAll(t *testing.T, c *cluster, m *member, upTo pinetree.LSN) []byte {
 	t.Helper()
+	tailBytes := fanout.DefaultLimits().ResponseBytes
 	stream, err := m.reads().Tail(c.ctx(), &wirepb.TailRequest{
 		Volume: 7, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE, MinLsn: uint64(upTo)},
 	})
@@ -85,11 +87,11 @@ func readAll(t *testing.T, c *cluster, m *member, upTo pinetree.LSN) []byte {
 				t.Fatal(err)
 			}
 		}
-		if size > maxTailBytes && len(r.Batches) > 1 {
+		if size > tailBytes && len(r.Batches) > 1 {
 			t.Fatalf("one answer has %d bytes in %d batches", size, len(r.Batches))
 		}
 	}
-	if answers < 2 && len(got) > 2*maxTailBytes {
+	if answers < 2 && len(got) > 2*tailBytes {
 		t.Fatalf("%d bytes came in %d answers", len(got), answers)
 	}
 	return got

@@ -32,7 +32,9 @@ func deaf[Answer any](t *testing.T) (s *deafStream[Answer], leave func()) {
 
 func (s *deafStream[Answer]) Context() context.Context { return s.ctx }
 
-func (s *deafStream[Answer]) Send(*Answer) error {
+func (s *deafStream[Answer]) Send(*Answer) error { return s.SendMsg(nil) }
+
+func (s *deafStream[Answer]) SendMsg(any) error {
 	s.once.Do(func() { close(s.waits) })
 	<-s.ctx.Done()
 	return s.ctx.Err()

@@ -190,6 +190,7 @@ func (a *appliers) apply(g *Group, commits []group.Commit) error {
 	if err != nil {
 		return err
 	}
+	g.progress.tails.Committed(write.Batches)
 	if err := g.engine.Apply(write.Write); err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/logservice/outcome"
-	"github.com/pinetree-db/pinetree/logservice/progress"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -30,7 +29,7 @@ type Group struct {
 	// readUnderLease is set by each such read, which keeps the leader from going
 	// quiet.
 	readUnderLease atomic.Bool
-	progress       progress.Replayed
+	progress       replayed
 	fresh          freshness
 	backlog        backlog
 	outcomes       outcome.Board

@@ -20,6 +20,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/fanout"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/logservice/lag"
 	"github.com/pinetree-db/pinetree/logservice/rawnode"
@@ -61,6 +62,7 @@ type Host struct {
 	lag         lag.Node
 	sends       *sends
 	proofs      *proofs
+	tails       *fanout.Hub
 
 	mu      sync.RWMutex
 	groups  map[pinetree.GroupID]*Group
@@ -87,7 +89,7 @@ func NewHost(cfg Config) (*Host, error) {
 		return nil, err
 	}
 	h.space.look(h)
-	h.sends, h.proofs = newSends(h), newProofs()
+	h.sends, h.proofs, h.tails = newSends(h), newProofs(), fanout.NewHub(cfg.Options.Tails)
 	h.writer = startLogWriter(h)
 	h.appliers = startAppliers(h, cfg.Options.Appliers)
 	for range max(1, cfg.Options.Workers) {
@@ -112,6 +114,7 @@ func (h *Host) open(id pinetree.GroupID) error {
 		return fmt.Errorf("group %d: %w", id, err)
 	}
 	g := &Group{id: id, host: h, engine: state}
+	g.progress.tails = h.tails.Replica()
 	g.progress.Reach(state.Position())
 	g.view.Store(&group.View{})
 	g.worker = h.workers[int(id)%len(h.workers)]
@@ -274,6 +277,7 @@ func (h *Host) Close() error {
 	for _, g := range h.Groups() {
 		g.progress.Stop()
 	}
+	h.tails.Close()
 	h.proofs.close()
 	h.sends.close()
 	for _, w := range h.workers {

@@ -3,6 +3,7 @@ package host
 import (
 	"time"
 
+	"github.com/pinetree-db/pinetree/logservice/fanout"
 	"github.com/pinetree-db/pinetree/logservice/group"
 )
 
@@ -29,6 +30,8 @@ type Options struct {
 	// KeepEntries is how many entries stay in the raft log below what
 	// everybody has.
 	KeepEntries int
+	// Tails bounds what those who follow the log take.
+	Tails fanout.Limits
 }
 
 // DefaultOptions are the tested defaults.
@@ -44,5 +47,6 @@ func DefaultOptions() Options {
 		MaxSnapshots:    2,
 		SnapshotTimeout: 10 * time.Minute,
 		KeepEntries:     32,
+		Tails:           fanout.DefaultLimits(),
 	}
 }

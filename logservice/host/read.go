@@ -8,7 +8,9 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/logservice/fanout"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/progress"
 )
 
 // maxReadWait is the deadline of a read whose caller gave none.
@@ -143,12 +145,29 @@ func (g *Group) reach(ctx context.Context, id pinetree.VolumeID, lsn pinetree.LS
 	return nil
 }
 
-// Follow waits until the volume is replayed beyond an LSN and returns how far
-// it is. It is how a tail goes on.
-func (g *Group) Follow(ctx context.Context, id pinetree.VolumeID, beyond pinetree.LSN) (pinetree.LSN, error) {
+// replayed is how far a replica has replayed, for those who wait for it and those
+// who follow its logs.
+type replayed struct {
+	progress.Replayed
+	tails *fanout.Replica
+}
+
+// Reach tells both of a new position.
+func (r *replayed) Reach(at pinetree.Position) {
+	r.tails.Applied(at)
+	r.Replayed.Reach(at)
+}
+
+// Stop ends all waiting, now and later.
+func (r *replayed) Stop() {
+	r.tails.Stop()
+	r.Replayed.Stop()
+}
+
+// Tail begins a tail of a volume; see fanout.Replica.Open.
+func (g *Group) Tail(id pinetree.VolumeID) (*fanout.Tail, error) {
 	if g.refused != nil {
-		return 0, g.refused
+		return nil, g.refused
 	}
-	at, err := g.progress.Wait(ctx, func(at pinetree.Position) bool { return at.Volumes[id].LSN > beyond })
-	return at.Volumes[id].LSN, err
+	return g.progress.tails.Open(id, g.engine.Position().Volumes[id].Settings.MaxTails)
 }

@@ -37,6 +37,8 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 		g.payloads(1, m.Batches)
 		g.number(2, m.AppliedLsn)
 		return g.done(), nil
+	case *OutgoingTail:
+		return m.out, nil
 	case *OutgoingFrame:
 		return m.gather(), nil
 	}

@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"engine/lsm/sorted"},
 	{"engine/walengine/files"},
 	{"logservice/outcome"},
-	{"logservice/lag", "logservice/manifest", "logservice/news", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/rawnode", "logservice/replay"},
+	{"logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/news", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/rawnode", "logservice/replay"},
 	{"adapter", "adapter/picker", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention", "logservice/trimming"},
 	{"proto/wirepb"},
 	{"proto/storepb"},
@@ -76,7 +76,7 @@ var importers = []struct {
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep", "clustermgr/ward"}, by: []string{"clustermgr/...", "test/..."}},
-	{of: []string{"logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/outcome", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/trimming"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
+	{of: []string{"logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/outcome", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/trimming"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
 		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "adapter/resolver", "adapter/ship", "cmd/...", "test/...",

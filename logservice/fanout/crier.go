@@ -1,0 +1,167 @@
+package fanout
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// groupTails is how many tails are called at a time. With a thousand of them
+	// called at once, whoever else has something to do would stand in line behind.
+	groupTails = 16
+	// groupWait is how long the crier waits for those it called to have sent what
+	// they came for. Who takes longer has a slow client.
+	groupWait = 2 * time.Millisecond
+	// restShare: after a round the next one of the same ring waits so many times as
+	// long as the round took, so that however many tails there are and however
+	// often something new comes, calling them takes a limited part of the time. The
+	// rounds of a few tails take microseconds.
+	restShare = 3
+	maxRest   = 200 * time.Millisecond
+)
+
+// crier is a goroutine that calls the tails that wait, ring by ring in turns. Who
+// has something new for a ring's tails tells the crier and goes on.
+type crier struct {
+	news  chan struct{} // tells that the line has become longer
+	quit  chan struct{}
+	ended chan struct{}
+
+	mu   sync.Mutex
+	line []*ring // those that have something new, the next one first
+}
+
+// cry is what the crier keeps with a ring.
+type cry struct {
+	inLine bool      // guarded by crier.mu
+	due    time.Time // not before; guarded by crier.mu
+	called []*Tail   // of the round under way, who was not called yet
+	began  time.Time // the round; zero when there is none
+}
+
+func (c *crier) start() {
+	c.news, c.quit, c.ended = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	go c.run()
+}
+
+func (c *crier) close() {
+	close(c.quit)
+	<-c.ended
+}
+
+// announce puts a ring in line. It never waits.
+func (c *crier) announce(r *ring) {
+	c.mu.Lock()
+	known := r.cry.inLine
+	if !known {
+		r.cry.inLine = true
+		c.line = append(c.line, r)
+	}
+	c.mu.Unlock()
+	if known {
+		return
+	}
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+}
+
+func (c *crier) run() {
+	defer close(c.ended)
+	alarm := time.NewTimer(time.Hour)
+	defer alarm.Stop()
+	for {
+		r, wait := c.next(time.Now())
+		if r != nil {
+			c.serve(r)
+			select {
+			case <-c.quit:
+				return
+			default:
+			}
+			continue
+		}
+		alarm.Reset(wait)
+		select {
+		case <-c.news:
+		case <-alarm.C:
+		case <-c.quit:
+			return
+		}
+	}
+}
+
+// next is the first ring in line that is due, and goes to the end of the line; nil
+// when none is for some time.
+func (c *crier) next(now time.Time) (*ring, time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wait := time.Hour
+	for i, r := range c.line {
+		if r.cry.due.After(now) {
+			wait = min(wait, r.cry.due.Sub(now))
+			continue
+		}
+		c.line = append(slices.Delete(c.line, i, i+1), r)
+		return r, 0
+	}
+	return nil, wait
+}
+
+// serve calls the next group of a ring's tails, and ends the round with the last.
+func (c *crier) serve(r *ring) {
+	round := &r.cry
+	if round.began.IsZero() {
+		round.began, round.called = time.Now(), r.show()
+	}
+	n := min(groupTails, len(round.called))
+	c.call(round.called[:n])
+	if round.called = round.called[n:]; len(round.called) > 0 {
+		return
+	}
+	now := time.Now()
+	rest := min(maxRest, restShare*now.Sub(round.began))
+	round.began, round.called = time.Time{}, nil
+	c.mu.Lock()
+	round.due, round.inLine = now.Add(rest), false
+	c.line = slices.DeleteFunc(c.line, func(other *ring) bool { return other == r })
+	c.mu.Unlock()
+	if r.awaited() {
+		c.announce(r)
+	}
+}
+
+// call wakes tails and waits until they have sent, or are slow.
+func (c *crier) call(tails []*Tail) {
+	if len(tails) == 0 {
+		return
+	}
+	g := &group{done: make(chan struct{})}
+	g.left.Store(int32(len(tails)))
+	for _, t := range tails {
+		t.wake <- g
+	}
+	slow := time.NewTimer(groupWait)
+	defer slow.Stop()
+	select {
+	case <-g.done:
+	case <-slow.C:
+	case <-c.quit:
+	}
+}
+
+// group is tails that were called together.
+type group struct {
+	left atomic.Int32
+	done chan struct{}
+}
+
+// leave is called by each of them once.
+func (g *group) leave() {
+	if g != nil && g.left.Add(-1) == 0 {
+		close(g.done)
+	}
+}

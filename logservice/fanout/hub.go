@@ -1,0 +1,96 @@
+package fanout
+
+import (
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/pinetree-db/pinetree"
+)
+
+// Hub is what all tails of a node share: memory, the pace of those that are
+// behind, and the goroutine that calls those that wait. Any goroutine may use it.
+type Hub struct {
+	limits Limits
+	slots  *semaphore.Weighted // of those who read an engine's log
+	recent shelf
+	pace   throttle
+
+	mu    sync.Mutex
+	tails int
+	rings map[*ring]struct{}
+
+	crier crier
+}
+
+// NewHub starts a hub. It is to be closed.
+func NewHub(limits Limits) *Hub {
+	h := &Hub{
+		limits: limits, rings: map[*ring]struct{}{},
+		slots: semaphore.NewWeighted(int64(max(1, limits.CatchUps))),
+	}
+	h.pace.pace = newPace(limits)
+	h.crier.start()
+	return h
+}
+
+// Close ends the hub's goroutine and waits for it. Tails that wait are ended by
+// their replicas, which stop before.
+func (h *Hub) Close() { h.crier.close() }
+
+// responseBytes is how much one answer carries now.
+func (h *Hub) responseBytes() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.limits.response(h.tails)
+}
+
+// admit counts one more tail.
+func (h *Hub) admit() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tails >= h.limits.Tails {
+		return fmt.Errorf("%w: %d tails are open on this node, and no more are allowed; ask another replica, or later", pinetree.ErrQueueFull, h.tails)
+	}
+	h.tails++
+	return nil
+}
+
+func (h *Hub) dismiss() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tails--
+}
+
+// add gives a new ring its share of the memory, which takes from the others'.
+func (h *Hub) add(r *ring) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before := h.limits.share(len(h.rings))
+	h.rings[r] = struct{}{}
+	share := h.limits.share(len(h.rings))
+	r.resize(share)
+	if share != before {
+		h.resize(share)
+	}
+}
+
+// drop gives a ring's share to the others.
+func (h *Hub) drop(r *ring) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before := h.limits.share(len(h.rings))
+	delete(h.rings, r)
+	if share := h.limits.share(len(h.rings)); share != before {
+		h.resize(share)
+	}
+	h.recent.forget(r)
+}
+
+// resize gives every ring a new limit; h.mu is held.
+func (h *Hub) resize(share int) {
+	for r := range h.rings {
+		r.resize(share)
+	}
+}
