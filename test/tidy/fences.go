@@ -14,7 +14,7 @@ var everywhere = []string{
 }
 
 var grpcUsers = []string{
-	"proto/wirepb", "logservice", "logservice/transport", "clustermgr", "clustermgr/chronicle", "clustermgr/orders", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "adapter/resolver", "adapter/ship", "cmd/...", "test/...",
+	"proto/wirepb", "logservice", "logservice/transport", "clustermgr", "clustermgr/chronicle", "clustermgr/orders", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
 }
 
 // fences lists every third-party module that production code uses. The longest
@@ -26,7 +26,7 @@ var fences = []fence{
 	{"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc", grpcUsers},
 	{"google.golang.org/genproto/googleapis/rpc", []string{"proto/wirepb"}},
 	{"google.golang.org/protobuf", []string{
-		"proto/...", "engine", "engine/*", "raftlog/...", "logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/...",
+		"proto/...", "engine", "engine/*", "raftlog/...", "logservice/...", "clustermgr/...", "adapter/ship", "adapter/ship/example/pagestore", "cmd/...", "test/...",
 	}},
 	{"github.com/bufbuild/protocompile", []string{"proto/internal/protogen"}},
 	{"go.etcd.io/raft", []string{

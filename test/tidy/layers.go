@@ -11,7 +11,8 @@ import (
 // folder is placed on purpose.
 var layers = [][]string{
 	{"test/..."},
-	{"cmd/..."},
+	{"cmd/...", "adapter/ship/example"},
+	{"adapter/ship/example/pagestore"},
 	{"logservice", "clustermgr/etcdstore", "adapter/pgwal", "adapter/resolver"},
 	{"logservice/host"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
@@ -71,7 +72,8 @@ var importers = []struct {
 	{of: []string{"engine/walengine/*"}, by: []string{"engine/walengine/...", "test/..."}},
 	{of: []string{"engine/*", "raftlog/*"}, by: append([]string{"cmd/...", "test/..."}, suites...)},
 	{of: []string{"adapter/pgwal/...", "adapter/resolver", "clustermgr/etcdstore", "logservice"}, by: []string{"cmd/...", "test/..."}},
-	{of: []string{"adapter/ship"}, by: []string{"adapter/resolver", "cmd/...", "test/..."}},
+	{of: []string{"adapter/ship"}, by: []string{"adapter/resolver", "adapter/ship/example/...", "cmd/...", "test/..."}},
+	{of: []string{"adapter/ship/example/pagestore"}, by: []string{"adapter/ship/example"}},
 	{of: []string{"adapter/picker"}, by: []string{"adapter/resolver", "adapter/ship"}},
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
@@ -79,7 +81,7 @@ var importers = []struct {
 	{of: []string{"logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/outcome", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/trimming"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
 	{of: []string{"proto/wirepb"}, by: []string{
-		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "adapter/resolver", "adapter/ship", "cmd/...", "test/...",
+		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
 	}},
 }
 
