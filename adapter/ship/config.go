@@ -24,6 +24,8 @@ type Config struct {
 	Managers []string
 	// Volume is the volume's name.
 	Volume string
+	// ID, when not zero, is what the volume is found by instead of its name.
+	ID pinetree.VolumeID
 	// Zone is where this process runs. Stale and consistent reads prefer its
 	// replicas.
 	Zone string
@@ -58,6 +60,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
+	if c.ID != 0 && c.Volume == "" {
+		c.Volume = fmt.Sprint(c.ID)
+	}
 	if len(c.Managers) == 0 || c.Volume == "" {
 		return c, fmt.Errorf("%w: a client needs the address of a cluster manager and the name of a volume", pinetree.ErrBadBatch)
 	}

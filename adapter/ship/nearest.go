@@ -154,7 +154,7 @@ func one[A answered](ctx context.Context, r *Reader, at Replica, q question, cal
 	err := c.attempt(ctx, at, func(ctx context.Context, _ Replica, conn *grpc.ClientConn) (err error) {
 		ctx, cancel := q.bounded(ctx)
 		defer cancel()
-		if answer, err = call(ctx, wirepb.NewReadsClient(conn)); err != nil {
+		if answer, err = call(ctx, conn); err != nil {
 			return err
 		}
 		return r.cfg.proven(answer.GetServed())

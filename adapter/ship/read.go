@@ -228,10 +228,17 @@ func (r *Reader) limit() time.Duration {
 type answered interface{ GetServed() *wirepb.Served }
 
 // readCall is one kind of read.
-type readCall[A answered] func(context.Context, wirepb.ReadsClient) (A, error)
+type readCall[A answered] func(context.Context, *grpc.ClientConn) (A, error)
 
 // ask makes one read, of whoever may answer it.
-func ask[A answered](ctx context.Context, r *Reader, q question, call readCall[A]) (A, error) {
+func ask[A answered](ctx context.Context, r *Reader, q question, call func(context.Context, wirepb.ReadsClient) (A, error)) (A, error) {
+	return askNode(ctx, r, q, func(ctx context.Context, conn *grpc.ClientConn) (A, error) {
+		return call(ctx, wirepb.NewReadsClient(conn))
+	})
+}
+
+// askNode is ask for a read of any service.
+func askNode[A answered](ctx context.Context, r *Reader, q question, call readCall[A]) (A, error) {
 	r.client.keepFresh()
 	var answer A
 	err := r.client.retry(ctx, "read "+q.what, func(ctx context.Context) (err error) {
@@ -243,7 +250,7 @@ func ask[A answered](ctx context.Context, r *Reader, q question, call readCall[A
 			ctx, cancel := q.bounded(ctx)
 			defer cancel()
 			return r.client.unlessReplaced(ctx, at, func(ctx context.Context) (err error) {
-				answer, err = call(ctx, wirepb.NewReadsClient(conn))
+				answer, err = call(ctx, conn)
 				return err
 			})
 		})

@@ -50,7 +50,11 @@ func (c *Client) refresh(ctx context.Context) error {
 	if silent {
 		return nil
 	}
-	response, err := c.askManagers(ctx, &wirepb.RouteRequest{VolumeName: c.cfg.Volume, Volume: uint64(known.Volume)})
+	request := &wirepb.RouteRequest{VolumeName: c.cfg.Volume}
+	if c.cfg.ID != 0 {
+		request = &wirepb.RouteRequest{Volume: uint64(c.cfg.ID)}
+	}
+	response, err := c.askManagers(ctx, request)
 	if err != nil {
 		c.mu.Lock()
 		c.askAgain = time.Now().Add(managerPause)

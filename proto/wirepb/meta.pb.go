@@ -1093,9 +1093,14 @@ func (x *MetaWatchRequest) GetProgressMs() uint32 {
 
 type MetaWatchResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Events []*MetaEvent           `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"` // all of one or several whole revisions
-	// revision: everything up to here was sent. Without events, a progress notice.
-	Revision      uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Events []*MetaEvent           `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"` // all of one or several whole revisions, unless more is set
+	// revision: everything up to here was sent, but for what more announces. Without
+	// events, a progress notice: when it was sent, a quorum knew of nothing newer that
+	// had been acknowledged before the last interval.
+	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// more: the last event's revision is too large for one answer and goes on in the
+	// next one. Whoever resumes before its end does so after the revision below it.
+	More          bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1142,6 +1147,13 @@ func (x *MetaWatchResponse) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *MetaWatchResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 type MetaEvent struct {
@@ -1192,6 +1204,83 @@ func (x *MetaEvent) GetDeleted() bool {
 func (x *MetaEvent) GetItem() *MetaItem {
 	if x != nil {
 		return x.Item
+	}
+	return nil
+}
+
+// MetaFailure is how an error looks over HTTP.
+type MetaFailure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`     // the gRPC code, such as OUT_OF_RANGE
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // what exactly, such as TRUNCATED; empty when the request could not be read
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Advice        string                 `protobuf:"bytes,4,opt,name=advice,proto3" json:"advice,omitempty"`                                                                           // what to do
+	Fields        map[string]string      `protobuf:"bytes,5,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of the reason, such as the leader that is known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaFailure) Reset() {
+	*x = MetaFailure{}
+	mi := &file_proto_wirepb_meta_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaFailure) ProtoMessage() {}
+
+func (x *MetaFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_meta_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaFailure.ProtoReflect.Descriptor instead.
+func (*MetaFailure) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_meta_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *MetaFailure) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *MetaFailure) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *MetaFailure) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *MetaFailure) GetAdvice() string {
+	if x != nil {
+		return x.Advice
+	}
+	return ""
+}
+
+func (x *MetaFailure) GetFields() map[string]string {
+	if x != nil {
+		return x.Fields
 	}
 	return nil
 }
@@ -1279,13 +1368,23 @@ const file_proto_wirepb_meta_proto_rawDesc = "" +
 	"\x05after\x18\x04 \x01(\x04R\x05after\x12\x19\n" +
 	"\bfrom_now\x18\x05 \x01(\bR\afromNow\x12\x1f\n" +
 	"\vprogress_ms\x18\x06 \x01(\rR\n" +
-	"progressMs\"d\n" +
+	"progressMs\"x\n" +
 	"\x11MetaWatchResponse\x123\n" +
 	"\x06events\x18\x01 \x03(\v2\x1b.pinetree.wire.v1.MetaEventR\x06events\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"U\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"U\n" +
 	"\tMetaEvent\x12\x18\n" +
 	"\adeleted\x18\x01 \x01(\bR\adeleted\x12.\n" +
-	"\x04item\x18\x02 \x01(\v2\x1a.pinetree.wire.v1.MetaItemR\x04item2\xe0\x02\n" +
+	"\x04item\x18\x02 \x01(\v2\x1a.pinetree.wire.v1.MetaItemR\x04item\"\xe9\x01\n" +
+	"\vMetaFailure\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x16\n" +
+	"\x06advice\x18\x04 \x01(\tR\x06advice\x12A\n" +
+	"\x06fields\x18\x05 \x03(\v2).pinetree.wire.v1.MetaFailure.FieldsEntryR\x06fields\x1a9\n" +
+	"\vFieldsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xe0\x02\n" +
 	"\x04Meta\x12T\n" +
 	"\tMetaRange\x12\".pinetree.wire.v1.MetaRangeRequest\x1a#.pinetree.wire.v1.MetaRangeResponse\x12N\n" +
 	"\aMetaTxn\x12 .pinetree.wire.v1.MetaTxnRequest\x1a!.pinetree.wire.v1.MetaTxnResponse\x12Z\n" +
@@ -1305,7 +1404,7 @@ func file_proto_wirepb_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_wirepb_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_proto_wirepb_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_proto_wirepb_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_proto_wirepb_meta_proto_goTypes = []any{
 	(MetaCompare_Target)(0),     // 0: pinetree.wire.v1.MetaCompare.Target
 	(MetaCompare_Result)(0),     // 1: pinetree.wire.v1.MetaCompare.Result
@@ -1325,12 +1424,14 @@ var file_proto_wirepb_meta_proto_goTypes = []any{
 	(*MetaWatchRequest)(nil),    // 15: pinetree.wire.v1.MetaWatchRequest
 	(*MetaWatchResponse)(nil),   // 16: pinetree.wire.v1.MetaWatchResponse
 	(*MetaEvent)(nil),           // 17: pinetree.wire.v1.MetaEvent
-	(*ReadOptions)(nil),         // 18: pinetree.wire.v1.ReadOptions
-	(*Served)(nil),              // 19: pinetree.wire.v1.Served
+	(*MetaFailure)(nil),         // 18: pinetree.wire.v1.MetaFailure
+	nil,                         // 19: pinetree.wire.v1.MetaFailure.FieldsEntry
+	(*ReadOptions)(nil),         // 20: pinetree.wire.v1.ReadOptions
+	(*Served)(nil),              // 21: pinetree.wire.v1.Served
 }
 var file_proto_wirepb_meta_proto_depIdxs = []int32{
-	18, // 0: pinetree.wire.v1.MetaRangeRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	19, // 1: pinetree.wire.v1.MetaRangeResponse.served:type_name -> pinetree.wire.v1.Served
+	20, // 0: pinetree.wire.v1.MetaRangeRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	21, // 1: pinetree.wire.v1.MetaRangeResponse.served:type_name -> pinetree.wire.v1.Served
 	2,  // 2: pinetree.wire.v1.MetaRangeResponse.items:type_name -> pinetree.wire.v1.MetaItem
 	0,  // 3: pinetree.wire.v1.MetaCompare.target:type_name -> pinetree.wire.v1.MetaCompare.Target
 	1,  // 4: pinetree.wire.v1.MetaCompare.result:type_name -> pinetree.wire.v1.MetaCompare.Result
@@ -1344,19 +1445,20 @@ var file_proto_wirepb_meta_proto_depIdxs = []int32{
 	2,  // 12: pinetree.wire.v1.MetaOpResult.items:type_name -> pinetree.wire.v1.MetaItem
 	17, // 13: pinetree.wire.v1.MetaWatchResponse.events:type_name -> pinetree.wire.v1.MetaEvent
 	2,  // 14: pinetree.wire.v1.MetaEvent.item:type_name -> pinetree.wire.v1.MetaItem
-	3,  // 15: pinetree.wire.v1.Meta.MetaRange:input_type -> pinetree.wire.v1.MetaRangeRequest
-	10, // 16: pinetree.wire.v1.Meta.MetaTxn:input_type -> pinetree.wire.v1.MetaTxnRequest
-	13, // 17: pinetree.wire.v1.Meta.MetaCompact:input_type -> pinetree.wire.v1.MetaCompactRequest
-	15, // 18: pinetree.wire.v1.Meta.MetaWatch:input_type -> pinetree.wire.v1.MetaWatchRequest
-	4,  // 19: pinetree.wire.v1.Meta.MetaRange:output_type -> pinetree.wire.v1.MetaRangeResponse
-	11, // 20: pinetree.wire.v1.Meta.MetaTxn:output_type -> pinetree.wire.v1.MetaTxnResponse
-	14, // 21: pinetree.wire.v1.Meta.MetaCompact:output_type -> pinetree.wire.v1.MetaCompactResponse
-	16, // 22: pinetree.wire.v1.Meta.MetaWatch:output_type -> pinetree.wire.v1.MetaWatchResponse
-	19, // [19:23] is the sub-list for method output_type
-	15, // [15:19] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	19, // 15: pinetree.wire.v1.MetaFailure.fields:type_name -> pinetree.wire.v1.MetaFailure.FieldsEntry
+	3,  // 16: pinetree.wire.v1.Meta.MetaRange:input_type -> pinetree.wire.v1.MetaRangeRequest
+	10, // 17: pinetree.wire.v1.Meta.MetaTxn:input_type -> pinetree.wire.v1.MetaTxnRequest
+	13, // 18: pinetree.wire.v1.Meta.MetaCompact:input_type -> pinetree.wire.v1.MetaCompactRequest
+	15, // 19: pinetree.wire.v1.Meta.MetaWatch:input_type -> pinetree.wire.v1.MetaWatchRequest
+	4,  // 20: pinetree.wire.v1.Meta.MetaRange:output_type -> pinetree.wire.v1.MetaRangeResponse
+	11, // 21: pinetree.wire.v1.Meta.MetaTxn:output_type -> pinetree.wire.v1.MetaTxnResponse
+	14, // 22: pinetree.wire.v1.Meta.MetaCompact:output_type -> pinetree.wire.v1.MetaCompactResponse
+	16, // 23: pinetree.wire.v1.Meta.MetaWatch:output_type -> pinetree.wire.v1.MetaWatchResponse
+	20, // [20:24] is the sub-list for method output_type
+	16, // [16:20] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_proto_wirepb_meta_proto_init() }
@@ -1376,7 +1478,7 @@ func file_proto_wirepb_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_wirepb_meta_proto_rawDesc), len(file_proto_wirepb_meta_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -18,13 +19,13 @@ func TestGeneratedCodeIsFresh(t *testing.T) {
 		t.Fatalf("%v: %v\n%s", generate, err, output)
 	}
 	proto := filepath.Join(projectRoot, "proto")
-	fresh := readFiles(t, out, ".pb.go")
+	fresh := readFiles(t, out, ".pb.go", ".json")
 	// Each source gives at least one file. Reading them here also keeps a
 	// cached result from outliving a change.
 	if sources := readFiles(t, proto, ".proto"); len(sources) == 0 || len(fresh) < len(sources) {
 		t.Fatalf("%d sources gave %d generated files", len(sources), len(fresh))
 	}
-	for _, difference := range compareGenerated(readFiles(t, proto, ".pb.go"), fresh) {
+	for _, difference := range compareGenerated(readFiles(t, proto, ".pb.go", ".json"), fresh) {
 		t.Error(difference)
 	}
 }
@@ -58,13 +59,13 @@ func compareGenerated(committed, fresh map[string][]byte) []string {
 	return found
 }
 
-// readFiles reads the files below a folder whose names end so, by their base
-// names, which are all different.
-func readFiles(t *testing.T, root, ending string) map[string][]byte {
+// readFiles reads the files below a folder whose names end in one of these ways, by
+// their base names, which are all different.
+func readFiles(t *testing.T, root string, endings ...string) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
 	err := filepath.WalkDir(root, func(name string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(name, ending) {
+		if err != nil || !slices.ContainsFunc(endings, func(ending string) bool { return strings.HasSuffix(name, ending) }) {
 			return err
 		}
 		if files[filepath.Base(name)] != nil {

@@ -26,6 +26,7 @@ var layers = [][]string{
 	{"logservice/outcome"},
 	{"logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/news", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/rawnode", "logservice/replay"},
 	{"adapter", "adapter/picker", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention", "logservice/trimming"},
+	{"proto/gatewaypb"},
 	{"proto/wirepb"},
 	{"proto/storepb"},
 	{"meta"},
@@ -80,8 +81,9 @@ var importers = []struct {
 	{of: []string{"clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep", "clustermgr/ward"}, by: []string{"clustermgr/...", "test/..."}},
 	{of: []string{"logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/outcome", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/trimming"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
+	{of: []string{"proto/gatewaypb"}, by: []string{"adapter/gateway"}},
 	{of: []string{"proto/wirepb"}, by: []string{
-		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
+		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "proto/gatewaypb", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
 	}},
 }
 
