@@ -14,6 +14,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
+	"github.com/pinetree-db/pinetree/adapter/outbox"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -97,7 +98,7 @@ func (w *Writer) run() {
 func (w *Writer) stuckFor() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.out.buffered() == 0 {
+	if w.out.Buffered() == 0 {
 		return 0
 	}
 	return time.Since(w.moved)
@@ -119,7 +120,7 @@ func (w *Writer) settle(err error) {
 		ctx, cancel := context.WithTimeout(w.ctx, settleTimeout)
 		defer cancel()
 		w.mu.Lock()
-		batches := w.out.batches
+		batches := w.out.Batches()
 		w.mu.Unlock()
 		var failed error
 		n := sort.Search(len(batches), func(i int) bool {
@@ -175,7 +176,7 @@ func (w *Writer) session(stalls int) error {
 	err = context.Cause(ctx)
 	if errors.Is(err, pinetree.ErrQueueFull) {
 		w.mu.Lock()
-		w.out.slower()
+		w.out.Slower()
 		w.mu.Unlock()
 	}
 	return err
@@ -189,14 +190,14 @@ func (w *Writer) missing() string {
 	if w.gap.at == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; it waits for the batch after %s, and the log is durable up to %s", w.gap.at, w.out.durable)
+	return fmt.Sprintf("; it waits for the batch after %s, and the log is durable up to %s", w.gap.at, w.out.Durable())
 }
 
 // begin starts a session: everything that is not acknowledged is to be sent.
 func (w *Writer) begin(opened opening) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.out.restart(w.out.durable)
+	w.out.Restart(w.out.Durable())
 	w.gap = gap{}
 	w.node = opened.node
 	w.resumes++
@@ -212,10 +213,10 @@ func (w *Writer) end() {
 func (w *Writer) send(ctx context.Context, stream wirepb.Compute_ShipClient) error {
 	for {
 		w.mu.Lock()
-		batches := w.out.next(requestBytes)
+		batches := w.out.Next(requestBytes)
 		var records []pinetree.Record
 		if len(batches) == 0 {
-			records = w.out.cut()
+			records = w.out.Cut()
 		}
 		w.mu.Unlock()
 		switch {
@@ -233,7 +234,7 @@ func (w *Writer) send(ctx context.Context, stream wirepb.Compute_ShipClient) err
 				return err
 			}
 			w.mu.Lock()
-			w.out.seal(outgoing{b, time.Now()})
+			w.out.Seal(outbox.Batch{Batch: b, Cut: time.Now()})
 			w.mu.Unlock()
 		default:
 			select {
@@ -277,10 +278,10 @@ func (w *Writer) receive(from pinetree.NodeID, stream wirepb.Compute_ShipClient)
 		w.applied = max(w.applied, pinetree.LSN(r.AppliedLsn))
 		again := r.Resend
 		if again {
-			w.out.resend(pinetree.LSN(r.ResendFrom))
+			w.out.Resend(pinetree.LSN(r.ResendFrom))
 		} else if w.gap.reopens(pinetree.LSN(r.MissingLsn), time.Now()) {
 			again = true
-			w.out.resend(pinetree.LSN(r.MissingLsn))
+			w.out.Resend(pinetree.LSN(r.MissingLsn))
 		}
 		w.mu.Unlock()
 		if again {
@@ -316,7 +317,7 @@ func (g *gap) reopens(missing pinetree.LSN, now time.Time) bool {
 func (w *Writer) acknowledge(from pinetree.NodeID, durable pinetree.LSN) error {
 	w.mu.Lock()
 	now := time.Now()
-	acked, err := w.out.ack(durable)
+	acked, err := w.out.Ack(durable)
 	if len(acked) > 0 {
 		w.moved = now
 		w.tell()
@@ -326,7 +327,7 @@ func (w *Writer) acknowledge(from pinetree.NodeID, durable pinetree.LSN) error {
 		return err
 	}
 	for _, b := range acked {
-		w.cfg.Acked(Acked{LSN: b.LSN, Records: b.Count, Bytes: b.Size(), Node: from, Latency: now.Sub(b.cut)})
+		w.cfg.Acked(Acked{LSN: b.LSN, Records: b.Count, Bytes: b.Size(), Node: from, Latency: now.Sub(b.Cut)})
 	}
 	if len(acked) > 0 {
 		w.wake()

@@ -30,7 +30,7 @@ func (w *Writer) watch(ctx context.Context, limit time.Duration, stalled func(wh
 			}
 			w.mu.Lock()
 			waited := time.Duration(0)
-			if w.out.buffered() > 0 {
+			if w.out.Buffered() > 0 {
 				waited = min(time.Since(w.moved), time.Since(began))
 			}
 			from := w.node

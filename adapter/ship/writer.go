@@ -9,6 +9,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
+	"github.com/pinetree-db/pinetree/adapter/outbox"
 )
 
 // Writer ships the redo log of one volume under one compute term. Append takes
@@ -35,7 +36,7 @@ type Writer struct {
 	work chan struct{}
 
 	mu  sync.Mutex
-	out *outbox
+	out *outbox.Box
 	// failed is the final error.
 	failed error
 	// waiting wait for an LSN to be durable.
@@ -81,7 +82,7 @@ func (c *Client) OpenWriter(ctx context.Context, cfg WriterConfig) (*Writer, err
 		return nil, err
 	}
 	w.term, w.base, w.format = opened.term, opened.base, opened.format
-	w.out = newOutbox(outboxLimits{cfg.BatchBytes, cfg.WindowBytes, cfg.SmallBatches}, opened.durable)
+	w.out = outbox.New(outbox.Limits{BatchBytes: cfg.BatchBytes, WindowBytes: cfg.WindowBytes, SmallBatches: cfg.SmallBatches}, opened.durable)
 	w.ctx, w.cancel = context.WithCancelCause(c.ctx)
 	c.writers.Go(w.run)
 	return w, nil
@@ -115,21 +116,21 @@ func (w *Writer) Append(ctx context.Context, records ...pinetree.Record) error {
 		if w.failed != nil {
 			return w.failed
 		}
-		size, err := w.out.check(records)
+		size, err := w.out.Check(records)
 		if err != nil {
 			return err
 		}
-		if w.out.fits(size) {
+		if w.out.Fits(size) {
 			break
 		}
 		if err := w.waitRoom(ctx); err != nil {
-			return fmt.Errorf("append (%s, %s]: %d bytes wait for their acknowledgement: %w", records[0].Prev, records[len(records)-1].LSN, w.out.buffered(), err)
+			return fmt.Errorf("append (%s, %s]: %d bytes wait for their acknowledgement: %w", records[0].Prev, records[len(records)-1].LSN, w.out.Buffered(), err)
 		}
 	}
-	if w.out.buffered() == 0 {
+	if w.out.Buffered() == 0 {
 		w.moved = time.Now()
 	}
-	w.out.add(slices.Clone(records))
+	w.out.Add(slices.Clone(records))
 	w.wake()
 	return nil
 }
@@ -159,7 +160,7 @@ func (w *Writer) tell() {
 	if w.failed != nil {
 		w.waiting.tellAll()
 	} else {
-		w.waiting.tell(w.out.durable)
+		w.waiting.tell(w.out.Durable())
 	}
 }
 
@@ -177,15 +178,15 @@ func (w *Writer) wake() {
 func (w *Writer) WaitDurable(ctx context.Context, lsn pinetree.LSN) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if lsn > w.out.durable && w.failed == nil {
-		if lsn > w.out.tail {
-			return fmt.Errorf("%w: %s was never appended, the log ends at %s", pinetree.ErrBadBatch, lsn, w.out.tail)
+	if lsn > w.out.Durable() && w.failed == nil {
+		if lsn > w.out.Tail() {
+			return fmt.Errorf("%w: %s was never appended, the log ends at %s", pinetree.ErrBadBatch, lsn, w.out.Tail())
 		}
 		if err := w.await(ctx, lsn); err != nil {
-			return fmt.Errorf("wait until %s is durable; it is up to %s: %w", lsn, w.out.durable, err)
+			return fmt.Errorf("wait until %s is durable; it is up to %s: %w", lsn, w.out.Durable(), err)
 		}
 	}
-	if lsn <= w.out.durable {
+	if lsn <= w.out.Durable() {
 		return nil
 	}
 	return w.failed
@@ -235,8 +236,8 @@ func (w *Writer) Progress() Progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return Progress{
-		Applied: w.applied, Durable: w.out.durable, Tail: w.out.tail,
-		BufferedBytes: w.out.buffered(), FlightBytes: w.out.flightBytes,
+		Applied: w.applied, Durable: w.out.Durable(), Tail: w.out.Tail(),
+		BufferedBytes: w.out.Buffered(), FlightBytes: w.out.FlightBytes(),
 		Node: w.node, Resumes: w.resumes,
 	}
 }
@@ -265,8 +266,8 @@ func (w *Writer) Close() error {
 	if ended := context.Cause(w.ctx); w.failed != ended {
 		return w.failed
 	}
-	if w.out.durable < w.out.tail {
-		return fmt.Errorf("%w before everything was acknowledged: appended up to %s, durable up to %s", closed, w.out.tail, w.out.durable)
+	if w.out.Durable() < w.out.Tail() {
+		return fmt.Errorf("%w before everything was acknowledged: appended up to %s, durable up to %s", closed, w.out.Tail(), w.out.Durable())
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 // pure packages decide and remember, and do nothing else: the same calls give
 // the same answers, so tests can walk through them exhaustively and a
 // simulation can step them.
-var pure = []string{".", "adapter", "adapter/picker", "lease", "logservice/group", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/pace", "logservice/packing", "logservice/rawnode", "logservice/replay", "logservice/retention", "meta", "clustermgr/policy", "clustermgr/upkeep"}
+var pure = []string{".", "adapter", "adapter/outbox", "adapter/picker", "lease", "logservice/group", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/pace", "logservice/packing", "logservice/rawnode", "logservice/replay", "logservice/retention", "meta", "clustermgr/policy", "clustermgr/upkeep"}
 
 // impure packages of the standard library give a pure one a clock, a
 // goroutine's business or I/O.

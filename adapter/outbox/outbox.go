@@ -1,4 +1,7 @@
-package ship
+// Package outbox holds what a writer has appended to a volume's log and nobody has
+// acknowledged yet: it cuts records into batches and says which of them are to be
+// sent. It is pure: it knows neither connections nor time.
+package outbox
 
 import (
 	"encoding/binary"
@@ -10,10 +13,10 @@ import (
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
-// outbox is what a writer has appended and nobody has acknowledged: first the
+// Box is what a writer has appended and nobody has acknowledged: first the
 // batches that were cut, the older of them sent on the present connection, then
 // the records that wait to be cut. It has no clock, goroutine or I/O; the
-// Writer's lock guards it.
+// owner's lock guards it.
 //
 // A batch, once cut, is resent as it is: a storage node recognises the second
 // copy of the same batch, but not the same records cut otherwise.
@@ -24,11 +27,11 @@ import (
 //	batches, then pending, are a gapless chain from durable to tail
 //	batches[:sent] were sent on the present connection, in order
 //	flightBytes is the size of batches[:sent], batchBytes that of all
-type outbox struct {
-	limits       outboxLimits
+type Box struct {
+	limits       Limits
 	durable      pinetree.LSN
 	tail         pinetree.LSN
-	batches      []outgoing
+	batches      []Batch
 	sent         int
 	flightBytes  int
 	batchBytes   int
@@ -41,15 +44,18 @@ type outbox struct {
 	flightLimit, flightGoal int
 }
 
-// outboxLimits are those of WriterConfig.
-type outboxLimits struct {
-	batchBytes, windowBytes, smallBatches int
+// Limits of a Box.
+type Limits struct {
+	// BatchBytes is the size at which a batch is full, WindowBytes bounds what is not
+	// acknowledged, and SmallBatches is how many batches may be in flight while the
+	// next one is not full.
+	BatchBytes, WindowBytes, SmallBatches int
 }
 
-// outgoing is a batch and when it was cut, which is when it was first sent.
-type outgoing struct {
+// Batch is one that was cut, and when, which is when it was first sent.
+type Batch struct {
 	pinetree.Batch
-	cut time.Time
+	Cut time.Time
 }
 
 // unit is what one Append brought. Its records are not put into different
@@ -65,12 +71,13 @@ func recordBytes(r pinetree.Record) int { return 2*binary.MaxVarintLen64 + len(r
 // headerBytes is an upper bound of what a batch adds to its records.
 const headerBytes = 64
 
-func newOutbox(limits outboxLimits, durable pinetree.LSN) *outbox {
-	return &outbox{limits: limits, durable: durable, tail: durable, flightLimit: limits.windowBytes, flightGoal: limits.windowBytes}
+// New makes an empty box of a log that is durable up to an LSN.
+func New(limits Limits, durable pinetree.LSN) *Box {
+	return &Box{limits: limits, durable: durable, tail: durable, flightLimit: limits.WindowBytes, flightGoal: limits.WindowBytes}
 }
 
-// check tells whether records may follow on the tail, and their size.
-func (o *outbox) check(records []pinetree.Record) (size int, err error) {
+// Check tells whether records may follow on the tail, and their size.
+func (o *Box) Check(records []pinetree.Record) (size int, err error) {
 	at := o.tail
 	for _, r := range records {
 		switch {
@@ -87,18 +94,31 @@ func (o *outbox) check(records []pinetree.Record) (size int, err error) {
 	return size, nil
 }
 
-// buffered is what counts towards the window.
-func (o *outbox) buffered() int { return o.batchBytes + o.pendingBytes }
+// Durable is how far the log is durable; the box has what comes after.
+func (o *Box) Durable() pinetree.LSN { return o.durable }
 
-// fits tells whether a unit of a size may be added now. One always fits in an
-// empty outbox.
-func (o *outbox) fits(size int) bool {
-	return o.buffered() == 0 || o.buffered()+size <= o.limits.windowBytes
+// Tail is where the last record that was added ends.
+func (o *Box) Tail() pinetree.LSN { return o.tail }
+
+// Batches are those that were cut and are not acknowledged. The slice is shared.
+func (o *Box) Batches() []Batch { return o.batches }
+
+// FlightBytes is the size of what was sent on this connection and is not
+// acknowledged.
+func (o *Box) FlightBytes() int { return o.flightBytes }
+
+// Buffered is what counts towards the window.
+func (o *Box) Buffered() int { return o.batchBytes + o.pendingBytes }
+
+// Fits tells whether a unit of a size may be added now. One always fits in an
+// empty box.
+func (o *Box) Fits(size int) bool {
+	return o.Buffered() == 0 || o.Buffered()+size <= o.limits.WindowBytes
 }
 
-// add takes a unit that was checked. One that is too large for a batch is
+// Add takes a unit that was checked. One that is too large for a batch is
 // divided.
-func (o *outbox) add(records []pinetree.Record) {
+func (o *Box) Add(records []pinetree.Record) {
 	size := 0
 	begin := 0
 	whole := 0
@@ -106,7 +126,7 @@ func (o *outbox) add(records []pinetree.Record) {
 		whole += recordBytes(r)
 	}
 	for i, r := range records {
-		if i > begin && whole+headerBytes > storepb.MaxBatchBytes && size+recordBytes(r) > o.limits.batchBytes {
+		if i > begin && whole+headerBytes > storepb.MaxBatchBytes && size+recordBytes(r) > o.limits.BatchBytes {
 			o.push(unit{records[begin:i:i], size})
 			begin, size = i, 0
 		}
@@ -116,14 +136,14 @@ func (o *outbox) add(records []pinetree.Record) {
 	o.tail = records[len(records)-1].LSN
 }
 
-func (o *outbox) push(u unit) {
+func (o *Box) push(u unit) {
 	o.pending = append(o.pending, u)
 	o.pendingBytes += u.bytes
 }
 
-// next returns the batches to send now, as many as maxBytes and the flight
+// Next returns the batches to send now, as many as maxBytes and the flight
 // limit allow, and counts them as sent.
-func (o *outbox) next(maxBytes int) []outgoing {
+func (o *Box) Next(maxBytes int) []Batch {
 	from, size := o.sent, 0
 	for o.sent < len(o.batches) {
 		b := o.batches[o.sent]
@@ -137,20 +157,20 @@ func (o *outbox) next(maxBytes int) []outgoing {
 	return slices.Clone(o.batches[from:o.sent])
 }
 
-func (o *outbox) mayFly(size int) bool {
+func (o *Box) mayFly(size int) bool {
 	return o.flightBytes == 0 || o.flightBytes+size <= o.flightLimit
 }
 
-// cut removes the records of the next batch, if it is time for one: when a
+// Cut removes the records of the next batch, if it is time for one: when a
 // full one has come together, or too little is in flight to wait for that. The
-// caller encodes them and hands the batch to seal.
-func (o *outbox) cut() []pinetree.Record {
-	full := o.pendingBytes >= o.limits.batchBytes
-	if len(o.pending) == 0 || o.sent < len(o.batches) || !full && len(o.batches) >= o.limits.smallBatches || !o.mayFly(o.pending[0].bytes) {
+// caller encodes them and hands the batch to Seal.
+func (o *Box) Cut() []pinetree.Record {
+	full := o.pendingBytes >= o.limits.BatchBytes
+	if len(o.pending) == 0 || o.sent < len(o.batches) || !full && len(o.batches) >= o.limits.SmallBatches || !o.mayFly(o.pending[0].bytes) {
 		return nil
 	}
 	n, size, count := 0, 0, 0
-	for n < len(o.pending) && (n == 0 || size+o.pending[n].bytes <= o.limits.batchBytes) {
+	for n < len(o.pending) && (n == 0 || size+o.pending[n].bytes <= o.limits.BatchBytes) {
 		size += o.pending[n].bytes
 		count += len(o.pending[n].records)
 		n++
@@ -168,16 +188,16 @@ func (o *outbox) cut() []pinetree.Record {
 	return records
 }
 
-// seal takes the encoded batch of the records that were cut last.
-func (o *outbox) seal(b outgoing) {
+// Seal takes the encoded batch of the records that were cut last.
+func (o *Box) Seal(b Batch) {
 	o.batches = append(o.batches, b)
 	o.batchBytes += b.Size()
 }
 
-// ack takes note that the log is durable up to an LSN and returns the batches
+// Ack takes note that the log is durable up to an LSN and returns the batches
 // that are acknowledged by that. An LSN that does not end one of the batches is
 // another writer's, which ships under the same compute term.
-func (o *outbox) ack(durable pinetree.LSN) ([]outgoing, error) {
+func (o *Box) Ack(durable pinetree.LSN) ([]Batch, error) {
 	if durable <= o.durable {
 		return nil, nil
 	}
@@ -202,13 +222,13 @@ func (o *outbox) ack(durable pinetree.LSN) ([]outgoing, error) {
 		if o.flightLimit >= o.flightGoal {
 			more /= 4
 		}
-		o.flightLimit = min(o.limits.windowBytes, o.flightLimit+more)
+		o.flightLimit = min(o.limits.WindowBytes, o.flightLimit+more)
 	}
 	return acked, nil
 }
 
-// resend makes next return again every batch after an LSN.
-func (o *outbox) resend(from pinetree.LSN) {
+// Resend makes Next return again every batch after an LSN.
+func (o *Box) Resend(from pinetree.LSN) {
 	for o.sent > 0 && o.batches[o.sent-1].LSN > from {
 		o.sent--
 		o.flightBytes -= o.batches[o.sent].Size()
@@ -220,16 +240,16 @@ func (o *outbox) resend(from pinetree.LSN) {
 // quorum soon, and what follows does not compete with it.
 const firstFlightBytes = 32 << 10
 
-// restart begins anew on another connection: every batch after an LSN is sent
+// Restart begins anew on another connection: every batch after an LSN is sent
 // again, few at first.
-func (o *outbox) restart(from pinetree.LSN) {
-	o.resend(from)
+func (o *Box) Restart(from pinetree.LSN) {
+	o.Resend(from)
 	o.flightGoal = max(o.flightGoal, o.flightLimit)
 	o.flightLimit = min(o.flightLimit, firstFlightBytes)
 }
 
-// slower halves what may be in flight, after a full queue.
-func (o *outbox) slower() {
-	o.flightLimit = max(o.limits.batchBytes, min(o.flightLimit, o.flightBytes)/2)
+// Slower halves what may be in flight, after a full queue.
+func (o *Box) Slower() {
+	o.flightLimit = max(o.limits.BatchBytes, min(o.flightLimit, o.flightBytes)/2)
 	o.flightGoal = o.flightLimit
 }

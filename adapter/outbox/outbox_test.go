@@ -1,4 +1,4 @@
-package ship
+package outbox
 
 import (
 	"testing"
@@ -14,7 +14,7 @@ import (
 // after each that nothing is lost, sent twice on one connection, or miscounted.
 func TestOutboxKeepsItsInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o := newOutbox(outboxLimits{batchBytes: 500, windowBytes: 3000, smallBatches: 2}, 0)
+		o := New(Limits{BatchBytes: 500, WindowBytes: 3000, SmallBatches: 2}, 0)
 		var appended, acked []pinetree.Record
 		onWire := pinetree.LSN(0) // end of what was sent on this connection
 		t.Repeat(map[string]func(*rapid.T){
@@ -25,19 +25,19 @@ func TestOutboxKeepsItsInvariants(t *testing.T) {
 					r := pinetree.Record{Prev: at, LSN: at + pinetree.LSN(rapid.IntRange(1, 9).Draw(t, "step")), Payload: make([]byte, rapid.IntRange(0, 300).Draw(t, "size"))}
 					unit, at = append(unit, r), r.LSN
 				}
-				size, err := o.check(unit)
+				size, err := o.Check(unit)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if o.fits(size) {
-					o.add(unit)
+				if o.Fits(size) {
+					o.Add(unit)
 					appended = append(appended, unit...)
-				} else if o.buffered()+size <= o.limits.windowBytes {
+				} else if o.Buffered()+size <= o.limits.WindowBytes {
 					t.Fatal("refused within the window")
 				}
 			},
 			"send": func(t *rapid.T) {
-				for _, b := range o.next(rapid.IntRange(1, 2000).Draw(t, "request")) {
+				for _, b := range o.Next(rapid.IntRange(1, 2000).Draw(t, "request")) {
 					if b.Prev != onWire {
 						t.Fatalf("sent (%s, %s] after %s", b.Prev, b.LSN, onWire)
 					}
@@ -45,12 +45,12 @@ func TestOutboxKeepsItsInvariants(t *testing.T) {
 				}
 			},
 			"cut": func(t *rapid.T) {
-				if records := o.cut(); len(records) > 0 {
+				if records := o.Cut(); len(records) > 0 {
 					b, err := storepb.EncodeBatch(1, 1, records)
 					if err != nil {
 						t.Fatal(err)
 					}
-					o.seal(outgoing{b, time.Time{}})
+					o.Seal(Batch{b, time.Time{}})
 				}
 			},
 			"ack": func(t *rapid.T) {
@@ -58,7 +58,7 @@ func TestOutboxKeepsItsInvariants(t *testing.T) {
 					return
 				}
 				// What is acknowledged may have been sent on an earlier connection.
-				done, err := o.ack(o.batches[rapid.IntRange(0, len(o.batches)-1).Draw(t, "batch")].LSN)
+				done, err := o.Ack(o.batches[rapid.IntRange(0, len(o.batches)-1).Draw(t, "batch")].LSN)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -71,19 +71,19 @@ func TestOutboxKeepsItsInvariants(t *testing.T) {
 			},
 			"foreign ack": func(t *rapid.T) {
 				before := *o
-				if _, err := o.ack(o.tail + 1); err == nil || o.durable != before.durable || len(o.batches) != len(before.batches) {
+				if _, err := o.Ack(o.tail + 1); err == nil || o.durable != before.durable || len(o.batches) != len(before.batches) {
 					t.Fatal("another writer's LSN was taken for ours")
 				}
 			},
-			"resend":  func(t *rapid.T) { o.resend(o.durable); onWire = o.durable },
-			"restart": func(t *rapid.T) { o.restart(o.durable); onWire = o.durable },
-			"slower":  func(t *rapid.T) { o.slower() },
+			"resend":  func(t *rapid.T) { o.Resend(o.durable); onWire = o.durable },
+			"restart": func(t *rapid.T) { o.Restart(o.durable); onWire = o.durable },
+			"slower":  func(t *rapid.T) { o.Slower() },
 			"":        func(t *rapid.T) { checkOutbox(t, o, appended, acked) },
 		})
 	})
 }
 
-func checkOutbox(t *rapid.T, o *outbox, appended, acked []pinetree.Record) {
+func checkOutbox(t *rapid.T, o *Box, appended, acked []pinetree.Record) {
 	flight, all, at := 0, 0, o.durable
 	for i, b := range o.batches {
 		if b.Prev != at {
@@ -115,23 +115,27 @@ func checkOutbox(t *rapid.T, o *outbox, appended, acked []pinetree.Record) {
 }
 
 func TestOutboxSendsEverythingInTheEnd(t *testing.T) {
-	o := newOutbox(outboxLimits{batchBytes: 500, windowBytes: 1 << 20, smallBatches: 1}, 0)
+	o := New(Limits{BatchBytes: 500, WindowBytes: 1 << 20, SmallBatches: 1}, 0)
 	for i := range pinetree.LSN(100) {
-		o.add([]pinetree.Record{{Prev: i, LSN: i + 1, Payload: make([]byte, 50)}})
+		o.Add([]pinetree.Record{{Prev: i, LSN: i + 1, Payload: make([]byte, 50)}})
 	}
-	o.slower() // the least that may be in flight
-	for rounds := 0; o.buffered() > 0; rounds++ {
+	o.Slower() // the least that may be in flight
+	for rounds := 0; o.Buffered() > 0; rounds++ {
 		if rounds > 1000 {
-			t.Fatalf("stuck with %d bytes", o.buffered())
+			t.Fatalf("stuck with %d bytes", o.Buffered())
 		}
-		if records := o.cut(); len(records) > 0 {
+		if records := o.Cut(); len(records) > 0 {
 			b, err := storepb.EncodeBatch(1, 1, records)
-			must(t, err)
-			o.seal(outgoing{b, time.Time{}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Seal(Batch{b, time.Time{}})
 		}
-		if sent := o.next(1 << 20); len(sent) > 0 {
-			_, err := o.ack(sent[len(sent)-1].LSN)
-			must(t, err)
+		if sent := o.Next(1 << 20); len(sent) > 0 {
+			_, err := o.Ack(sent[len(sent)-1].LSN)
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
@@ -140,29 +144,33 @@ func TestOutboxSendsEverythingInTheEnd(t *testing.T) {
 // first acknowledgement, and a megabyte soon afterwards.
 func TestAFlightGrowsFromSmall(t *testing.T) {
 	const size = 8 << 10
-	o := newOutbox(outboxLimits{batchBytes: size, windowBytes: 4 << 20, smallBatches: 2}, 0)
+	o := New(Limits{BatchBytes: size, WindowBytes: 4 << 20, SmallBatches: 2}, 0)
 	for i := range pinetree.LSN(500) {
-		o.add([]pinetree.Record{{Prev: i, LSN: i + 1, Payload: make([]byte, size-headerBytes-32)}})
+		o.Add([]pinetree.Record{{Prev: i, LSN: i + 1, Payload: make([]byte, size-headerBytes-32)}})
 	}
 	for {
-		records := o.cut()
+		records := o.Cut()
 		if len(records) == 0 {
 			break
 		}
 		b, err := storepb.EncodeBatch(1, 1, records)
-		must(t, err)
-		o.seal(outgoing{b, time.Time{}})
-		o.next(1 << 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Seal(Batch{b, time.Time{}})
+		o.Next(1 << 20)
 	}
-	o.restart(0)
+	o.Restart(0)
 	var flights []int
 	for len(flights) == 0 || flights[len(flights)-1] < 1<<20 {
-		sent := o.next(1 << 30)
+		sent := o.Next(1 << 30)
 		if flights = append(flights, o.flightBytes); len(sent) == 0 {
 			t.Fatalf("nothing flies after %v", flights)
 		}
-		_, err := o.ack(sent[len(sent)/2].LSN)
-		must(t, err)
+		_, err := o.Ack(sent[len(sent)/2].LSN)
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	if flights[0] > firstFlightBytes || len(flights) > 12 {
 		t.Errorf("flights of %v bytes", flights)
