@@ -41,9 +41,12 @@
 // record that changes it.
 //
 // About every 64th record's change of a page is kept as the whole image that
-// it leads to, so a read replays a bounded number of patches. Which one is a
-// function of page and LSN alone, and all of a value is one of its batch, so a
-// write that is replayed after a crash makes the same bytes.
+// it leads to, and more of those that change much, so a read replays a bounded
+// number of patches and bytes. Which one is a function of the record alone, and
+// all of a value is one of its batch, so a write that is replayed after a crash
+// makes the same keys. A chain that is long by chance is shortened in the
+// background when it is read: a value is replaced by one that says the same and
+// begins with an image.
 //
 // # What a crash does
 //

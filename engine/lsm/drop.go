@@ -56,34 +56,62 @@ func (s *Store) dropNotes(prefix []byte) (notes []dropNote, err error) {
 // dropper deletes the generations that are noted for it: those of removed
 // groups, those that a restore replaced, and what is left of restores that did
 // not commit. It is one goroutine, started by Open and ended by Close, and the
-// only one that deletes data.
+// only one that deletes data. So it also is the one that shortens chains, of
+// which nothing is deleted meanwhile.
 type dropper struct {
-	wake chan struct{} // of capacity one
+	wake chan struct{}   // of capacity one
+	long chan shortening // of capacity maxShortenings
 	stop chan struct{}
 	done chan struct{}
 	once sync.Once // closes stop
 }
 
 func (d *dropper) start(s *Store) {
-	d.wake, d.stop, d.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	d.wake, d.long = make(chan struct{}, 1), make(chan shortening, maxShortenings)
+	d.stop, d.done = make(chan struct{}), make(chan struct{})
 	d.kick()
 	go func() {
 		defer close(d.done)
-		for next := reclaimEvery; d.sleep(d.wake, next); {
-			next = reclaimEvery
-			dropped, err := s.dropAll()
-			if err == nil {
-				err = s.reclaim(dropped)
-			}
-			if errors.Is(err, pinetree.ErrStopped) || s.db.Failed() != nil {
+		timer := time.NewTimer(reclaimEvery)
+		defer timer.Stop()
+		for {
+			select {
+			case wish := <-d.long:
+				if err := s.shorten(wish); err != nil {
+					s.traits.Log.Debug("cannot shorten the changes of a page", "page", wish.page, "lsn", wish.first, "error", err)
+				}
+				continue
+			case <-d.wake:
+			case <-timer.C:
+			case <-d.stop:
 				return
 			}
+			next, err := s.tidy()
 			if err != nil {
-				s.traits.Log.Warn("cannot delete what is of no more use, will try again", "error", err)
-				next = dropRetry
+				return
 			}
+			timer.Reset(next)
 		}
 	}()
+}
+
+// tidy deletes what is noted and gives space back, and says when to do so
+// again. After its error nothing can be written any more.
+func (s *Store) tidy() (next time.Duration, err error) {
+	dropped, err := s.dropAll()
+	if err == nil {
+		err = s.reclaim(dropped)
+	}
+	switch {
+	case err == nil:
+		return reclaimEvery, s.db.Failed()
+	case errors.Is(err, pinetree.ErrStopped):
+		return 0, err
+	case s.db.Failed() != nil:
+		return 0, err
+	}
+	s.traits.Log.Warn("cannot delete what is of no more use, will try again", "error", err)
+	return dropRetry, nil
 }
 
 // kick has the notes looked at.
@@ -92,20 +120,6 @@ func (d *dropper) kick() {
 	case d.wake <- struct{}{}:
 	default:
 	}
-}
-
-// sleep waits for a signal, but not for longer than a time; false when the
-// dropper is to end.
-func (d *dropper) sleep(signal chan struct{}, most time.Duration) bool {
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	select {
-	case <-signal:
-	case <-timer.C:
-	case <-d.stop:
-		return false
-	}
-	return true
 }
 
 func (d *dropper) end() {
@@ -211,10 +225,14 @@ func (s *Store) reclaim(dropped bool) error {
 
 // dropPause is an error when the store is being closed.
 func (s *Store) dropPause() error {
-	if !s.dropper.sleep(nil, dropPause) {
+	timer := time.NewTimer(dropPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-s.dropper.stop:
 		return fmt.Errorf("%w: the %s engine in %s is closing", pinetree.ErrStopped, s.traits.Name, s.traits.Dir)
 	}
-	return nil
 }
 
 // deletions lists the first keys of a prefix, as removals.

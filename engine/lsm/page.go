@@ -89,18 +89,34 @@ func replayPage(page []byte, changes []change) []byte {
 	return page
 }
 
-// consolidateEvery is the mean number of records of a page from one image to
-// the next.
-const consolidateEvery = 64
+const (
+	// consolidateEvery is the mean number of records of a page from one image to
+	// the next while their patches are small.
+	consolidateEvery = 64
+	// consolidateBytes is the mean number of bytes of patches from one image to
+	// the next while they are not: images of 8 KiB are then half of what they
+	// add to.
+	consolidateBytes = 16 << 10
+)
 
 // isConsolidated chooses the records whose change of a page is kept as the
-// whole image that it leads to. It depends on nothing but page and LSN: it
+// whole image that it leads to: one of 64, and more of those that change much.
+// It depends on nothing but the page, the LSN and the size of the change: it
 // needs no look at the page's history, which would be a read per patch, and
-// says the same on every replay and replica.
-func isConsolidated(page pinetree.PageNo, lsn pinetree.LSN) bool {
+// says the same on every replay and replica. Chains that became long by chance
+// are shortened when they are read, see shortening.
+func isConsolidated(page pinetree.PageNo, lsn pinetree.LSN, bytes int) bool {
 	// The finalizer of SplitMix64, which spreads neighbouring inputs evenly.
 	h := uint64(lsn) ^ uint64(page)*0x9E3779B97F4A7C15
 	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
 	h = (h ^ h>>27) * 0x94D049BB133111EB
-	return (h^h>>31)%consolidateEvery == 0
+	return (h^h>>31)%consolidateBytes < uint64(max(bytes, consolidateBytes/consolidateEvery))
+}
+
+// sizeOf is how many bytes changes write.
+func sizeOf(changes []change) (bytes int) {
+	for _, c := range changes {
+		bytes += len(c.op.Data)
+	}
+	return bytes
 }

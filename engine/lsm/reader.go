@@ -29,6 +29,8 @@ type view struct {
 	keys     volumeKeys
 	at       pinetree.LSN
 	position pinetree.VolumePosition
+	// tooLong is told of chains of a page's changes that are; nil when nobody is.
+	tooLong func(page pinetree.PageNo, first pinetree.LSN)
 }
 
 // Position implements engine.Reader.
@@ -57,7 +59,7 @@ func (r *reader) view(at pinetree.LSN) (view, error) {
 		return view{}, fmt.Errorf("%w: volume %d is not in group %d any more", pinetree.ErrUnknownVolume, r.id, r.group.id)
 	}
 	at, err := engine.ReadAt(r.id, position, at)
-	return view{store: r.group.store, keys: keysOf(r.group.id, now.generation, r.id), at: at, position: position}, err
+	return view{store: r.group.store, keys: keysOf(r.group.id, now.generation, r.id), at: at, position: position, tooLong: r.tooLong}, err
 }
 
 // Page implements engine.Reader.
@@ -74,13 +76,45 @@ func (r *reader) Page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, e
 	return read, err
 }
 
-// page reads a page; errNoValue when nothing ever changed it. A value is found
-// by its first change, so the newest one may go on above the LSN; all changes
-// of the others are below.
+// page reads a page; errNoValue when nothing ever changed it.
 func (v view) page(page pinetree.PageNo) (engine.PageRead, error) {
+	read := engine.PageRead{At: v.at}
+	c, err := v.chain(page)
+	if err != nil {
+		return read, err
+	}
+	if len(c.values) == 0 {
+		return read, errNoValue
+	}
+	for i := len(c.values) - 1; i >= 0; i-- {
+		read.Page = replayPage(read.Page, c.values[i])
+	}
+	read.PageLSN = c.values[0][len(c.values[0])-1].lsn
+	if v.tooLong != nil && (c.changes() > longChain || c.bytes > longChainBytes+2*len(read.Page)) {
+		v.tooLong(page, c.first)
+	}
+	return read, nil
+}
+
+// chain is what is to be replayed for a page, newest value first.
+type chain struct {
+	values [][]change
+	first  pinetree.LSN // that the newest value is found by
+	bytes  int          // that were read
+}
+
+func (c chain) changes() (n int) {
+	for _, changes := range c.values {
+		n += len(changes)
+	}
+	return n
+}
+
+// chain reads back to the last image. A value is found by its first change, so
+// the newest one may go on above the LSN; all changes of the others are below.
+func (v view) chain(page pinetree.PageNo) (c chain, err error) {
 	name := v.keys.page(page)
-	var chain [][]change // newest first
-	err := v.store.db.Scan(name, func(it sorted.Iterator) error {
+	err = v.store.db.Scan(name, func(it sorted.Iterator) error {
 		for it.Seek(version(bytes.Clone(name), v.at)); it.Valid(); {
 			first, err := versionLSN(name, it.Key())
 			if err != nil {
@@ -94,24 +128,17 @@ func (v view) page(page pinetree.PageNo) (engine.PageRead, error) {
 			if err != nil {
 				return fmt.Errorf("page %d, changes from %s on: %w", page, first, err)
 			}
-			if chain = append(chain, changes); hasImage {
+			if len(c.values) == 0 {
+				c.first = first
+			}
+			c.bytes += len(value)
+			if c.values = append(c.values, changes); hasImage {
 				return nil
 			}
 		}
 		return nil
 	})
-	read := engine.PageRead{At: v.at}
-	if err != nil {
-		return read, err
-	}
-	if len(chain) == 0 {
-		return read, errNoValue
-	}
-	for i := len(chain) - 1; i >= 0; i-- {
-		read.Page = replayPage(read.Page, chain[i])
-	}
-	read.PageLSN = chain[0][len(chain[0])-1].lsn
-	return read, nil
+	return c, err
 }
 
 // Get implements engine.Reader.

@@ -120,7 +120,7 @@ func (r *replayer) onPage(op engine.Op) error {
 // to, if the record is one of those chosen for it.
 func (r *replayer) consolidate(h *pageHistory) error {
 	patches := h.changes[h.record:]
-	if len(patches) == 0 || patches[0].op.Kind == engine.PageImage || !isConsolidated(h.page, patches[0].lsn) {
+	if len(patches) == 0 || patches[0].op.Kind == engine.PageImage || !isConsolidated(h.page, patches[0].lsn, sizeOf(patches)) {
 		return nil
 	}
 	first := h.record - 1
