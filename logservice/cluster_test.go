@@ -163,7 +163,7 @@ func (m *member) start(managers ...string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	m.node, err = New(ctx, Config{
-		Dir: m.dir, Listener: l, Managers: managers, Log: m.log, Engines: m.engines, Zone: "here",
+		Dir: m.dir, Listener: l, Managers: managers, Log: m.log, Engines: m.engines, Zone: "here", TrimEvery: 20 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(testOutput(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/host"
 	"github.com/pinetree-db/pinetree/logservice/transport"
+	"github.com/pinetree-db/pinetree/logservice/trimmer"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
@@ -47,6 +48,9 @@ type Config struct {
 	Transport transport.Mode
 	// Snapshots bounds what snapshots take of the node.
 	Snapshots transport.SnapshotLimits
+	// TrimEvery is how often volumes are looked at for what need not be kept;
+	// trimmer.DefaultEvery when zero.
+	TrimEvery time.Duration
 	// Dial adds to the options of connections to managers and peers, and Serve to
 	// those of the node's own server, for credentials.
 	Dial  []grpc.DialOption
@@ -65,6 +69,7 @@ type Node struct {
 	host     *host.Host
 	network  *transport.Transport
 	agent    *agent
+	trimmer  *trimmer.Trimmer
 	server   *grpc.Server
 	health   *health.Server
 	metrics  *metrics
@@ -193,6 +198,7 @@ func (n *Node) open() error {
 	opened.Store(h)
 	n.host = h
 	n.agent.reporter = &reporter{host: h, last: map[pinetree.GroupID]report{}}
+	n.trimmer = trimmer.New(trimmer.Config{Host: h, Clock: lease.BootTime, Every: n.cfg.TrimEvery, Logger: n.log})
 	n.buildServer()
 	if n.cfg.Registry != nil {
 		if err := n.metrics.register(n.cfg.Registry, n); err != nil {
@@ -233,6 +239,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return nil
 	})
 	tasks.Go(func() error { return n.agent.run(ctx) })
+	tasks.Go(func() error { return n.trimmer.Run(ctx) })
 	tasks.Go(func() error {
 		<-ctx.Done()
 		return n.shutdown()

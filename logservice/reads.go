@@ -9,6 +9,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/logservice/host"
+	"github.com/pinetree-db/pinetree/logservice/trimmer"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -171,13 +172,18 @@ func (s *readService) State(ctx context.Context, q *wirepb.StateRequest) (*wirep
 	if err != nil {
 		return nil, err
 	}
-	return &wirepb.StateResponse{
+	answer := &wirepb.StateResponse{
 		Served: served, Group: uint64(g.ID()), ComputeTerm: uint64(at.Term()), Base: uint64(at.Base), Format: uint32(at.Format),
 		Watermarks: &wirepb.Watermarks{
 			Truncated: uint64(w.Truncated), Flushed: uint64(w.Flushed), Applied: uint64(w.Applied),
 			Committed: uint64(w.Committed), Ordered: uint64(w.Ordered), Received: uint64(w.Received),
 		},
-	}, nil
+		Settings: trimmer.WireSettings(at.Settings), Slots: trimmer.WireSlots(at.Slots), LogBytes: uint64(at.Kept()),
+	}
+	if kept, here := s.node.trimmer.Explain(id); here {
+		answer.KeptBecause = kept.Because
+	}
+	return answer, nil
 }
 
 // Digest implements wirepb.ReadsServer.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/logservice/transport"
+	"github.com/pinetree-db/pinetree/logservice/trimmer"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -29,6 +30,7 @@ func (n *Node) buildServer() {
 	grpc_health_v1.RegisterHealthServer(n.server, n.health)
 	wirepb.RegisterComputeServer(n.server, &computeService{node: n})
 	wirepb.RegisterReadsServer(n.server, &readService{node: n})
+	wirepb.RegisterVolumesServer(n.server, &trimmer.Service{Trimmer: n.trimmer})
 	wirepb.RegisterNodeServer(n.server, &adminService{node: n})
 	wirepb.RegisterRaftTransportServer(n.server, n.network)
 	reflection.Register(n.server)

@@ -198,6 +198,21 @@ func (g *Group) Resolve(ctx context.Context, id pinetree.VolumeID, a adapter.App
 	})
 }
 
+// Replayed is what the replica has replayed, and what of it surely survives a crash.
+func (g *Group) Replayed() (applied, flushed pinetree.Position) {
+	flushed = g.engine.Flushed() // first, so that it is not above the other
+	return g.engine.Position(), flushed
+}
+
+// Leading is nil while this replica answers for its group, and else the refusal that
+// names the leader as far as it is known.
+func (g *Group) Leading() error {
+	if g.refused == nil && g.view.Load().Leads {
+		return nil
+	}
+	return g.notLeader()
+}
+
 // Watermarks of a volume as this replica knows them. What a read was served
 // before the call is applied in them, though the worker may hear of it later
 // than the reader.

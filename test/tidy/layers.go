@@ -14,6 +14,7 @@ var layers = [][]string{
 	{"cmd/...", "adapter/ship/example"},
 	{"adapter/ship/example/pagestore"},
 	{"logservice", "clustermgr/etcdstore", "adapter/pgwal", "adapter/resolver"},
+	{"logservice/trimmer"},
 	{"logservice/host"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
 	{"raftlog/segment/frame", "clustermgr/reign"},
@@ -81,7 +82,7 @@ var importers = []struct {
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep", "clustermgr/ward"}, by: []string{"clustermgr/...", "test/..."}},
 	{of: []string{"logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/outcome", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/trimming"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
-	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "cmd/...", "test/..."}},
+	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "logservice/trimmer", "cmd/...", "test/..."}},
 	{of: []string{"proto/gatewaypb"}, by: []string{"adapter/gateway"}},
 	{of: []string{"proto/wirepb"}, by: []string{
 		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "proto/gatewaypb", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
