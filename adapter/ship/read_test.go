@@ -221,7 +221,7 @@ func TestTailGoesOnAfterBrokenConnectionsAndEndsWithTheCallersError(t *testing.T
 	made := fill(w, 60)
 	answers := 0
 	for _, n := range w.nodes {
-		n.tailFault = func(*wirepb.TailResponse) error {
+		n.tailFault = func(*wirepb.TailRequest, *wirepb.TailResponse) error {
 			if answers++; answers%2 == 0 {
 				return pinetree.ErrStopped
 			}
@@ -304,7 +304,7 @@ func TestDamagedLogsAreNotServed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			made := fill(w, 12)
-			w.nodes[0].tailFault = fault
+			w.nodes[0].tailFault = func(_ *wirepb.TailRequest, r *wirepb.TailResponse) error { return fault(r) }
 			got, err := collect(t, w.dial(nil).Reader(ReadConfig{}), made[2].LSN)
 			if !errors.Is(err, pinetree.ErrCorrupt) {
 				t.Errorf("got %v", err)

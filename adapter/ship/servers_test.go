@@ -31,7 +31,7 @@ type fakeNode struct {
 	zombie   bool
 	zombieAt pinetree.LSN
 	// tailFault, when set, may change or refuse an answer of Tail.
-	tailFault  func(*wirepb.TailResponse) error
+	tailFault  func(*wirepb.TailRequest, *wirepb.TailResponse) error
 	pagesAsked func(*wirepb.PagesRequest) // hears of every Pages that was answered
 	reads      int
 	condition  condition
@@ -321,7 +321,7 @@ func (s fakeReads) Tail(q *wirepb.TailRequest, stream wirepb.Reads_TailServer) e
 				answer.Batches, from = append(answer.Batches, b.Encoded), b.LSN
 			}
 			if s.node.tailFault != nil {
-				return s.node.tailFault(answer)
+				return s.node.tailFault(q, answer)
 			}
 			return nil
 		})

@@ -19,8 +19,13 @@ type TailQuery struct {
 	// From is where a record ends; the records after it are read. Zero is the
 	// log's base.
 	From pinetree.LSN
-	// Follow goes on with the records to come until the context ends.
+	// Follow goes on with the records to come until the context ends. Without it
+	// the reading ends with what the replica that was asked first had replayed when
+	// it was asked, or later.
 	Follow bool
+	// Committed, with Follow, takes records as soon as the replica knows them to be
+	// committed: what was read may not be in its pages yet.
+	Committed bool
 }
 
 // Tail reads the log and calls fn for each record, in order and each once,
@@ -68,6 +73,7 @@ type tail struct {
 	query   TailQuery
 	fn      func(pinetree.Record) error
 	at      pinetree.LSN // end of the last record that fn took
+	end     pinetree.LSN // up to where a node had replayed the log
 	refused error        // fn's
 	alive   time.Time    // when a node last served
 }
@@ -77,8 +83,13 @@ func (t *tail) read(ctx context.Context, from Replica, conn *grpc.ClientConn) er
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	began := time.Now()
+	options := t.reader.options()
+	if !t.query.Follow {
+		// A replica that is behind the one before would end too early.
+		options.MinLsn = max(options.MinLsn, uint64(t.end))
+	}
 	stream, err := wirepb.NewReadsClient(conn).Tail(ctx, &wirepb.TailRequest{
-		Volume: t.reader.volume(), Options: t.reader.options(), From: uint64(t.at), Follow: t.query.Follow,
+		Volume: t.reader.volume(), Options: options, From: uint64(t.at), Follow: t.query.Follow, Committed: t.query.Committed,
 	})
 	if err != nil {
 		return err
@@ -99,6 +110,7 @@ func (t *tail) read(ctx context.Context, from Replica, conn *grpc.ClientConn) er
 		if err != nil {
 			return err
 		}
+		t.end = max(t.end, pinetree.LSN(r.AppliedLsn))
 		for _, encoded := range r.Batches {
 			if err := t.take(from.Node, encoded); err != nil || t.refused != nil {
 				return err

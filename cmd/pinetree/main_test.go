@@ -94,6 +94,7 @@ func TestWrongCallsEndWithTwoAndSayHow(t *testing.T) {
 		{"tail", "--volume", "v", "--from", "not an LSN"},
 		{"tail", "--volume", "v", "--read", "fresh"},
 		{"tail", "--volume", "v", "-o", "xml"},
+		{"tail", "--volume", "v", "--committed"},
 		{"key"},
 		{"key", "get", "--volume", "v"},
 		{"key", "put", "--volume", "v", "k"},

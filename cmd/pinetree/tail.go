@@ -34,6 +34,7 @@ end, as PostgreSQL leaves it; --no-pad leaves that out.`,
 	output.Flag(c)
 	c.Flags().StringVar(&from, "from", "", "begin after the record that ends at this LSN; the beginning of the log when empty")
 	c.Flags().BoolVar(&t.follow, "follow", false, "go on as records are appended, until interrupted")
+	c.Flags().BoolVar(&t.committed, "committed", false, "with --follow: what is committed, before the replica has replayed it")
 	c.Flags().BoolVar(&t.raw, "raw", false, "write the payloads' bytes and nothing else")
 	c.Flags().BoolVar(&t.noPad, "no-pad", false, "with --raw: do not fill the last PostgreSQL segment with zeroes")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -43,6 +44,9 @@ end, as PostgreSQL leaves it; --no-pad leaves that out.`,
 		}
 		if err := output.Check(); err != nil {
 			return err
+		}
+		if t.committed && !t.follow {
+			return cli.Usagef("--committed is for --follow: without it the log is read up to what is replayed")
 		}
 		client, reader, err := f.reader(cmd, "")
 		if err != nil {
@@ -58,9 +62,9 @@ end, as PostgreSQL leaves it; --no-pad leaves that out.`,
 
 // tailOutput writes what a tail reads.
 type tailOutput struct {
-	follow, raw, noPad, json bool
-	opaque                   bool
-	out                      *bufio.Writer
+	follow, committed, raw, noPad, json bool
+	opaque                              bool
+	out                                 *bufio.Writer
 
 	head []byte // how the log begins, as far as padding needs it
 }
@@ -69,7 +73,7 @@ type tailOutput struct {
 const headBytes = 64
 
 func (t *tailOutput) run(ctx context.Context, reader *ship.Reader, from pinetree.LSN) error {
-	end, err := reader.Tail(ctx, ship.TailQuery{From: from, Follow: t.follow}, t.record)
+	end, err := reader.Tail(ctx, ship.TailQuery{From: from, Follow: t.follow, Committed: t.committed}, t.record)
 	if t.follow && interrupted(ctx) {
 		err = nil
 	}
