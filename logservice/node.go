@@ -76,6 +76,8 @@ type Node struct {
 
 	// running counts the goroutines that receive from writers.
 	running sync.WaitGroup
+	// exporting is held by the one Export that runs.
+	exporting sync.Mutex
 
 	mu      sync.Mutex
 	closed  bool

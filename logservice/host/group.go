@@ -107,7 +107,7 @@ func inquire[T any](ctx context.Context, g *Group, e event, request func(*group.
 // Status reports the replica as of its last turn.
 func (g *Group) Status(ctx context.Context) (group.Status, error) {
 	if g.refused != nil {
-		return group.Status{Group: g.id, Node: g.host.cfg.Node, Stopped: g.refused, Applied: g.engine.Position()}, nil
+		return group.Status{Group: g.id, Node: g.host.cfg.Node, Stopped: g.refused, Applied: g.progress.At()}, nil
 	}
 	return inquire(ctx, g, event{group: g, looks: true}, func(r *group.Replica, done func(group.Status, error)) { done(r.Status()) })
 }
@@ -217,6 +217,9 @@ func (g *Group) Leading() error {
 // before the call is applied in them, though the worker may hear of it later
 // than the reader.
 func (g *Group) Watermarks(ctx context.Context, id pinetree.VolumeID) (pinetree.Watermarks, error) {
+	if g.refused != nil {
+		return pinetree.Watermarks{}, g.refused
+	}
 	flushed := g.engine.Flushed().Volumes[id].LSN // before the rest, so that it is not above it
 	applied := g.engine.Position().Volumes[id].LSN
 	w, err := ask(ctx, g, func(r *group.Replica, done func(pinetree.Watermarks, error)) { done(r.Watermarks(id)) })

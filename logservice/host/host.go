@@ -100,6 +100,10 @@ func NewHost(cfg Config) (*Host, error) {
 		if err == nil {
 			err = h.open(id)
 		}
+		if errors.Is(err, pinetree.ErrCorrupt) { // the others run
+			h.refuse(&Group{id: id, host: h}, err)
+			err = nil
+		}
 		if err != nil {
 			return nil, errors.Join(err, h.Close())
 		}
@@ -125,14 +129,27 @@ func (h *Host) open(id pinetree.GroupID) error {
 		Publish: g.publish, Buffer: &g.worker.buffer, Lag: &h.lag,
 	})
 	if err != nil {
-		h.cfg.Logger.Error("replica refuses to start", "group", id, "err", err)
-		g.replica, g.refused = nil, fmt.Errorf("%w: %w", pinetree.ErrStopped, err)
+		h.refuse(g, err)
+	} else {
+		h.keep(g)
 	}
-	h.mu.Lock()
-	h.groups[id] = g
-	h.mu.Unlock()
 	h.learnVolumes(g, g.progress.At())
 	return nil
+}
+
+// refuse keeps a group whose replica cannot run, for those who ask why. Without
+// an engine it carries no volume.
+func (h *Host) refuse(g *Group, why error) {
+	h.cfg.Logger.Error("replica refuses to start", "group", g.id, "err", why)
+	g.replica, g.refused = nil, fmt.Errorf("%w: %w", pinetree.ErrStopped, why)
+	g.view.Store(&group.View{Stopped: g.refused})
+	h.keep(g)
+}
+
+func (h *Host) keep(g *Group) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.groups[g.id] = g
 }
 
 // learnVolumes notes which volumes a group carries.

@@ -92,7 +92,8 @@ func (g *Group) readLeased(ctx context.Context, id pinetree.VolumeID, fn func(en
 	return true, err
 }
 
-// read runs fn on what is replayed now.
+// read runs fn on what is replayed now. A replica that finds its state damaged is
+// not to be believed in the rest either: it stops, and another one leads.
 func (g *Group) read(id pinetree.VolumeID, fn func(engine.Reader) error) error {
 	if v := g.view.Load(); v.Stopped != nil {
 		return v.Stopped
@@ -104,6 +105,9 @@ func (g *Group) read(id pinetree.VolumeID, fn func(engine.Reader) error) error {
 	err = fn(reader)
 	if v := g.view.Load(); v.Stopped != nil {
 		return v.Stopped // a replica that is removed loses its engine beneath the reader
+	}
+	if errors.Is(err, pinetree.ErrCorrupt) {
+		g.postUrgent(func(r *group.Replica) { r.Stop(err) })
 	}
 	return err
 }

@@ -3272,6 +3272,102 @@ func (*RemoveReplicaResponse) Descriptor() ([]byte, []int) {
 	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{46}
 }
 
+type ExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRequest) Reset() {
+	*x = ExportRequest{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRequest) ProtoMessage() {}
+
+func (x *ExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
+func (*ExportRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ExportRequest) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+type ExportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Position      []byte                 `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"` // first answer: storepb.Position of the state
+	Chunk         []byte                 `protobuf:"bytes,2,opt,name=chunk,proto3" json:"chunk,omitempty"`       // the others: the pieces of the engine's snapshot, in order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportResponse) Reset() {
+	*x = ExportResponse{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportResponse) ProtoMessage() {}
+
+func (x *ExportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
+func (*ExportResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ExportResponse) GetPosition() []byte {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *ExportResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
 type NodeCreateVolumeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -3283,7 +3379,7 @@ type NodeCreateVolumeRequest struct {
 
 func (x *NodeCreateVolumeRequest) Reset() {
 	*x = NodeCreateVolumeRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[47]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3295,7 +3391,7 @@ func (x *NodeCreateVolumeRequest) String() string {
 func (*NodeCreateVolumeRequest) ProtoMessage() {}
 
 func (x *NodeCreateVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[47]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3308,7 +3404,7 @@ func (x *NodeCreateVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCreateVolumeRequest.ProtoReflect.Descriptor instead.
 func (*NodeCreateVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{47}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *NodeCreateVolumeRequest) GetGroup() uint64 {
@@ -3340,7 +3436,7 @@ type NodeCreateVolumeResponse struct {
 
 func (x *NodeCreateVolumeResponse) Reset() {
 	*x = NodeCreateVolumeResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[48]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +3448,7 @@ func (x *NodeCreateVolumeResponse) String() string {
 func (*NodeCreateVolumeResponse) ProtoMessage() {}
 
 func (x *NodeCreateVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[48]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +3461,7 @@ func (x *NodeCreateVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCreateVolumeResponse.ProtoReflect.Descriptor instead.
 func (*NodeCreateVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{48}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{50}
 }
 
 type AppointRequest struct {
@@ -3380,7 +3476,7 @@ type AppointRequest struct {
 
 func (x *AppointRequest) Reset() {
 	*x = AppointRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[49]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3392,7 +3488,7 @@ func (x *AppointRequest) String() string {
 func (*AppointRequest) ProtoMessage() {}
 
 func (x *AppointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[49]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3405,7 +3501,7 @@ func (x *AppointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppointRequest.ProtoReflect.Descriptor instead.
 func (*AppointRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{49}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *AppointRequest) GetGroup() uint64 {
@@ -3438,7 +3534,7 @@ type AppointResponse struct {
 
 func (x *AppointResponse) Reset() {
 	*x = AppointResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[50]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3450,7 +3546,7 @@ func (x *AppointResponse) String() string {
 func (*AppointResponse) ProtoMessage() {}
 
 func (x *AppointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[50]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3463,7 +3559,7 @@ func (x *AppointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppointResponse.ProtoReflect.Descriptor instead.
 func (*AppointResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{50}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *AppointResponse) GetStatus() *ReplicaStatus {
@@ -3487,7 +3583,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[51]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3499,7 +3595,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[51]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3512,7 +3608,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{51}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *TransferRequest) GetGroup() uint64 {
@@ -3570,7 +3666,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[52]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3582,7 +3678,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[52]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3595,7 +3691,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{52}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TransferResponse) GetReleased() bool {
@@ -3643,7 +3739,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[53]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3655,7 +3751,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[53]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3668,7 +3764,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{53}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ReleaseRequest) GetGroup() uint64 {
@@ -3693,7 +3789,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[54]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3705,7 +3801,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[54]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3718,7 +3814,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{54}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{56}
 }
 
 type StatusRequest struct {
@@ -3733,7 +3829,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[55]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3745,7 +3841,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[55]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3758,7 +3854,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{55}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *StatusRequest) GetGroup() uint64 {
@@ -3786,7 +3882,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[56]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3798,7 +3894,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[56]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3811,7 +3907,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{56}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *StatusResponse) GetNode() uint64 {
@@ -4093,7 +4189,12 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x13\n" +
 	"\x05as_of\x18\x02 \x01(\x04R\x04asOf\x12\x18\n" +
 	"\adeleted\x18\x03 \x01(\bR\adeleted\"\x17\n" +
-	"\x15RemoveReplicaResponse\"_\n" +
+	"\x15RemoveReplicaResponse\"%\n" +
+	"\rExportRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"B\n" +
+	"\x0eExportResponse\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\fR\bposition\x12\x14\n" +
+	"\x05chunk\x18\x02 \x01(\fR\x05chunk\"_\n" +
 	"\x17NodeCreateVolumeRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\x04R\x06volume\x12\x16\n" +
@@ -4154,7 +4255,7 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"SafeToStop\x12#.pinetree.wire.v1.SafeToStopRequest\x1a$.pinetree.wire.v1.SafeToStopResponse\x12]\n" +
 	"\fDeleteVolume\x12%.pinetree.wire.v1.DeleteVolumeRequest\x1a&.pinetree.wire.v1.DeleteVolumeResponse\x12Z\n" +
-	"\vDeleteGroup\x12$.pinetree.wire.v1.DeleteGroupRequest\x1a%.pinetree.wire.v1.DeleteGroupResponse2\xdc\x05\n" +
+	"\vDeleteGroup\x12$.pinetree.wire.v1.DeleteGroupRequest\x1a%.pinetree.wire.v1.DeleteGroupResponse2\xab\x06\n" +
 	"\x04Node\x12`\n" +
 	"\rCreateReplica\x12&.pinetree.wire.v1.CreateReplicaRequest\x1a'.pinetree.wire.v1.CreateReplicaResponse\x12e\n" +
 	"\fCreateVolume\x12).pinetree.wire.v1.NodeCreateVolumeRequest\x1a*.pinetree.wire.v1.NodeCreateVolumeResponse\x12N\n" +
@@ -4163,7 +4264,8 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\aRelease\x12 .pinetree.wire.v1.ReleaseRequest\x1a!.pinetree.wire.v1.ReleaseResponse\x12i\n" +
 	"\x10ChangeMembership\x12).pinetree.wire.v1.ChangeMembershipRequest\x1a*.pinetree.wire.v1.ChangeMembershipResponse\x12`\n" +
 	"\rRemoveReplica\x12&.pinetree.wire.v1.RemoveReplicaRequest\x1a'.pinetree.wire.v1.RemoveReplicaResponse\x12K\n" +
-	"\x06Status\x12\x1f.pinetree.wire.v1.StatusRequest\x1a .pinetree.wire.v1.StatusResponseB.Z,github.com/pinetree-db/pinetree/proto/wirepbb\x06proto3"
+	"\x06Status\x12\x1f.pinetree.wire.v1.StatusRequest\x1a .pinetree.wire.v1.StatusResponse\x12M\n" +
+	"\x06Export\x12\x1f.pinetree.wire.v1.ExportRequest\x1a .pinetree.wire.v1.ExportResponse0\x01B.Z,github.com/pinetree-db/pinetree/proto/wirepbb\x06proto3"
 
 var (
 	file_proto_wirepb_cluster_proto_rawDescOnce sync.Once
@@ -4177,7 +4279,7 @@ func file_proto_wirepb_cluster_proto_rawDescGZIP() []byte {
 	return file_proto_wirepb_cluster_proto_rawDescData
 }
 
-var file_proto_wirepb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_proto_wirepb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_proto_wirepb_cluster_proto_goTypes = []any{
 	(*RegisterRequest)(nil),          // 0: pinetree.wire.v1.RegisterRequest
 	(*RegisterResponse)(nil),         // 1: pinetree.wire.v1.RegisterResponse
@@ -4226,16 +4328,18 @@ var file_proto_wirepb_cluster_proto_goTypes = []any{
 	(*ChangeMembershipResponse)(nil), // 44: pinetree.wire.v1.ChangeMembershipResponse
 	(*RemoveReplicaRequest)(nil),     // 45: pinetree.wire.v1.RemoveReplicaRequest
 	(*RemoveReplicaResponse)(nil),    // 46: pinetree.wire.v1.RemoveReplicaResponse
-	(*NodeCreateVolumeRequest)(nil),  // 47: pinetree.wire.v1.NodeCreateVolumeRequest
-	(*NodeCreateVolumeResponse)(nil), // 48: pinetree.wire.v1.NodeCreateVolumeResponse
-	(*AppointRequest)(nil),           // 49: pinetree.wire.v1.AppointRequest
-	(*AppointResponse)(nil),          // 50: pinetree.wire.v1.AppointResponse
-	(*TransferRequest)(nil),          // 51: pinetree.wire.v1.TransferRequest
-	(*TransferResponse)(nil),         // 52: pinetree.wire.v1.TransferResponse
-	(*ReleaseRequest)(nil),           // 53: pinetree.wire.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),          // 54: pinetree.wire.v1.ReleaseResponse
-	(*StatusRequest)(nil),            // 55: pinetree.wire.v1.StatusRequest
-	(*StatusResponse)(nil),           // 56: pinetree.wire.v1.StatusResponse
+	(*ExportRequest)(nil),            // 47: pinetree.wire.v1.ExportRequest
+	(*ExportResponse)(nil),           // 48: pinetree.wire.v1.ExportResponse
+	(*NodeCreateVolumeRequest)(nil),  // 49: pinetree.wire.v1.NodeCreateVolumeRequest
+	(*NodeCreateVolumeResponse)(nil), // 50: pinetree.wire.v1.NodeCreateVolumeResponse
+	(*AppointRequest)(nil),           // 51: pinetree.wire.v1.AppointRequest
+	(*AppointResponse)(nil),          // 52: pinetree.wire.v1.AppointResponse
+	(*TransferRequest)(nil),          // 53: pinetree.wire.v1.TransferRequest
+	(*TransferResponse)(nil),         // 54: pinetree.wire.v1.TransferResponse
+	(*ReleaseRequest)(nil),           // 55: pinetree.wire.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),          // 56: pinetree.wire.v1.ReleaseResponse
+	(*StatusRequest)(nil),            // 57: pinetree.wire.v1.StatusRequest
+	(*StatusResponse)(nil),           // 58: pinetree.wire.v1.StatusResponse
 }
 var file_proto_wirepb_cluster_proto_depIdxs = []int32{
 	3,  // 0: pinetree.wire.v1.HeartbeatRequest.replicas:type_name -> pinetree.wire.v1.ReplicaStatus
@@ -4277,41 +4381,43 @@ var file_proto_wirepb_cluster_proto_depIdxs = []int32{
 	37, // 36: pinetree.wire.v1.Manager.DeleteVolume:input_type -> pinetree.wire.v1.DeleteVolumeRequest
 	39, // 37: pinetree.wire.v1.Manager.DeleteGroup:input_type -> pinetree.wire.v1.DeleteGroupRequest
 	41, // 38: pinetree.wire.v1.Node.CreateReplica:input_type -> pinetree.wire.v1.CreateReplicaRequest
-	47, // 39: pinetree.wire.v1.Node.CreateVolume:input_type -> pinetree.wire.v1.NodeCreateVolumeRequest
-	49, // 40: pinetree.wire.v1.Node.Appoint:input_type -> pinetree.wire.v1.AppointRequest
-	51, // 41: pinetree.wire.v1.Node.Transfer:input_type -> pinetree.wire.v1.TransferRequest
-	53, // 42: pinetree.wire.v1.Node.Release:input_type -> pinetree.wire.v1.ReleaseRequest
+	49, // 39: pinetree.wire.v1.Node.CreateVolume:input_type -> pinetree.wire.v1.NodeCreateVolumeRequest
+	51, // 40: pinetree.wire.v1.Node.Appoint:input_type -> pinetree.wire.v1.AppointRequest
+	53, // 41: pinetree.wire.v1.Node.Transfer:input_type -> pinetree.wire.v1.TransferRequest
+	55, // 42: pinetree.wire.v1.Node.Release:input_type -> pinetree.wire.v1.ReleaseRequest
 	43, // 43: pinetree.wire.v1.Node.ChangeMembership:input_type -> pinetree.wire.v1.ChangeMembershipRequest
 	45, // 44: pinetree.wire.v1.Node.RemoveReplica:input_type -> pinetree.wire.v1.RemoveReplicaRequest
-	55, // 45: pinetree.wire.v1.Node.Status:input_type -> pinetree.wire.v1.StatusRequest
-	1,  // 46: pinetree.wire.v1.Manager.Register:output_type -> pinetree.wire.v1.RegisterResponse
-	6,  // 47: pinetree.wire.v1.Manager.Heartbeat:output_type -> pinetree.wire.v1.HeartbeatResponse
-	10, // 48: pinetree.wire.v1.Manager.ListNodes:output_type -> pinetree.wire.v1.ListNodesResponse
-	12, // 49: pinetree.wire.v1.Manager.CreateGroup:output_type -> pinetree.wire.v1.GroupInfo
-	16, // 50: pinetree.wire.v1.Manager.ListGroups:output_type -> pinetree.wire.v1.ListGroupsResponse
-	12, // 51: pinetree.wire.v1.Manager.ChangeReplicas:output_type -> pinetree.wire.v1.GroupInfo
-	18, // 52: pinetree.wire.v1.Manager.CreateVolume:output_type -> pinetree.wire.v1.VolumeInfo
-	20, // 53: pinetree.wire.v1.Manager.ListVolumes:output_type -> pinetree.wire.v1.ListVolumesResponse
-	22, // 54: pinetree.wire.v1.Manager.MoveLeader:output_type -> pinetree.wire.v1.MoveLeaderResponse
-	25, // 55: pinetree.wire.v1.Manager.ListLeases:output_type -> pinetree.wire.v1.ListLeasesResponse
-	27, // 56: pinetree.wire.v1.Manager.Route:output_type -> pinetree.wire.v1.RouteResponse
-	31, // 57: pinetree.wire.v1.Manager.ListEvents:output_type -> pinetree.wire.v1.ListEventsResponse
-	29, // 58: pinetree.wire.v1.Manager.WatchEvents:output_type -> pinetree.wire.v1.Event
-	8,  // 59: pinetree.wire.v1.Manager.DrainNode:output_type -> pinetree.wire.v1.NodeInfo
-	34, // 60: pinetree.wire.v1.Manager.RemoveNode:output_type -> pinetree.wire.v1.RemoveNodeResponse
-	36, // 61: pinetree.wire.v1.Manager.SafeToStop:output_type -> pinetree.wire.v1.SafeToStopResponse
-	38, // 62: pinetree.wire.v1.Manager.DeleteVolume:output_type -> pinetree.wire.v1.DeleteVolumeResponse
-	40, // 63: pinetree.wire.v1.Manager.DeleteGroup:output_type -> pinetree.wire.v1.DeleteGroupResponse
-	42, // 64: pinetree.wire.v1.Node.CreateReplica:output_type -> pinetree.wire.v1.CreateReplicaResponse
-	48, // 65: pinetree.wire.v1.Node.CreateVolume:output_type -> pinetree.wire.v1.NodeCreateVolumeResponse
-	50, // 66: pinetree.wire.v1.Node.Appoint:output_type -> pinetree.wire.v1.AppointResponse
-	52, // 67: pinetree.wire.v1.Node.Transfer:output_type -> pinetree.wire.v1.TransferResponse
-	54, // 68: pinetree.wire.v1.Node.Release:output_type -> pinetree.wire.v1.ReleaseResponse
-	44, // 69: pinetree.wire.v1.Node.ChangeMembership:output_type -> pinetree.wire.v1.ChangeMembershipResponse
-	46, // 70: pinetree.wire.v1.Node.RemoveReplica:output_type -> pinetree.wire.v1.RemoveReplicaResponse
-	56, // 71: pinetree.wire.v1.Node.Status:output_type -> pinetree.wire.v1.StatusResponse
-	46, // [46:72] is the sub-list for method output_type
-	20, // [20:46] is the sub-list for method input_type
+	57, // 45: pinetree.wire.v1.Node.Status:input_type -> pinetree.wire.v1.StatusRequest
+	47, // 46: pinetree.wire.v1.Node.Export:input_type -> pinetree.wire.v1.ExportRequest
+	1,  // 47: pinetree.wire.v1.Manager.Register:output_type -> pinetree.wire.v1.RegisterResponse
+	6,  // 48: pinetree.wire.v1.Manager.Heartbeat:output_type -> pinetree.wire.v1.HeartbeatResponse
+	10, // 49: pinetree.wire.v1.Manager.ListNodes:output_type -> pinetree.wire.v1.ListNodesResponse
+	12, // 50: pinetree.wire.v1.Manager.CreateGroup:output_type -> pinetree.wire.v1.GroupInfo
+	16, // 51: pinetree.wire.v1.Manager.ListGroups:output_type -> pinetree.wire.v1.ListGroupsResponse
+	12, // 52: pinetree.wire.v1.Manager.ChangeReplicas:output_type -> pinetree.wire.v1.GroupInfo
+	18, // 53: pinetree.wire.v1.Manager.CreateVolume:output_type -> pinetree.wire.v1.VolumeInfo
+	20, // 54: pinetree.wire.v1.Manager.ListVolumes:output_type -> pinetree.wire.v1.ListVolumesResponse
+	22, // 55: pinetree.wire.v1.Manager.MoveLeader:output_type -> pinetree.wire.v1.MoveLeaderResponse
+	25, // 56: pinetree.wire.v1.Manager.ListLeases:output_type -> pinetree.wire.v1.ListLeasesResponse
+	27, // 57: pinetree.wire.v1.Manager.Route:output_type -> pinetree.wire.v1.RouteResponse
+	31, // 58: pinetree.wire.v1.Manager.ListEvents:output_type -> pinetree.wire.v1.ListEventsResponse
+	29, // 59: pinetree.wire.v1.Manager.WatchEvents:output_type -> pinetree.wire.v1.Event
+	8,  // 60: pinetree.wire.v1.Manager.DrainNode:output_type -> pinetree.wire.v1.NodeInfo
+	34, // 61: pinetree.wire.v1.Manager.RemoveNode:output_type -> pinetree.wire.v1.RemoveNodeResponse
+	36, // 62: pinetree.wire.v1.Manager.SafeToStop:output_type -> pinetree.wire.v1.SafeToStopResponse
+	38, // 63: pinetree.wire.v1.Manager.DeleteVolume:output_type -> pinetree.wire.v1.DeleteVolumeResponse
+	40, // 64: pinetree.wire.v1.Manager.DeleteGroup:output_type -> pinetree.wire.v1.DeleteGroupResponse
+	42, // 65: pinetree.wire.v1.Node.CreateReplica:output_type -> pinetree.wire.v1.CreateReplicaResponse
+	50, // 66: pinetree.wire.v1.Node.CreateVolume:output_type -> pinetree.wire.v1.NodeCreateVolumeResponse
+	52, // 67: pinetree.wire.v1.Node.Appoint:output_type -> pinetree.wire.v1.AppointResponse
+	54, // 68: pinetree.wire.v1.Node.Transfer:output_type -> pinetree.wire.v1.TransferResponse
+	56, // 69: pinetree.wire.v1.Node.Release:output_type -> pinetree.wire.v1.ReleaseResponse
+	44, // 70: pinetree.wire.v1.Node.ChangeMembership:output_type -> pinetree.wire.v1.ChangeMembershipResponse
+	46, // 71: pinetree.wire.v1.Node.RemoveReplica:output_type -> pinetree.wire.v1.RemoveReplicaResponse
+	58, // 72: pinetree.wire.v1.Node.Status:output_type -> pinetree.wire.v1.StatusResponse
+	48, // 73: pinetree.wire.v1.Node.Export:output_type -> pinetree.wire.v1.ExportResponse
+	47, // [47:74] is the sub-list for method output_type
+	20, // [20:47] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
 	20, // [20:20] is the sub-list for extension extendee
 	0,  // [0:20] is the sub-list for field type_name
@@ -4328,7 +4434,7 @@ func file_proto_wirepb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_wirepb_cluster_proto_rawDesc), len(file_proto_wirepb_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   57,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -825,6 +825,7 @@ const (
 	Node_ChangeMembership_FullMethodName = "/pinetree.wire.v1.Node/ChangeMembership"
 	Node_RemoveReplica_FullMethodName    = "/pinetree.wire.v1.Node/RemoveReplica"
 	Node_Status_FullMethodName           = "/pinetree.wire.v1.Node/Status"
+	Node_Export_FullMethodName           = "/pinetree.wire.v1.Node/Export"
 )
 
 // NodeClient is the client API for Node service.
@@ -852,6 +853,9 @@ type NodeClient interface {
 	// files; again is no error.
 	RemoveReplica(ctx context.Context, in *RemoveReplicaRequest, opts ...grpc.CallOption) (*RemoveReplicaResponse, error)
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Export sends the replayed state of a replica that runs, for one whose own state
+	// is damaged and whose raft log is not. One at a time.
+	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error)
 }
 
 type nodeClient struct {
@@ -942,6 +946,25 @@ func (c *nodeClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *nodeClient) Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Node_ServiceDesc.Streams[0], Node_Export_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportRequest, ExportResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Node_ExportClient = grpc.ServerStreamingClient[ExportResponse]
+
 // NodeServer is the server API for Node service.
 // All implementations must embed UnimplementedNodeServer
 // for forward compatibility.
@@ -967,6 +990,9 @@ type NodeServer interface {
 	// files; again is no error.
 	RemoveReplica(context.Context, *RemoveReplicaRequest) (*RemoveReplicaResponse, error)
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Export sends the replayed state of a replica that runs, for one whose own state
+	// is damaged and whose raft log is not. One at a time.
+	Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error
 	mustEmbedUnimplementedNodeServer()
 }
 
@@ -1000,6 +1026,9 @@ func (UnimplementedNodeServer) RemoveReplica(context.Context, *RemoveReplicaRequ
 }
 func (UnimplementedNodeServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedNodeServer) Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error {
+	return status.Error(codes.Unimplemented, "method Export not implemented")
 }
 func (UnimplementedNodeServer) mustEmbedUnimplementedNodeServer() {}
 func (UnimplementedNodeServer) testEmbeddedByValue()              {}
@@ -1166,6 +1195,17 @@ func _Node_Status_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Node_Export_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(NodeServer).Export(m, &grpc.GenericServerStream[ExportRequest, ExportResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Node_ExportServer = grpc.ServerStreamingServer[ExportResponse]
+
 // Node_ServiceDesc is the grpc.ServiceDesc for Node service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1206,6 +1246,12 @@ var Node_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Node_Status_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Export",
+			Handler:       _Node_Export_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "proto/wirepb/cluster.proto",
 }
