@@ -24,6 +24,7 @@ import (
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/logservice/lag"
 	"github.com/pinetree-db/pinetree/logservice/rawnode"
+	"github.com/pinetree-db/pinetree/logservice/space"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
@@ -58,7 +59,7 @@ type Host struct {
 	writer      *logWriter
 	appliers    *appliers
 	offered     *semaphore.Weighted // bytes of batches that wait for workers
-	space       *space
+	space       *space.Disk
 	lag         lag.Node
 	sends       *sends
 	proofs      *proofs
@@ -82,13 +83,13 @@ func NewHost(cfg Config) (*Host, error) {
 	h := &Host{
 		cfg: cfg, incarnation: binary.LittleEndian.Uint64(seed[:]),
 		groups: map[pinetree.GroupID]*Group{}, volumes: map[pinetree.VolumeID]*Group{},
-		space: newSpace(), offered: semaphore.NewWeighted(cfg.Options.MaxOfferedBytes),
+		space: space.New(), offered: semaphore.NewWeighted(cfg.Options.MaxOfferedBytes),
 	}
 	ids, err := cfg.Engines.Groups()
 	if err != nil {
 		return nil, err
 	}
-	h.space.look(h)
+	h.space.Look(cfg.Log, cfg.Logger)
 	h.sends, h.proofs, h.tails = newSends(h), newProofs(), fanout.NewHub(cfg.Options.Tails)
 	h.writer = startLogWriter(h)
 	h.appliers = startAppliers(h, cfg.Options.Appliers)
@@ -101,7 +102,7 @@ func NewHost(cfg Config) (*Host, error) {
 			err = h.open(id)
 		}
 		if errors.Is(err, pinetree.ErrCorrupt) { // the others run
-			h.refuse(&Group{id: id, host: h}, err)
+			h.refuse(h.handle(id), err)
 			err = nil
 		}
 		if err != nil {
@@ -117,8 +118,8 @@ func (h *Host) open(id pinetree.GroupID) error {
 	if err != nil {
 		return fmt.Errorf("group %d: %w", id, err)
 	}
-	g := &Group{id: id, host: h, engine: state}
-	g.progress.tails = h.tails.Replica()
+	g := h.handle(id)
+	g.engine = state
 	g.progress.Reach(state.Position())
 	g.view.Store(&group.View{})
 	g.worker = h.workers[int(id)%len(h.workers)]
@@ -135,6 +136,12 @@ func (h *Host) open(id pinetree.GroupID) error {
 	}
 	h.learnVolumes(g, g.progress.At())
 	return nil
+}
+
+func (h *Host) handle(id pinetree.GroupID) *Group {
+	g := &Group{id: id, host: h}
+	g.progress.tails = h.tails.Replica()
+	return g
 }
 
 // refuse keeps a group whose replica cannot run, for those who ask why. Without
@@ -276,6 +283,10 @@ type DiskHealth struct {
 
 // Disk tells how the raft log's disk answers.
 func (h *Host) Disk() DiskHealth { return h.writer.health() }
+
+// Space is what is left on the disk of the raft log, as of some moments ago;
+// false when the store does not know.
+func (h *Host) Space() (raftlog.Space, bool) { return h.space.Last() }
 
 // Lag is what this node's replicas have yet to replay.
 func (h *Host) Lag() *lag.Node { return &h.lag }

@@ -91,7 +91,7 @@ func (l *logWriter) run() {
 		case <-l.wake:
 		case <-probe.C:
 			l.probe()
-			l.host.space.look(l.host)
+			l.host.space.Look(l.host.cfg.Log, l.host.cfg.Logger)
 		}
 		l.mu.Lock()
 		jobs, closed := l.jobs, l.closed

@@ -25,7 +25,7 @@ func (g *Group) MetaTxn(ctx context.Context, id pinetree.VolumeID, txn meta.Txn)
 	if err != nil {
 		return meta.Result{}, err
 	}
-	if err := g.host.space.admit(ctx, txn.Size()); err != nil {
+	if err := g.host.space.Admit(ctx, txn.Size()); err != nil {
 		return meta.Result{}, err
 	}
 	// What would be refused at replay need not go there.

@@ -82,7 +82,7 @@ func (s *Session) Offer(ctx context.Context, batches []pinetree.Batch) error {
 				pinetree.ErrBadBatch, b.Prev, b.LSN, b.Volume, b.Term, s.volume, s.term)
 		}
 	}
-	if err := s.group.host.space.admit(ctx, int(bytes)); err != nil {
+	if err := s.group.host.space.Admit(ctx, int(bytes)); err != nil {
 		return err
 	}
 	select {

@@ -24,7 +24,7 @@ func (d smallDisk) Space() (raftlog.Space, error) {
 // lookAgain lets the host see what its disk says now.
 func lookAgain(g *Group, level *atomic.Int64, now raftlog.SpaceLevel) {
 	level.Store(int64(now))
-	g.host.space.look(g.host)
+	g.host.space.Look(g.host.cfg.Log, g.host.cfg.Logger)
 }
 
 func TestWritersAreRefusedWhileTheReserveIsNeeded(t *testing.T) {
@@ -51,22 +51,5 @@ func TestWritersAreRefusedWhileTheReserveIsNeeded(t *testing.T) {
 	lookAgain(g, &level, raftlog.SpaceWarn)
 	if err := c.ship(g, 1, batches(t, 1, 100, 200)); err != nil {
 		t.Errorf("with space again: %v", err)
-	}
-}
-
-func TestWritersAreThrottledWhenLittleSpaceIsLeft(t *testing.T) {
-	s := newSpace()
-	s.last.Store(&raftlog.Space{Level: raftlog.SpaceThrottle})
-	began := time.Now()
-	for range 3 {
-		if err := s.admit(t.Context(), throttledBytes/2); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if took := time.Since(began); took < 400*time.Millisecond {
-		t.Errorf("half as much again as is taken in a second was taken in %v", took)
-	}
-	if err := s.admit(t.Context(), 100*throttledBytes); err != nil {
-		t.Errorf("a large batch: %v", err)
 	}
 }
