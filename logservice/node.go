@@ -21,6 +21,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/host"
+	"github.com/pinetree-db/pinetree/logservice/metaserver"
 	"github.com/pinetree-db/pinetree/logservice/transport"
 	"github.com/pinetree-db/pinetree/logservice/trimmer"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -73,6 +74,7 @@ type Node struct {
 	server   *grpc.Server
 	health   *health.Server
 	metrics  *metrics
+	meta     *metaserver.Service
 
 	// running counts the goroutines that receive from writers.
 	running sync.WaitGroup

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/metaserver"
 	"github.com/pinetree-db/pinetree/logservice/transport"
 	"github.com/pinetree-db/pinetree/logservice/trimmer"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -31,6 +32,8 @@ func (n *Node) buildServer() {
 	wirepb.RegisterComputeServer(n.server, &computeService{node: n})
 	wirepb.RegisterReadsServer(n.server, &readService{node: n})
 	wirepb.RegisterVolumesServer(n.server, &trimmer.Service{Trimmer: n.trimmer})
+	n.meta = metaserver.New(metaserver.Config{Host: n.host, Node: n.identity.Node, Read: n.metrics.read})
+	wirepb.RegisterMetaServer(n.server, n.meta)
 	wirepb.RegisterNodeServer(n.server, &adminService{node: n})
 	wirepb.RegisterRaftTransportServer(n.server, n.network)
 	reflection.Register(n.server)

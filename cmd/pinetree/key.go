@@ -1,10 +1,7 @@
 package main
 
 import (
-	"encoding/base64"
 	"fmt"
-	"strconv"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -21,27 +18,12 @@ func keyCommand() *cobra.Command {
 	return c
 }
 
-// bytesJSON is a byte string in JSON: as text where it is one.
-type bytesJSON struct {
-	Text   string `json:"text,omitempty"`
-	Base64 string `json:"base64,omitempty"`
-}
+// bytesJSON is a byte string in JSON.
+type bytesJSON = cli.Bytes
 
-func bytesOf(b []byte) bytesJSON {
-	if utf8.Valid(b) {
-		return bytesJSON{Text: string(b)}
-	}
-	return bytesJSON{Base64: base64.StdEncoding.EncodeToString(b)}
-}
+func bytesOf(b []byte) bytesJSON { return cli.BytesOf(b) }
 
-// shown is a byte string in a table: quoted where it is not plain text.
-func shown(b []byte) string {
-	quoted := strconv.Quote(string(b))
-	if quoted == `"`+string(b)+`"` {
-		return string(b)
-	}
-	return quoted
-}
+func shown(b []byte) string { return cli.Shown(b) }
 
 // keyJSON is one key with its value. Scripts depend on it.
 type keyJSON struct {

@@ -27,6 +27,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	}
 	manager := serve.Command("manager")
 	c.AddCommand(demoCommand(), devCommand(), nodeCommand(), manager,
-		shipCommand(), tailCommand(), keyCommand(), pageCommand(), benchCommand(), dumpCommand(), rebuildCommand())
+		shipCommand(), tailCommand(), keyCommand(), pageCommand(), metaCommand(), benchCommand(), dumpCommand(), rebuildCommand())
 	return c
 }

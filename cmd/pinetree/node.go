@@ -39,7 +39,7 @@ type nodeFlags struct {
 	transport                    string
 	keepLog, snapshotRate        bench.Size
 	storage                      storage
-	metrics                      string
+	metrics, http                string
 	config                       string
 	logging                      cli.Logging
 }
@@ -85,6 +85,7 @@ from the YAML file that --config names, whose keys are the flags' names:
 	flags.StringVar(&f.storage.raftLog, "raftlog", "segment", "raft log store: "+names(raftLogs))
 	flags.StringVar(&f.storage.engine, "engine", "badger", "storage engine: "+names(engines))
 	flags.StringVar(&f.metrics, "metrics", "", "address on which to serve /metrics and /debug/pprof; not served when empty")
+	flags.StringVar(&f.http, "http", "", "address on which to serve the metadata of volumes as JSON over HTTP; not served when empty")
 	flags.StringVar(&f.config, "config", "", "YAML file with settings")
 	f.managers.Flag(c)
 	f.logging.Flag(c)
@@ -142,6 +143,11 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 		return joined(err, node.Close())
 	}
 	defer stop()
+	stopHTTP, err := f.serveHTTP(dial, log)
+	if err != nil {
+		return joined(err, node.Close())
+	}
+	defer stopHTTP()
 	return node.Run(ctx)
 }
 

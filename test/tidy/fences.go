@@ -14,7 +14,7 @@ var everywhere = []string{
 }
 
 var grpcUsers = []string{
-	"proto/wirepb", "logservice", "logservice/transport", "clustermgr", "clustermgr/chronicle", "clustermgr/orders", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "proto/gatewaypb", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
+	"proto/wirepb", "logservice", "logservice/transport", "clustermgr", "clustermgr/chronicle", "clustermgr/orders", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "proto/gatewaypb", "adapter/gateway", "adapter/metaclient", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
 }
 
 // fences lists every third-party module that production code uses. The longest
@@ -24,9 +24,9 @@ var fences = []fence{
 	{"google.golang.org/grpc", grpcUsers},
 	{"github.com/grpc-ecosystem", grpcUsers},
 	{"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc", grpcUsers},
-	{"google.golang.org/genproto/googleapis/rpc", []string{"proto/wirepb"}},
+	{"google.golang.org/genproto/googleapis/rpc", []string{"adapter/gateway", "proto/wirepb"}},
 	{"google.golang.org/protobuf", []string{
-		"proto/...", "engine", "engine/*", "raftlog/...", "logservice/...", "clustermgr/...", "adapter/ship", "adapter/ship/example/pagestore", "cmd/...", "test/...",
+		"proto/...", "engine", "engine/*", "raftlog/...", "logservice/...", "clustermgr/...", "adapter/gateway", "adapter/ship", "adapter/ship/example/pagestore", "cmd/...", "test/...",
 	}},
 	{"github.com/bufbuild/protocompile", []string{"proto/internal/protogen"}},
 	{"go.etcd.io/raft", []string{

@@ -46,7 +46,8 @@ type followed struct {
 	mu     sync.Mutex
 	looked time.Time
 	stamps [3]stamp
-	is     credentials.TransportCredentials
+	config *tls.Config
+	is     credentials.TransportCredentials // of config
 }
 
 func follow(f Files, r role, log *slog.Logger) (*followed, error) {
@@ -55,8 +56,29 @@ func follow(f Files, r role, log *slog.Logger) (*followed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TLS: %w", err)
 	}
-	c.is = credentials.NewTLS(config)
+	c.config, c.is = config, credentials.NewTLS(config)
 	return c, nil
+}
+
+// ServerConfig is Server for servers that do not speak gRPC: nil when there are no
+// files. Each connection is made with the files as they are then.
+func ServerConfig(f Files, log *slog.Logger) (*tls.Config, error) {
+	if !f.Any() {
+		return nil, nil
+	}
+	c, err := follow(f, server, log)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			_ = c.now()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.config, nil
+		},
+	}, nil
 }
 
 // now gives what the files hold.
@@ -76,7 +98,7 @@ func (c *followed) now() credentials.TransportCredentials {
 		c.log.Warn("the renewed TLS files cannot be used; going on with those before", "err", err)
 		return c.is
 	}
-	c.stamps, c.is = stamps, credentials.NewTLS(config)
+	c.stamps, c.config, c.is = stamps, config, credentials.NewTLS(config)
 	c.log.Info("uses renewed TLS files", "cert", c.files.Cert, "ca", c.files.CA)
 	return c.is
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -47,6 +48,15 @@ func (t *TLS) Server(log *slog.Logger) ([]grpc.ServerOption, error) {
 		return nil, UsageError{err}
 	}
 	return []grpc.ServerOption{grpc.Creds(made)}, nil
+}
+
+// ServerConfig is that of a server which does not speak gRPC; nil for plaintext.
+func (t *TLS) ServerConfig(log *slog.Logger) (*tls.Config, error) {
+	made, err := certs.ServerConfig(t.Files, log)
+	if err != nil {
+		return nil, UsageError{err}
+	}
+	return made, nil
 }
 
 // Args are the flags for a process that is to have the same TLS.
