@@ -58,8 +58,8 @@ sim: ## the simulation with SIM_SEEDS (5000) seeds from SIM_FIRST (1) on
 spec: ## the lease's specification, checked by Spin; some minutes and a gigabyte or two
 	lease/spec/check.sh
 
-crash: ## replicas that crash and fail at every call that changes their files; about 5 minutes
-	PINETREE_CRASH=$(CRASH) $(GO) test ./test/crash -count=1 -timeout 60m -v
+crash: ## replicas and engines that crash and fail at every call that changes their files; about 6 minutes
+	PINETREE_CRASH=$(CRASH) $(GO) test ./test/crash ./engine/pebbleengine -count=1 -timeout 60m -v
 
 e2e: ## the end-to-end tests with real processes in full; as root, about an hour
 	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 120m -v

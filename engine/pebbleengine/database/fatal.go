@@ -26,11 +26,24 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 
 // Fatalf implements pebble.Logger.
 func (l pebbleLog) Fatalf(format string, args ...any) {
-	panic(fatal{fmt.Errorf(format, args...)})
+	f := fatal{text: fmt.Sprintf(format, args...)}
+	for _, arg := range args {
+		if err, ok := arg.(error); ok {
+			f.cause = err
+		}
+	}
+	panic(f)
 }
 
-// fatal is what pebble ends a process for.
-type fatal struct{ err error }
+// fatal is what pebble ends a process for, as an error.
+type fatal struct {
+	text  string
+	cause error // or nil
+}
+
+func (f fatal) Error() string { return f.text }
+
+func (f fatal) Unwrap() error { return f.cause }
 
 // caught makes an error of a panic of pebble's.
 func caught(fn func() error) (err error) {
@@ -38,7 +51,7 @@ func caught(fn func() error) (err error) {
 		switch p := recover().(type) {
 		case nil:
 		case fatal:
-			err = p.err
+			err = p
 		case error:
 			err = fmt.Errorf("pebble: %w", p)
 		default:
