@@ -1,7 +1,7 @@
 // Package enginetest is the conformance suite that every engine backend
 // passes. It knows the contract of package engine and nothing of a backend but
 // how to open it. To test a new backend, call Run with it and, when its
-// durability is that of a disk, RunKilled from a test of its own.
+// durability is that of a disk, the tests of package crashtest.
 package enginetest
 
 import (

@@ -13,7 +13,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
-	"github.com/pinetree-db/pinetree/engine/enginetest"
+	"github.com/pinetree-db/pinetree/engine/crashtest"
 	"github.com/pinetree-db/pinetree/engine/pebbleengine"
 )
 
@@ -21,7 +21,7 @@ import (
 // stop at every operation, which takes minutes.
 const crashVariable = "PINETREE_CRASH"
 
-// disk is an enginetest.Disk in memory that forgets what was not synced. Pebble
+// disk is an crashtest.Disk in memory that forgets what was not synced. Pebble
 // does not end well when its files fail, so they do not: at the operation at
 // which the process is to die the disk is copied, and whatever is done to the
 // original after that is lost.
@@ -40,7 +40,7 @@ type life struct {
 	killed, cut *vfs.MemFS
 }
 
-func newDisk() enginetest.Disk { return &disk{life: &life{fs: vfs.NewCrashableMem()}} }
+func newDisk() crashtest.Disk { return &disk{life: &life{fs: vfs.NewCrashableMem()}} }
 
 // end copies the disk as a kill and as a power cut leave it.
 func (l *life) end(seed uint64) {
@@ -116,7 +116,7 @@ func TestStoppedAnywhere(t *testing.T) {
 	if os.Getenv(crashVariable) == "full" {
 		every = 1
 	}
-	enginetest.RunStopped(t, backend, newDisk, every)
+	crashtest.RunStopped(t, backend, newDisk, every)
 }
 
 // TestAFailedSyncOfTheLogStopsTheStore lets one sync fail and all later ones

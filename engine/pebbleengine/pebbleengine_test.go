@@ -6,6 +6,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/crashtest"
 	"github.com/pinetree-db/pinetree/engine/enginetest"
 	"github.com/pinetree-db/pinetree/engine/pebbleengine"
 )
@@ -18,4 +19,4 @@ var backend = enginetest.Backend{Open: func(dir string) (engine.Store, error) {
 
 func TestConformance(t *testing.T) { enginetest.Run(t, backend) }
 
-func TestNothingFlushedIsLostToAKill(t *testing.T) { enginetest.RunKilled(t, backend, 6) }
+func TestNothingFlushedIsLostToAKill(t *testing.T) { crashtest.RunKilled(t, backend, 6) }

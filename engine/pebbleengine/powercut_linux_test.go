@@ -3,7 +3,7 @@ package pebbleengine_test
 import (
 	"testing"
 
-	"github.com/pinetree-db/pinetree/engine/enginetest"
+	"github.com/pinetree-db/pinetree/engine/crashtest"
 )
 
-func TestNothingFlushedIsLostToAPowerCut(t *testing.T) { enginetest.RunPowerCut(t, backend, 20) }
+func TestNothingFlushedIsLostToAPowerCut(t *testing.T) { crashtest.RunPowerCut(t, backend, 20) }

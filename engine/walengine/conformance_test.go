@@ -6,6 +6,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/crashtest"
 	"github.com/pinetree-db/pinetree/engine/enginetest"
 	"github.com/pinetree-db/pinetree/engine/walengine"
 )
@@ -25,9 +26,9 @@ func TestConformance(t *testing.T) {
 }
 
 func TestNothingFlushedIsLostToAKill(t *testing.T) {
-	enginetest.RunKilled(t, backend(walengine.Options{}), 6)
+	crashtest.RunKilled(t, backend(walengine.Options{}), 6)
 }
 
 func TestNothingFlushedIsLostToAKillWithSmallFiles(t *testing.T) {
-	enginetest.RunKilled(t, backend(walengine.Options{FileBytes: 1 << 20, MaxOpenFiles: 8}), 6)
+	crashtest.RunKilled(t, backend(walengine.Options{FileBytes: 1 << 20, MaxOpenFiles: 8}), 6)
 }

@@ -45,6 +45,7 @@ var sameRow = []arrow{
 	{"test/...", "test/..."},
 	{"clustermgr/upkeep", "clustermgr/policy"},
 	{"engine/enginetest", "engine/memengine"}, // the suite compares with the memory backend
+	{"engine/crashtest", "engine/enginetest"},
 	{"raftlog/raftlogtest", "raftlog/memlog"},
 	{"raftlog/badgerlog", "raftlog/keylog"},
 	{"engine/badgerengine", "engine/lsm"},
@@ -54,7 +55,7 @@ var sameRow = []arrow{
 
 // suites are the packages that only tests use: those that hold tests for
 // others to run, and those that break things for them.
-var suites = []string{"engine/enginetest", "raftlog/raftlogtest", "disk/faultfs"}
+var suites = []string{"engine/crashtest", "engine/enginetest", "raftlog/raftlogtest", "disk/faultfs"}
 
 // importers narrows the layers: the packages of a pattern are imported only by
 // those named. The first row that matches counts. Production code chooses a
@@ -66,6 +67,7 @@ var importers = []struct {
 }{
 	{of: []string{"raftlog/segment/frame"}, by: []string{"raftlog/segment"}},
 	{of: []string{"raftlog/keylog"}, by: []string{"raftlog/badgerlog", "raftlog/pebblelog"}},
+	{of: []string{"engine/enginetest"}, by: []string{"engine/crashtest", "test/..."}},
 	{of: suites, by: []string{"test/..."}},
 	{of: []string{"disk"}, by: []string{"disk/faultfs", "raftlog/segment", "engine/walengine/...", "test/..."}},
 	{of: []string{"engine/lsm"}, by: []string{"engine/badgerengine", "engine/pebbleengine"}},

@@ -1,4 +1,4 @@
-package enginetest
+package crashtest
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/enginetest"
 )
 
 const (
@@ -35,7 +36,7 @@ const (
 //
 // What a killed process wrote is in the page cache, so this shows that writes
 // are whole and in order; that they are fsynced takes a power cut.
-func RunKilled(t *testing.T, b Backend, rounds int) {
+func RunKilled(t *testing.T, b enginetest.Backend, rounds int) {
 	if dir := os.Getenv(killedDir); dir != "" {
 		applyUntilKilled(t, b, dir)
 		return
@@ -55,7 +56,7 @@ type crash struct {
 	blind bool
 }
 
-func runCrashes(t *testing.T, b Backend, how crash, rounds int) {
+func runCrashes(t *testing.T, b enginetest.Backend, how crash, rounds int) {
 	t.Helper()
 	first, second := newSurvivor(t, b, 1), newSurvivor(t, b, 2)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
@@ -81,14 +82,14 @@ func runCrashes(t *testing.T, b Backend, how crash, rounds int) {
 
 // survivor is what must be left of a group after a crash.
 type survivor struct {
-	t      *testing.T
-	group  pinetree.GroupID
-	model  engine.Engine
-	source *killedSource
+	t     *testing.T
+	group pinetree.GroupID
+	model engine.Engine
+	next  func() engine.Write // that the model lacks
 }
 
-func newSurvivor(t *testing.T, b Backend, id pinetree.GroupID) *survivor {
-	return &survivor{t: t, group: id, model: memory(t), source: newKilledSource(t, b)}
+func newSurvivor(t *testing.T, b enginetest.Backend, id pinetree.GroupID) *survivor {
+	return &survivor{t: t, group: id, model: enginetest.Memory(t), next: b.BigWrites(t, killedSeed)}
 }
 
 // check compares what a crash left with the model, which it brings to the same
@@ -104,17 +105,15 @@ func (s *survivor) check(store engine.Store, done pinetree.RaftIndex) error {
 		return fmt.Errorf("group %d: the position is %d, the child had done %d, and %d was there before", s.group, got.Index, done, s.model.Position().Index)
 	}
 	for s.model.Position().Index < got.Index {
-		apply(s.t, s.model, s.source.next())
+		if err := s.model.Apply(s.next()); err != nil {
+			return err
+		}
 	}
-	random := rand.New(rand.NewPCG(uint64(got.Index), 0))
 	want := s.model.Position().Clone()
 	if s.group == 2 {
 		want.Restored = got.Index
 	}
-	wantPosition(s.t, e, want)
-	compareDigests(s.t, random, e, s.model)
-	compareReads(s.t, random, e, s.model, 100)
-	return nil
+	return enginetest.Same(s.t, e, s.model, want)
 }
 
 // done is what the child said: the last index that it flushed, and the one of
@@ -178,7 +177,7 @@ func (d *done) hear(line string) bool {
 }
 
 // applyUntilKilled is the child.
-func applyUntilKilled(t *testing.T, b Backend, dir string) {
+func applyUntilKilled(t *testing.T, b enginetest.Backend, dir string) {
 	store, err := b.Open(dir)
 	if err != nil {
 		t.Fatalf("open: %v", err)
@@ -190,62 +189,24 @@ func applyUntilKilled(t *testing.T, b Backend, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := newKilledSource(t, b)
+	next := b.BigWrites(t, killedSeed)
 	for start := time.Now(); time.Since(start) < killedLimit; {
-		write := source.next()
+		write := next()
 		if write.Position.Index <= e.Position().Index {
 			continue
 		}
-		apply(t, e, write)
+		if err := e.Apply(write); err != nil {
+			t.Fatal(err)
+		}
 		if write.Position.Index%4 == 0 {
-			flush(t, e)
+			if _, err := e.Flush(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		fmt.Printf("%s%d\n", killedLine, e.Flushed().Index)
 		if write.Position.Index%8 == 0 {
-			copyGroup(t, store)
+			fmt.Printf("%s%d\n", copiedLine, enginetest.CopyGroup(t, store, 1, 2, 3))
 		}
 	}
 	t.Fatal("not killed")
-}
-
-// copyGroup restores group 1 into group 2, and half of it into group 3.
-func copyGroup(t *testing.T, store engine.Store) {
-	snapshot := take(t, store, 1)
-	snapshot.restore(t, store, 2)
-	fmt.Printf("%s%d\n", copiedLine, snapshot.at.Index)
-	r, err := store.Restore(3, snapshot.at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, chunk := range snapshot.chunks[:len(snapshot.chunks)/2] {
-		if err := r.Write(chunk); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := r.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// killedSource makes small writes and, now and then, one of several megabytes
-// with many batches.
-type killedSource struct{ *workload }
-
-func newKilledSource(t testing.TB, b Backend) *killedSource {
-	return &killedSource{b.workload(t, killedSeed)}
-}
-
-func (s *killedSource) next() engine.Write {
-	write := s.workload.next()
-	if s.random.IntN(8) != 0 {
-		return write
-	}
-	writes := []engine.Write{write}
-	for range 4 {
-		if v, ok := s.position.Volumes[1]; ok {
-			s.batch(1, record{v.LSN + 9, s.bytes(1 << 20)}, record{v.LSN + 18, s.bytes(1 << 20)})
-		}
-		writes = append(writes, s.workload.next())
-	}
-	return merge(writes)
 }

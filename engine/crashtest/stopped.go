@@ -1,17 +1,14 @@
-package enginetest
+package crashtest
 
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/enginetest"
 )
 
 // Disk is a disk whose process can be stopped at any of its operations that
@@ -39,11 +36,11 @@ const storyLength = 40
 // them and removes a group; by a kill and by a power cut, then again while it
 // recovers. What is left is the state of a whole write, not below what was
 // called durable, and goes on.
-func RunStopped(t *testing.T, b Backend, newDisk func() Disk, every int) {
-	w := b.workload(t, 31)
+func RunStopped(t *testing.T, b enginetest.Backend, newDisk func() Disk, every int) {
+	next := b.Writes(t, 31)
 	var writes []engine.Write
 	for len(writes) < storyLength {
-		writes = append(writes, w.next())
+		writes = append(writes, next())
 	}
 	whole := newStory(t, newDisk(), writes)
 	err := errors.Join(whole.run(), whole.store.Close())
@@ -302,20 +299,16 @@ func (s *story) checkGroup(id pinetree.GroupID) error {
 	if s.disk.Stopped() {
 		return nil // the rest ends the test where something differs
 	}
-	model := memory(s.t)
+	model := enginetest.Memory(s.t)
 	want := pinetree.Position{}
 	for _, write := range s.writes[:at] {
-		apply(s.t, model, write)
+		if err := model.Apply(write); err != nil {
+			return err
+		}
 		want = write.Position.Clone()
 	}
 	if id == 2 {
 		want.Restored = want.Index
 	}
-	if diff := cmp.Diff(want, e.Position(), cmpopts.EquateEmpty()); diff != "" {
-		return fmt.Errorf("position of group %d, want (-) and got (+):\n%s", id, diff)
-	}
-	random := rand.New(rand.NewPCG(uint64(at), 0))
-	compareDigests(s.t, random, e, model)
-	compareReads(s.t, random, e, model, 10)
-	return nil
+	return enginetest.Same(s.t, e, model, want)
 }

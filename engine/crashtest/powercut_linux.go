@@ -1,4 +1,4 @@
-package enginetest
+package crashtest
 
 import (
 	"os"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pinetree-db/pinetree/engine/enginetest"
 )
 
 const (
@@ -25,7 +27,7 @@ const (
 // RunPowerCut is RunKilled with the power cut instead of the process killed:
 // the directory is on an ext4 of its own, which forgets all that was not
 // synced. It is skipped unless PowerCutVariable is set.
-func RunPowerCut(t *testing.T, b Backend, rounds int) {
+func RunPowerCut(t *testing.T, b enginetest.Backend, rounds int) {
 	if dir := os.Getenv(killedDir); dir != "" {
 		applyUntilKilled(t, b, dir)
 		return
