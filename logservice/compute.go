@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
@@ -72,7 +73,10 @@ func (s *computeService) Ship(stream wirepb.Compute_ShipServer) error {
 	if err != nil {
 		return err
 	}
-	in := intake{stream: stream, metrics: s.node.metrics}
+	in := intake{stream: stream, metrics: s.node.metrics, held: make(chan time.Duration, 1)}
+	in.admit = func(bytes int) error {
+		return s.node.quota.Ingest(stream.Context(), id, func() pinetree.VolumePosition { return replayed(g, id) }, bytes, in.hold)
+	}
 	if in.format, err = format(stream.Context(), g, id); err != nil {
 		return err
 	}
@@ -109,6 +113,9 @@ type intake struct {
 	session *host.Session
 	format  pinetree.Format
 	metrics *metrics
+	// admit waits until the volume's settings allow so many bytes.
+	admit func(bytes int) error
+	held  chan time.Duration // the newest of the waits
 
 	end pinetree.LSN // highest one offered; run's own until it returned
 }
@@ -121,6 +128,13 @@ func (in *intake) run(q *wirepb.ShipRequest) error {
 			return err
 		}
 		if len(batches) > 0 {
+			size := 0
+			for _, b := range batches {
+				size += b.Size()
+			}
+			if err := in.admit(size); err != nil {
+				return err
+			}
 			if err := in.session.Offer(in.stream.Context(), batches); err != nil {
 				return err
 			}
@@ -161,14 +175,26 @@ func (in *intake) decode(q *wirepb.ShipRequest) ([]pinetree.Batch, error) {
 	return batches, nil
 }
 
+// hold tells the writer that it waits for the volume's settings and for nothing
+// else.
+func (in *intake) hold(wait time.Duration) {
+	select {
+	case <-in.held: // an older one
+	default:
+	}
+	in.held <- wait
+}
+
 // answer sends progress until the stream ends.
 func (in *intake) answer(received chan error) error {
 	var sent pinetree.LSN
 	var target pinetree.LSN // what is to be acknowledged before the end
 	ending := false
 	for {
+		held := time.Duration(0)
 		select {
 		case <-in.session.Changed():
+		case held = <-in.held:
 		case err := <-received:
 			if err != nil {
 				return err
@@ -183,6 +209,7 @@ func (in *intake) answer(received chan error) error {
 			sent = p.Committed
 			err := in.stream.Send(&wirepb.ShipResponse{
 				CommittedLsn: uint64(p.Committed), AppliedLsn: uint64(p.Applied), MissingLsn: uint64(p.Missing),
+				WaitMs: uint64(held.Milliseconds()),
 			})
 			if err != nil {
 				return err
@@ -195,6 +222,12 @@ func (in *intake) answer(received chan error) error {
 			return nil
 		}
 	}
+}
+
+// replayed is how far this replica has replayed a volume, with its settings.
+func replayed(g *host.Group, id pinetree.VolumeID) pinetree.VolumePosition {
+	at, _ := g.Replayed()
+	return at.Volumes[id]
 }
 
 // goodbye makes the ordinary end of a client's stream no error.

@@ -109,7 +109,7 @@ func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "pinetree", Name: name, Help: help}, value)
 	}
 	for _, c := range append(append(append(written(n.cfg.Log), newKept(n.cfg.Log)...), snapshotCounts(n.network.SnapshotStats)...),
-		m.batches, m.records, m.bytes, m.reads, m.grants, m.fsync, n.trimmer,
+		m.batches, m.records, m.bytes, m.reads, m.grants, m.fsync, n.quota, n.trimmer,
 		gauge("replicas", "Replicas on this node.", func() float64 { return float64(len(n.host.Groups())) }),
 		gauge("meta_watches", "Watches of metadata that the node serves.", func() float64 { return float64(n.meta.Watches()) }),
 		gauge("raftlog_free_bytes", "What is left to the raft log on its disk; zero when the store does not know.", func() float64 {

@@ -22,6 +22,7 @@ import (
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/host"
 	"github.com/pinetree-db/pinetree/logservice/metaserver"
+	"github.com/pinetree-db/pinetree/logservice/quota"
 	"github.com/pinetree-db/pinetree/logservice/transport"
 	"github.com/pinetree-db/pinetree/logservice/trimmer"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -75,6 +76,7 @@ type Node struct {
 	health   *health.Server
 	metrics  *metrics
 	meta     *metaserver.Service
+	quota    *quota.Keeper
 
 	// running counts the goroutines that receive from writers.
 	running sync.WaitGroup
@@ -127,7 +129,7 @@ func prepare(cfg Config) (*Node, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, metrics: newMetrics()}
+	n := &Node{cfg: cfg, log: cfg.Logger, metrics: newMetrics(), quota: quota.NewKeeper()}
 	var err error
 	if n.peers, err = openPeers(filepath.Join(cfg.Dir, peersFile)); err != nil {
 		n.log.Warn("the cache of peers cannot be used; the manager will tell their addresses", "err", err)

@@ -42,14 +42,18 @@ var wireLevels = map[pinetree.ReadLevel]wirepb.ReadLevel{
 }
 
 // read runs fn, which returns the LSN of the state that it saw, as freshly as
-// the options ask for. fn may run twice; the last run counts.
-func (s *readService) read(ctx context.Context, volume pinetree.VolumeID, o *wirepb.ReadOptions, fn func(engine.Reader) (pinetree.LSN, error)) (*wirepb.Served, error) {
+// the options ask for, and counts as so many reads. fn may run twice; the last run
+// counts.
+func (s *readService) read(ctx context.Context, volume pinetree.VolumeID, reads int, o *wirepb.ReadOptions, fn func(engine.Reader) (pinetree.LSN, error)) (*wirepb.Served, error) {
 	level, ok := levels[o.GetLevel()]
 	if !ok {
 		return nil, badRequest("read level %d; known are 0 to 2", o.GetLevel())
 	}
 	g, err := s.node.host.Volume(volume)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.node.quota.Read(ctx, volume, replayed(g, volume).Settings.ReadRate, reads); err != nil {
 		return nil, err
 	}
 	var at pinetree.LSN
@@ -73,7 +77,7 @@ func (s *readService) read(ctx context.Context, volume pinetree.VolumeID, o *wir
 // Page implements wirepb.ReadsServer.
 func (s *readService) Page(ctx context.Context, q *wirepb.PageRequest) (*wirepb.PageResponse, error) {
 	var read engine.PageRead
-	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), 1, q.Options, func(r engine.Reader) (pinetree.LSN, error) {
 		var err error
 		read, err = r.Page(pinetree.PageNo(q.Page), pinetree.LSN(q.Options.GetAt()))
 		return read.At, err
@@ -94,7 +98,7 @@ func (s *readService) Pages(ctx context.Context, q *wirepb.PagesRequest) (*wirep
 		pages[i] = pinetree.PageNo(q.Pages[i])
 	}
 	var read engine.PagesRead
-	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), len(pages), q.Options, func(r engine.Reader) (pinetree.LSN, error) {
 		var err error
 		read, err = engine.ReadPages(r, pages, pinetree.LSN(q.Options.GetAt()))
 		return read.At, err
@@ -114,7 +118,7 @@ func (s *readService) Pages(ctx context.Context, q *wirepb.PagesRequest) (*wirep
 // Key implements wirepb.ReadsServer.
 func (s *readService) Key(ctx context.Context, q *wirepb.KeyRequest) (*wirepb.KeyResponse, error) {
 	var read engine.KeyRead
-	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), 1, q.Options, func(r engine.Reader) (pinetree.LSN, error) {
 		var err error
 		read, err = r.Get(q.Key, pinetree.LSN(q.Options.GetAt()))
 		return read.At, err
@@ -132,7 +136,7 @@ func (s *readService) Range(ctx context.Context, q *wirepb.RangeRequest) (*wirep
 		spec.Limit = defaultRangeLimit
 	}
 	var read engine.RangeRead
-	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), 1, q.Options, func(r engine.Reader) (pinetree.LSN, error) {
 		var err error
 		read, err = r.Range(spec)
 		return read.At, err
@@ -157,7 +161,7 @@ func (s *readService) Range(ctx context.Context, q *wirepb.RangeRequest) (*wirep
 func (s *readService) State(ctx context.Context, q *wirepb.StateRequest) (*wirepb.StateResponse, error) {
 	id := pinetree.VolumeID(q.Volume)
 	var at pinetree.VolumePosition
-	served, err := s.read(ctx, id, q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+	served, err := s.read(ctx, id, 0, q.Options, func(r engine.Reader) (pinetree.LSN, error) {
 		at = r.Position()
 		return at.LSN, nil
 	})
@@ -189,7 +193,7 @@ func (s *readService) State(ctx context.Context, q *wirepb.StateRequest) (*wirep
 // Digest implements wirepb.ReadsServer.
 func (s *readService) Digest(ctx context.Context, q *wirepb.DigestRequest) (*wirepb.DigestResponse, error) {
 	var sum engine.DigestResult
-	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), 1, q.Options, func(r engine.Reader) (pinetree.LSN, error) {
 		var err error
 		sum, err = engine.Digest(r, pinetree.LSN(q.Options.GetAt()))
 		return sum.At, err

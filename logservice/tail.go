@@ -29,7 +29,7 @@ func (s *readService) Tail(q *wirepb.TailRequest, stream wirepb.Reads_TailServer
 	}
 	defer t.Close()
 	want := fanout.Query{From: pinetree.LSN(q.From), Follow: q.Follow, Committed: q.Committed}
-	_, err = s.read(ctx, id, q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+	_, err = s.read(ctx, id, 0, q.Options, func(r engine.Reader) (pinetree.LSN, error) {
 		at := r.Position()
 		if want.Applied = at.LSN; q.From == 0 {
 			want.From = at.Base

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"slices"
 	"testing"
 
@@ -169,29 +168,9 @@ func (s fakeCompute) Ship(stream wirepb.Compute_ShipServer) error {
 		case <-changed:
 		case err := <-taken:
 			return err
+		case <-w.held(stream):
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-	}
-}
-
-func (s fakeCompute) takeIn(stream wirepb.Compute_ShipServer) error {
-	for {
-		q, err := stream.Recv()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for _, encoded := range q.Batches {
-			b, _, err := storepb.DecodeBatch(encoded)
-			if err != nil {
-				return err
-			}
-			if err := s.node.meet(stream.Context(), func() error { return s.node.world.offer(s.node, b) }); err != nil {
-				return err
-			}
 		}
 	}
 }

@@ -276,6 +276,9 @@ func (w *Writer) receive(from pinetree.NodeID, stream wirepb.Compute_ShipClient)
 		}
 		w.mu.Lock()
 		w.applied = max(w.applied, pinetree.LSN(r.AppliedLsn))
+		if r.WaitMs > 0 {
+			w.moved = time.Now() // the volume's ingest rate is no stall
+		}
 		again := r.Resend
 		if again {
 			w.out.Resend(pinetree.LSN(r.ResendFrom))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
+	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -47,6 +49,9 @@ type world struct {
 	refuse []error
 	// silent leaders send no acknowledgements.
 	silent bool
+	// makesWait is how long a leader says that the volume's ingest rate makes batches
+	// wait; zero is not at all.
+	makesWait time.Duration
 
 	nodes    []*fakeNode
 	managers []*fakeManager
@@ -274,4 +279,26 @@ func (p *process) stop() {
 func (p *process) restart() {
 	p.stop()
 	p.start(p.register)
+}
+
+// takeIn takes in what a writer sends until that ends.
+func (s fakeCompute) takeIn(stream wirepb.Compute_ShipServer) error {
+	for {
+		q, err := stream.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, encoded := range q.Batches {
+			b, _, err := storepb.DecodeBatch(encoded)
+			if err != nil {
+				return err
+			}
+			if err := s.node.meet(stream.Context(), func() error { return s.node.world.offer(s.node, b) }); err != nil {
+				return err
+			}
+		}
+	}
 }

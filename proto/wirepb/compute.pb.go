@@ -335,8 +335,11 @@ type ShipResponse struct {
 	// whose prev is this has not arrived.
 	MissingLsn uint64 `protobuf:"varint,3,opt,name=missing_lsn,json=missingLsn,proto3" json:"missing_lsn,omitempty"`
 	// resend_from, when resend is set: everything after it is to be sent again.
-	Resend        bool   `protobuf:"varint,4,opt,name=resend,proto3" json:"resend,omitempty"`
-	ResendFrom    uint64 `protobuf:"varint,5,opt,name=resend_from,json=resendFrom,proto3" json:"resend_from,omitempty"`
+	Resend     bool   `protobuf:"varint,4,opt,name=resend,proto3" json:"resend,omitempty"`
+	ResendFrom uint64 `protobuf:"varint,5,opt,name=resend_from,json=resendFrom,proto3" json:"resend_from,omitempty"`
+	// wait_ms, when not zero: what was sent waits for about so long because of the
+	// volume's ingest rate. It is neither lost nor to be sent again.
+	WaitMs        uint64 `protobuf:"varint,6,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +405,13 @@ func (x *ShipResponse) GetResend() bool {
 func (x *ShipResponse) GetResendFrom() uint64 {
 	if x != nil {
 		return x.ResendFrom
+	}
+	return 0
+}
+
+func (x *ShipResponse) GetWaitMs() uint64 {
+	if x != nil {
+		return x.WaitMs
 	}
 	return 0
 }
@@ -2336,7 +2346,7 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\vShipRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12!\n" +
 	"\fcompute_term\x18\x02 \x01(\x04R\vcomputeTerm\x12\x18\n" +
-	"\abatches\x18\x03 \x03(\fR\abatches\"\xae\x01\n" +
+	"\abatches\x18\x03 \x03(\fR\abatches\"\xc7\x01\n" +
 	"\fShipResponse\x12#\n" +
 	"\rcommitted_lsn\x18\x01 \x01(\x04R\fcommittedLsn\x12\x1f\n" +
 	"\vapplied_lsn\x18\x02 \x01(\x04R\n" +
@@ -2345,7 +2355,8 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"missingLsn\x12\x16\n" +
 	"\x06resend\x18\x04 \x01(\bR\x06resend\x12\x1f\n" +
 	"\vresend_from\x18\x05 \x01(\x04R\n" +
-	"resendFrom\"]\n" +
+	"resendFrom\x12\x17\n" +
+	"\await_ms\x18\x06 \x01(\x04R\x06waitMs\"]\n" +
 	"\x0eResolveRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12!\n" +
 	"\fcompute_term\x18\x02 \x01(\x04R\vcomputeTerm\x12\x10\n" +
