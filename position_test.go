@@ -121,3 +121,32 @@ func TestEveryFieldOfAVolumeCounts(t *testing.T) {
 		}
 	}
 }
+
+// TestEqualPositionsAreSoInEveryField changes one field after the other.
+func TestEqualPositionsAreSoInEveryField(t *testing.T) {
+	fields := reflect.TypeFor[pinetree.VolumePosition]()
+	for n := range fields.NumField() {
+		var v pinetree.VolumePosition
+		set(t, reflect.ValueOf(&v).Elem().Field(n))
+		if v.Equal(pinetree.VolumePosition{}) || !v.Equal(v) {
+			t.Errorf("%s does not count", fields.Field(n).Name)
+		}
+	}
+}
+
+// set gives a value that is not zero.
+func set(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch {
+	case v.CanInt():
+		v.SetInt(1)
+	case v.CanUint():
+		v.SetUint(1)
+	case v.Kind() == reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+	case v.Kind() == reflect.Struct:
+		set(t, v.Field(0))
+	default:
+		t.Fatalf("a field of type %s: teach this test", v.Type())
+	}
+}

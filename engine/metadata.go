@@ -72,6 +72,45 @@ func checkTable(id pinetree.VolumeID, at pinetree.VolumePosition, t *meta.Table)
 	return nil
 }
 
+// MetaRecords are the stored forms of the records of a write.
+func MetaRecords(w Write) (records [][]byte, err error) {
+	for _, m := range w.Meta {
+		for _, r := range m.Records {
+			record, err := storepb.EncodeMetaRecord(m.Volume, r)
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, record)
+		}
+	}
+	return records, nil
+}
+
+// ReadMetaWrites is the Meta of a write from one position to another of which
+// MetaRecords made the records.
+func ReadMetaWrites(old, next pinetree.Position, records [][]byte) ([]MetaWrite, error) {
+	of := map[pinetree.VolumeID][]meta.Record{}
+	for _, record := range records {
+		id, r, err := storepb.DecodeMetaRecord(record)
+		if err != nil {
+			return nil, err
+		}
+		of[id] = append(of[id], r)
+	}
+	var writes []MetaWrite
+	for id, v := range next.Volumes {
+		if o := old.Volumes[id]; len(of[id]) == 0 && v.MetaRevision == o.MetaRevision && v.MetaCompacted == o.MetaCompacted {
+			continue
+		}
+		writes = append(writes, MetaWrite{Volume: id, Delta: meta.Delta{Revision: v.MetaRevision, Compacted: v.MetaCompacted, Records: of[id]}})
+		delete(of, id)
+	}
+	for id := range of {
+		return nil, misplaced(fmt.Sprintf("metadata of volume %d", id), "the position does not have that volume")
+	}
+	return writes, nil
+}
+
 // Each calls fn with every record that is to be stored of the metadata in its
 // stored form, until fn returns an error, which it passes on.
 func (m Metadata) Each(fn func(record []byte) error) error {

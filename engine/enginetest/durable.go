@@ -10,6 +10,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/metatest"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -60,6 +61,7 @@ func merge(writes []engine.Write) engine.Write {
 	for _, w := range writes {
 		one.Position = w.Position
 		one.Batches = append(one.Batches, w.Batches...)
+		one.Meta = metatest.Merge(one.Meta, w.Meta)
 	}
 	return one
 }

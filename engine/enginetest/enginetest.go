@@ -11,6 +11,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/metatest"
 )
 
 // Backend tells how to make the stores under test.
@@ -46,6 +47,7 @@ func Run(t *testing.T, b Backend) {
 		{"LongPatchChains", testPatchChains},
 		{"ReadersSeeWholeWrites", testReaders},
 		{"ManyGroupsAtOnce", testManyGroups},
+		{"Metadata", func(t *testing.T, b Backend) { metatest.Run(t, b.Open) }},
 		{"SameAsMemory", testSameAsMemory},
 		{"DigestIsOfRecords", testDigest},
 		{"SnapshotIsTheWholeState", testSnapshot},

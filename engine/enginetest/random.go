@@ -13,6 +13,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/memengine"
+	"github.com/pinetree-db/pinetree/engine/metatest"
 )
 
 // testSameAsMemory applies random writes to the backend and to memengine and
@@ -123,6 +124,7 @@ func memory(t testing.TB) engine.Engine {
 
 func compareReads(t testing.TB, random *rand.Rand, real, model engine.Engine, reads int) {
 	t.Helper()
+	metatest.Compare(t, real, model)
 	for range reads {
 		id := pinetree.VolumeID(1 + random.IntN(workloadVolume))
 		if _, ok := model.Position().Volumes[id]; !ok {

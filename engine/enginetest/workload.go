@@ -76,6 +76,7 @@ func (w *workload) next() engine.Write {
 			w.truncate(id)
 		}
 	}
+	w.meta.Random(&w.position, w.random, pinetree.VolumeID(1+w.random.IntN(workloadVolume)))
 	return w.write()
 }
 

@@ -3,10 +3,10 @@ package enginetest
 import (
 	"testing"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/metatest"
+	"github.com/pinetree-db/pinetree/engine/redotest"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -16,10 +16,11 @@ type writer struct {
 	t        testing.TB
 	position pinetree.Position
 	batches  []pinetree.Batch
+	meta     metatest.Source
 }
 
 func newWriter(t testing.TB) *writer {
-	return &writer{t: t, position: pinetree.Position{Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{}}}
+	return &writer{t: t, meta: metatest.NewSource(t), position: pinetree.Position{Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{}}}
 }
 
 // create adds an empty volume, whose log begins at base.
@@ -56,23 +57,17 @@ func (w *writer) batch(id pinetree.VolumeID, records ...record) {
 func (w *writer) write() engine.Write {
 	w.position.Index++
 	w.position.Term = 3
-	done := engine.Write{Position: w.position.Clone(), Batches: w.batches}
+	done := engine.Write{Position: w.position.Clone(), Batches: w.batches, Meta: w.meta.Take()}
 	w.batches = nil
 	return done
 }
 
 // redo is a record of a redo volume.
 func redo(lsn pinetree.LSN, ops ...*storepb.RedoOp) record {
-	payload, err := proto.Marshal(&storepb.Redo{Ops: ops})
-	if err != nil {
-		panic(err) // a message of plain fields always encodes
-	}
-	return record{lsn: lsn, payload: payload}
+	return record{lsn: lsn, payload: redotest.Payload(ops...)}
 }
 
-func image(page uint64, data string) *storepb.RedoOp {
-	return &storepb.RedoOp{Op: &storepb.RedoOp_PageImage{PageImage: &storepb.PageImage{Page: page, Image: []byte(data)}}}
-}
+var image, put, del = redotest.Image, redotest.Put, redotest.Delete
 
 // span is the place of a patch.
 type span struct {
@@ -81,13 +76,5 @@ type span struct {
 }
 
 func patch(at span, data string) *storepb.RedoOp {
-	return &storepb.RedoOp{Op: &storepb.RedoOp_PagePatch{PagePatch: &storepb.PagePatch{Page: at.page, Offset: at.offset, Bytes: []byte(data)}}}
-}
-
-func put(key, value string) *storepb.RedoOp {
-	return &storepb.RedoOp{Op: &storepb.RedoOp_KeyPut{KeyPut: &storepb.KeyPut{Key: []byte(key), Value: []byte(value)}}}
-}
-
-func del(key string) *storepb.RedoOp {
-	return &storepb.RedoOp{Op: &storepb.RedoOp_KeyDelete{KeyDelete: &storepb.KeyDelete{Key: []byte(key)}}}
+	return redotest.Patch(redotest.Place{Page: at.page, Offset: at.offset}, data)
 }

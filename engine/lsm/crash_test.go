@@ -87,7 +87,7 @@ func testCrashBetweenTheTransactionsOfAWrite(t *testing.T, k kind) {
 		}
 		flush(t, g)
 		write := bigWrite(t, 2, 1, 5)
-		runs, err := g.transactions(g.state.Load(), write)
+		_, runs, err := g.transactions(g.state.Load(), write)
 		if err != nil {
 			t.Fatal(err)
 		}

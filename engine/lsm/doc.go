@@ -15,6 +15,8 @@
 //	d group generation volume l LSN           chunk    a log batch, as it was shipped
 //	d group generation volume p page ^LSN     chunk    changes of a page
 //	d group generation volume k key 00 01 ^LSN chunk   a version of a key; 00 in the key is 00 FF
+//	d group generation 0 m volume c revision length key chunk   a change of metadata
+//	d group generation 0 m volume i index     chunk    how a transaction with an id ended
 //
 // A generation is one state of a group. There is more than one while a restore
 // writes the next, and until the dropper has deleted those of no more use.
@@ -34,6 +36,7 @@
 //	page     changes, see encodePage
 //	key      1 and the value, or 2 for a deleted key
 //	group    the generation's number in 4 bytes, storepb.Position
+//	metadata storepb.MetaRecord
 //
 // A page's value holds all that one batch does to the page, each change with
 // its LSN, under the LSN of the first one: a page that is changed often costs
@@ -59,6 +62,12 @@
 // LSN of its volume, and recovery replays the same committed entries, whose
 // batches make the same keys and values, and overwrites them by themselves. For
 // the same reason a Write of several commits is atomic.
+//
+// Metadata is held in memory, too, and read from disk when the group is opened. It
+// is bounded by the position in the same way: by the volume's revision, and by the
+// raft index. What is compacted is needed by older positions, so it is removed in
+// the commit that stores a position that knows of the compaction, or a later one.
+// What a crash leaves of it is found when the group is opened.
 //
 // # Snapshots and restores
 //

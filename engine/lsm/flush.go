@@ -94,5 +94,10 @@ func (s *Store) storeState(w *flushing) error {
 	if err != nil {
 		return err
 	}
-	return s.commitFreeing(entries) // it lets the raft log go
+	trash := w.group.trash.Next(w.state.position.Index, s.traits)
+	if err := s.commitFreeing(append(entries, trash...)); err != nil { // it lets the raft log go
+		return err
+	}
+	w.group.trash.Removed(trash)
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
+	"github.com/pinetree-db/pinetree/engine/lsm/trash"
 )
 
 // group is the engine.Engine of one group.
@@ -23,6 +24,7 @@ type group struct {
 	flushed atomic.Pointer[state]
 	failed  sorted.Failure
 	removed atomic.Bool
+	trash   trash.List
 
 	// reading is held by each read, and by a restore that replaces the state:
 	// after it nobody reads in the old generation, which may then go.
@@ -61,7 +63,7 @@ func (g *group) Apply(w engine.Write) error {
 func (g *group) apply(w engine.Write) error {
 	old := g.state.Load()
 	w.Position = w.Position.Clone()
-	runs, err := g.transactions(old, w)
+	next, runs, err := g.transactions(old, w)
 	if err != nil {
 		return err
 	}
@@ -70,20 +72,25 @@ func (g *group) apply(w engine.Write) error {
 			return err
 		}
 	}
-	g.state.Store(&state{generation: old.generation, position: w.Position})
+	g.state.Store(next)
 	return nil
 }
 
-// transactions is what has to be committed for a write, one after the other.
-func (g *group) transactions(old *state, w engine.Write) ([][]entry, error) {
+// transactions is what a write leads to, and what has to be committed for that, one
+// after the other.
+func (g *group) transactions(old *state, w engine.Write) (*state, [][]entry, error) {
 	if err := engine.CheckWrite(old.position, w); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	entries, err := replay(g, old, w)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return g.store.traits.Split(entries), nil
+	next, entries, err := g.replayMeta(entries, old, w)
+	if err != nil {
+		return nil, nil, err
+	}
+	return next, g.store.traits.Split(entries), nil
 }
 
 // enter begins a read in the group, which leave ends.
@@ -119,5 +126,6 @@ func (g *group) replace(next *state) {
 	defer g.reading.Unlock()
 	g.state.Store(next)
 	g.flushed.Store(next)
+	g.trash.Clear()
 	g.failed.Clear()
 }

@@ -31,8 +31,9 @@ func parseDataKey(key []byte) (dataKeyAt, error) {
 	case at.kind == logKind && len(key) == least:
 	case at.kind == pageKind && len(key) == least+8, at.kind == keyKind:
 		at.lsn = ^at.lsn
+	case at.kind == metaKind && at.volume == 0:
 	default:
-		return at, badChunk(key, "not the key of a batch, a page or a key")
+		return at, badChunk(key, "not the key of a batch, a page, a key or metadata")
 	}
 	return at, nil
 }

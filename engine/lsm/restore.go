@@ -140,6 +140,9 @@ func (r *restore) commit() error {
 		return err
 	}
 	s, id := r.store, r.note.group
+	if _, err := s.loadMeta(id, r.next); err != nil {
+		return err
+	}
 	used, err := s.state(id)
 	if err != nil {
 		return err

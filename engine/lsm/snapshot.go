@@ -19,8 +19,8 @@ const runBytes = 1 << 20
 // at or below the LSNs of its position never changes while its generation is
 // the one in use.
 //
-// The bodies of its chunks are the group's entries in the order of their keys,
-// none cut between two chunks:
+// The bodies of its chunks are the group's entries in the order of their keys, but
+// those of metadata at the end, none cut between two chunks:
 //
 //	uvarint(length), key after the generation; uvarint(length), number of chunks and value
 //
@@ -78,6 +78,19 @@ func (s *snapshot) Chunks(fn func([]byte) error) error {
 	if err := logs.end(); err != nil {
 		return err
 	}
+	err := s.metaItems(func(key, value []byte) error {
+		run = appendItem(run[:0], key, value)
+		if w.Free() < len(run) {
+			if err := w.Cut(); err != nil {
+				return err
+			}
+		}
+		_, err := w.Write(run)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	return w.End()
 }
 
@@ -103,8 +116,8 @@ func (s *snapshot) run(buf, from []byte, logs *logCheck) (run []byte, ends []int
 			if err != nil {
 				return err
 			}
-			if at.lsn > s.state.position.Volumes[at.volume].LSN {
-				continue // of a write that came later, or never became whole
+			if at.kind == metaKind || at.lsn > s.state.position.Volumes[at.volume].LSN {
+				continue // it comes at the end, or is of a write that came later, or never became whole
 			}
 			err = it.Value(func(raw []byte) error {
 				if _, _, err := openChunk(key, raw); err != nil {

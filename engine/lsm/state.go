@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -13,6 +14,7 @@ import (
 type state struct {
 	generation generation
 	position   pinetree.Position
+	meta       engine.Metadata // as of the position; stored record by record
 }
 
 // stateEntries is a state as it is stored: the generation's number, big endian,

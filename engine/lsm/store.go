@@ -135,7 +135,14 @@ func (s *Store) group(id pinetree.GroupID) (*group, error) {
 	if used == nil {
 		return nil, fmt.Errorf("%w: group %d has no state in %s", pinetree.ErrUnknownGroup, id, s.traits.Dir)
 	}
+	gone, err := s.loadMeta(id, used)
+	if err != nil {
+		return nil, err
+	}
 	g := newGroup(s, id, used)
+	if err := g.discard(used, gone); err != nil {
+		return nil, err
+	}
 	s.groups[id] = g
 	return g, nil
 }

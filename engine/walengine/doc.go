@@ -64,8 +64,10 @@
 // even by a group of another id, which then is bound to the id of the first.
 //
 //	kind
-//	A     apply: one engine.Write. The position has the volumes that changed
-//	C     checkpoint: the whole position as of here. Each file begins with one
+//	A     apply: one engine.Write. The position has the volumes that changed, and
+//	      beside it are the records of metadata that are new
+//	C     checkpoint: the whole position as of here, and all of the metadata, so
+//	      that no file before it is needed for that. Each file begins with one
 //	M     mark: nothing but its synced
 //
 // Records and position are one frame, and a frame is one write, so neither is

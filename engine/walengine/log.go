@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/walengine/files"
 	"github.com/pinetree-db/pinetree/engine/walengine/frames"
 	"github.com/pinetree-db/pinetree/proto/storepb"
@@ -36,11 +37,17 @@ type groupLog struct {
 	buf      []byte
 	parts    [][]byte
 
-	mu       sync.RWMutex
-	files    []*logFile // the last one is written to; none before the first frame
-	end      frames.Offset
+	mu    sync.RWMutex
+	files []*logFile // the last one is written to; none before the first frame
+	end   frames.Offset
+	replayed
+	flushed pinetree.Position
+}
+
+// replayed is what frames lead to.
+type replayed struct {
 	position pinetree.Position
-	flushed  pinetree.Position
+	meta     engine.Metadata
 }
 
 // logFile is one file of a log.
@@ -48,6 +55,7 @@ type logFile struct {
 	*files.File
 	life
 	base frames.Offset // of its first frame
+	body frames.Offset // after its checkpoint
 	// start is where the volumes' logs were at base, and synced what was durable
 	// then.
 	start  map[pinetree.VolumeID]pinetree.LSN
@@ -61,9 +69,18 @@ func newLogFile(f *files.File, l life, base frames.Offset) *logFile {
 
 // apply writes the frame of a write, with one system call, in a new file if the
 // last one is full. Nothing is durable on return.
-func (l *groupLog) apply(next pinetree.Position, batches []pinetree.Batch) error {
-	changed, flags := difference(l.position, next)
-	head, err := storepb.EncodePosition(changed)
+func (l *groupLog) apply(write engine.Write) error {
+	next, batches := replayed{position: write.Position}, write.Batches
+	var err error
+	if next.meta, _, err = l.meta.Advance(write); err != nil {
+		return err
+	}
+	records, err := engine.MetaRecords(write)
+	if err != nil {
+		return err
+	}
+	changed, flags := difference(l.position, next.position)
+	head, err := storepb.EncodeState(changed, records)
 	if err != nil {
 		return fmt.Errorf("position of group %d: %w", l.group, err)
 	}
@@ -76,8 +93,8 @@ func (l *groupLog) apply(next pinetree.Position, batches []pinetree.Batch) error
 	}
 	file := l.active()
 	l.buf = l.buf[:0]
-	if file == nil || int64(l.end-file.base) >= l.fileBytes {
-		if file, err = l.begin(l.position); err != nil {
+	if file == nil || file.full(l.end, l.fileBytes) {
+		if file, err = l.begin(l.replayed); err != nil {
 			return err
 		}
 	}
@@ -108,7 +125,8 @@ func (l *groupLog) apply(next pinetree.Position, batches []pinetree.Batch) error
 // before.
 func (l *groupLog) checkpoint(position pinetree.Position) error {
 	l.buf = l.buf[:0]
-	file, err := l.begin(position)
+	next := replayed{position: position, meta: l.meta}
+	file, err := l.begin(next)
 	if err != nil {
 		return err
 	}
@@ -119,20 +137,21 @@ func (l *groupLog) checkpoint(position pinetree.Position) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.advance(file, end, position)
+	l.advance(file, end, next)
 	return nil
 }
 
 // take appends a frame as it was written by another replica, in a new file if
 // it is a checkpoint. It leads to that position.
-func (l *groupLog) take(raw []byte, f frames.Frame, next pinetree.Position, batches []pinetree.Batch) error {
+func (l *groupLog) take(raw []byte, f frames.Frame, next replayed, batches []pinetree.Batch) error {
 	l.buf = l.buf[:0]
 	file := l.active()
 	if f.Kind == frames.Checkpoint {
 		var err error
-		if file, err = l.create(next); err != nil {
+		if file, err = l.create(next.position); err != nil {
 			return err
 		}
+		file.body = f.End()
 	}
 	l.parts = append(l.parts[:0], l.buf, raw)
 	if err := l.write(file); err != nil {
@@ -153,12 +172,20 @@ func (l *groupLog) active() *logFile {
 }
 
 // begin makes a new file and puts its header and checkpoint into buf.
-func (l *groupLog) begin(position pinetree.Position) (*logFile, error) {
-	file, err := l.create(position)
+func (l *groupLog) begin(at replayed) (*logFile, error) {
+	file, err := l.create(at.position)
 	if err != nil {
 		return nil, err
 	}
-	head, err := storepb.EncodePosition(position)
+	var records [][]byte
+	err = at.meta.Each(func(record []byte) error {
+		records = append(records, record)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	head, err := storepb.EncodeState(at.position, records)
 	if err != nil {
 		return nil, fmt.Errorf("position of group %d: %w", l.group, err)
 	}
@@ -167,6 +194,7 @@ func (l *groupLog) begin(position pinetree.Position) (*logFile, error) {
 	l.buf = append(l.buf, head...)
 	frames.Seal(l.buf[frames.FileHeaderBytes:], l.place(l.end), h)
 	l.buf = append(l.buf, h.Tail()...)
+	file.body = file.base + frames.Offset(h.Size())
 	return file, nil
 }
 
@@ -211,11 +239,11 @@ func (l *groupLog) write(file *logFile) error {
 }
 
 // advance makes a write visible. The lock must be held.
-func (l *groupLog) advance(file *logFile, end frames.Offset, position pinetree.Position) {
+func (l *groupLog) advance(file *logFile, end frames.Offset, next replayed) {
 	if file != l.active() {
 		l.files = append(l.files, file)
 	}
-	l.end, l.position = end, position
+	l.end, l.replayed = end, next
 	l.unsynced = true
 }
 

@@ -96,7 +96,8 @@ func (f *foundFile) readCheckpoint() error {
 		if _, f.wrong, err = w.Check(c, nil); err != nil || f.wrong != "" {
 			return err
 		}
-		if f.position, f.wrong, err = w.Position(c); err != nil || f.wrong != "" {
+		f.body = c.End()
+		if f.position, _, f.wrong, err = w.Position(c); err != nil || f.wrong != "" {
 			return err
 		}
 		f.logFile.synced, f.start = c.Synced, startsOf(f.position)
@@ -183,7 +184,7 @@ func (r *recovery) file(i int) error {
 		if !f.last {
 			w.Limit = min(w.Limit, w.Physical(f.next))
 		}
-		r.log.end, r.log.position = f.base, f.position
+		r.log.end, r.log.position = f.base, f.position // the metadata comes with the first frame
 		for w.Physical(r.log.end) < w.Limit || !f.last && r.log.end < f.next {
 			if wrong, err := r.frame(f, w); err != nil {
 				return err
@@ -203,13 +204,13 @@ func (r *recovery) frame(f *foundFile, w *frames.Walker) (wrong string, err erro
 	if err != nil || wrong != "" {
 		return wrong, err
 	}
-	next, batches, wrong, err := replay(w, n, r.log.position, r.frames[:0])
+	next, batches, wrong, err := replay(w, n, r.log.replayed, r.frames[:0])
 	if err != nil || wrong != "" {
 		return wrong, err
 	}
 	r.frames = batches
 	f.index.note(batches, at)
-	r.log.position, r.log.end = next, n.End()
+	r.log.replayed, r.log.end = next, n.End()
 	if n.Synced > r.synced {
 		r.synced, r.solid = n.Synced, true
 	}
@@ -217,23 +218,43 @@ func (r *recovery) frame(f *foundFile, w *frames.Walker) (wrong string, err erro
 	return "", nil
 }
 
-// replay checks all of a frame and returns the position that it leads to from
-// the one before and the headers of its batches, in headers' memory. A frame
-// that is whole and does not follow is an error.
-func replay(w *frames.Walker, f frames.Frame, old pinetree.Position, headers []pinetree.Batch) (next pinetree.Position, batches []pinetree.Batch, wrong string, err error) {
+// replay checks all of a frame and returns what it leads to from what was before,
+// and the headers of its batches, in headers' memory. A frame that is whole and
+// does not follow is an error.
+func replay(w *frames.Walker, f frames.Frame, old replayed, headers []pinetree.Batch) (next replayed, batches []pinetree.Batch, wrong string, err error) {
 	batches, wrong, err = w.Check(f, headers)
 	if err != nil || wrong != "" || f.Kind == frames.Mark {
 		return old, batches, wrong, err
 	}
-	changed, wrong, err := w.Position(f)
+	changed, records, wrong, err := w.Position(f)
 	if err != nil || wrong != "" {
 		return old, batches, wrong, err
 	}
-	next = mergePositions(old, changed, f.Flags)
-	if f.Kind == frames.Apply {
-		err = engine.CheckWrite(old, engine.Write{Position: next, Batches: batches})
+	next.position = mergePositions(old.position, changed, f.Flags)
+	if f.Kind == frames.Checkpoint {
+		next.meta, err = loadMeta(next.position, records)
+		return next, batches, "", err
+	}
+	write := engine.Write{Position: next.position, Batches: batches}
+	if write.Meta, err = engine.ReadMetaWrites(old.position, next.position, records); err != nil {
+		return next, batches, "", err
+	}
+	if err = engine.CheckWrite(old.position, write); err == nil {
+		next.meta, _, err = old.meta.Advance(write)
 	}
 	return next, batches, "", err
+}
+
+// loadMeta makes the metadata of a checkpoint.
+func loadMeta(at pinetree.Position, records [][]byte) (engine.Metadata, error) {
+	var loader engine.MetaLoader
+	for _, record := range records {
+		if err := loader.Add(record); err != nil {
+			return nil, err
+		}
+	}
+	loaded, _, err := loader.Load(at)
+	return loaded, err
 }
 
 // samePlace tells whether two positions are of the same write.
@@ -242,7 +263,7 @@ func samePlace(a, b pinetree.Position) bool {
 		return false
 	}
 	for id, v := range a.Volumes {
-		if w, ok := b.Volumes[id]; !ok || w.LSN != v.LSN {
+		if w, ok := b.Volumes[id]; !ok || w.LSN != v.LSN || w.MetaRevision != v.MetaRevision || w.MetaBytes != v.MetaBytes {
 			return false
 		}
 	}

@@ -110,7 +110,7 @@ func (r *restore) frame(data []byte) (size int64, err error) {
 	if len(l.files) == 0 && h.Kind != frames.Checkpoint {
 		return 0, r.corrupt("its first frame is no checkpoint")
 	}
-	next, batches, wrong, err := replay(w, f, l.position, r.frames[:0])
+	next, batches, wrong, err := replay(w, f, l.replayed, r.frames[:0])
 	if wrong != "" {
 		err = r.corrupt(wrong)
 	}
@@ -120,9 +120,9 @@ func (r *restore) frame(data []byte) (size int64, err error) {
 	r.frames = batches
 	if h.Kind == frames.Checkpoint {
 		if len(l.files) == 0 {
-			r.origin.position = next
-		} else if !samePlace(l.position, next) {
-			return 0, r.corrupt(fmt.Sprintf("a checkpoint says raft index %d, the frames before lead to %d", next.Index, l.position.Index))
+			r.origin.position = next.position
+		} else if !samePlace(l.position, next.position) {
+			return 0, r.corrupt(fmt.Sprintf("a checkpoint says raft index %d, the frames before lead to %d", next.position.Index, l.position.Index))
 		}
 		if l.end-l.synced >= restoreSyncBytes {
 			if err := l.sync(); err != nil {

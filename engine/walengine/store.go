@@ -189,7 +189,7 @@ func (s *Store) newLog(l life, o origin) *groupLog {
 	l.bound = o.bound
 	return &groupLog{
 		life: l, set: s.set, log: s.options.Logger, fileBytes: s.options.FileBytes,
-		end: o.start, synced: o.start, position: o.position, flushed: o.position,
+		end: o.start, synced: o.start, replayed: replayed{position: o.position}, flushed: o.position,
 	}
 }
 

@@ -11,8 +11,12 @@ import (
 
 // EncodePosition makes the stored form of a position, the same bytes for equal
 // positions.
-func EncodePosition(p pinetree.Position) ([]byte, error) {
-	m := &Position{Index: uint64(p.Index), Term: uint64(p.Term), Restored: uint64(p.Restored), Membership: p.Membership}
+func EncodePosition(p pinetree.Position) ([]byte, error) { return EncodeState(p, nil) }
+
+// EncodeState is EncodePosition with records of metadata, as EncodeMetaRecord makes
+// them, beside the position.
+func EncodeState(p pinetree.Position, records [][]byte) ([]byte, error) {
+	m := &Position{Meta: records, Index: uint64(p.Index), Term: uint64(p.Term), Restored: uint64(p.Restored), Membership: p.Membership}
 	for _, id := range slices.Sorted(maps.Keys(p.Volumes)) {
 		v := p.Volumes[id]
 		stored := &VolumePosition{
@@ -32,11 +36,17 @@ func EncodePosition(p pinetree.Position) ([]byte, error) {
 	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
 }
 
-// DecodePosition reads what EncodePosition made.
+// DecodePosition reads the position of what EncodePosition or EncodeState made.
 func DecodePosition(data []byte) (pinetree.Position, error) {
+	p, _, err := DecodeState(data)
+	return p, err
+}
+
+// DecodeState reads what EncodeState made.
+func DecodeState(data []byte) (pinetree.Position, [][]byte, error) {
 	m := &Position{}
 	if err := proto.Unmarshal(data, m); err != nil {
-		return pinetree.Position{}, &pinetree.CorruptError{Where: "stored position", What: err.Error()}
+		return pinetree.Position{}, nil, &pinetree.CorruptError{Where: "stored position", What: err.Error()}
 	}
 	p := pinetree.Position{
 		Index: pinetree.RaftIndex(m.Index), Term: pinetree.RaftTerm(m.Term), Restored: pinetree.RaftIndex(m.Restored), Membership: m.Membership,
@@ -57,5 +67,5 @@ func DecodePosition(data []byte) (pinetree.Position, error) {
 		}
 		p.Volumes[pinetree.VolumeID(v.Volume)] = read
 	}
-	return p, nil
+	return p, m.Meta, nil
 }

@@ -1682,12 +1682,15 @@ func (x *TermStart) GetStart() uint64 {
 
 // Position is pinetree.Position on disk.
 type Position struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
-	Membership    []byte                 `protobuf:"bytes,3,opt,name=membership,proto3" json:"membership,omitempty"`
-	Volumes       []*VolumePosition      `protobuf:"bytes,4,rep,name=volumes,proto3" json:"volumes,omitempty"`
-	Restored      uint64                 `protobuf:"varint,5,opt,name=restored,proto3" json:"restored,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Index      uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Term       uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Membership []byte                 `protobuf:"bytes,3,opt,name=membership,proto3" json:"membership,omitempty"`
+	Volumes    []*VolumePosition      `protobuf:"bytes,4,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	Restored   uint64                 `protobuf:"varint,5,opt,name=restored,proto3" json:"restored,omitempty"`
+	// meta are MetaRecords, where an engine keeps them with the position that they
+	// lead to.
+	Meta          [][]byte `protobuf:"bytes,6,rep,name=meta,proto3" json:"meta,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1755,6 +1758,13 @@ func (x *Position) GetRestored() uint64 {
 		return x.Restored
 	}
 	return 0
+}
+
+func (x *Position) GetMeta() [][]byte {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
 }
 
 // NodeIdentity is the file that makes a data directory one node's for ever.
@@ -1953,7 +1963,7 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"meta_bytes\x18\r \x01(\x04R\tmetaBytes\"D\n" +
 	"\tTermStart\x12!\n" +
 	"\fcompute_term\x18\x01 \x01(\x04R\vcomputeTerm\x12\x14\n" +
-	"\x05start\x18\x02 \x01(\x04R\x05start\"\xad\x01\n" +
+	"\x05start\x18\x02 \x01(\x04R\x05start\"\xc1\x01\n" +
 	"\bPosition\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1e\n" +
@@ -1961,7 +1971,8 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"membership\x18\x03 \x01(\fR\n" +
 	"membership\x12;\n" +
 	"\avolumes\x18\x04 \x03(\v2!.pinetree.store.v1.VolumePositionR\avolumes\x12\x1a\n" +
-	"\brestored\x18\x05 \x01(\x04R\brestored\"X\n" +
+	"\brestored\x18\x05 \x01(\x04R\brestored\x12\x12\n" +
+	"\x04meta\x18\x06 \x03(\fR\x04meta\"X\n" +
 	"\fNodeIdentity\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\x04R\x04node\x12\x1a\n" +

@@ -49,7 +49,7 @@ func FuzzFrame(f *testing.F) {
 		if n.Size() > int64(len(data)) || n.Size()%frames.Align != 0 {
 			t.Fatalf("a frame of %d bytes in %d", n.Size(), len(data))
 		}
-		if _, _, err := w.Position(n); err != nil {
+		if _, _, _, err := w.Position(n); err != nil {
 			t.Fatal(err)
 		}
 		if _, wrong, err := w.Check(n, nil); err != nil || wrong != "" {
@@ -94,7 +94,7 @@ func TestTornIsToldFromWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 		if wrong == "" {
-			_, wrong, err = w.Position(n)
+			_, _, wrong, err = w.Position(n)
 		}
 		if wrong == "" && err == nil {
 			_, wrong, err = w.Check(n, nil)

@@ -51,22 +51,23 @@ func (w *Walker) Frame(at Offset) (f Frame, wrong string, err error) {
 	return f, "", nil
 }
 
-// Position reads the position in a frame's head.
-func (w *Walker) Position(f Frame) (p pinetree.Position, wrong string, err error) {
+// Position reads the position in a frame's head, and the records of metadata beside
+// it.
+func (w *Walker) Position(f Frame) (p pinetree.Position, records [][]byte, wrong string, err error) {
 	data, err := w.Bytes(w.Physical(f.At)+HeaderBytes, f.Head)
 	if err != nil {
-		return p, "", err
+		return p, nil, "", err
 	}
 	if len(data) < f.Head {
-		return p, "the file ends in a frame's position", nil
+		return p, nil, "the file ends in a frame's position", nil
 	}
 	if got := crc32.Checksum(data[:f.Head], storepb.Castagnoli); got != f.headSum {
-		return p, fmt.Sprintf("CRC32C of the frame's position is %08x, should be %08x", got, f.headSum), nil
+		return p, nil, fmt.Sprintf("CRC32C of the frame's position is %08x, should be %08x", got, f.headSum), nil
 	}
-	if p, err = storepb.DecodePosition(bytes.Clone(data[:f.Head])); err != nil {
-		return p, err.Error(), nil
+	if p, records, err = storepb.DecodeState(bytes.Clone(data[:f.Head])); err != nil {
+		return p, nil, err.Error(), nil
 	}
-	return p, "", nil
+	return p, records, "", nil
 }
 
 // Batches calls fn with the header of each batch in a frame, in order, and with
