@@ -38,7 +38,7 @@ var fences = []fence{
 	{"github.com/prometheus/client_golang", []string{"logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},
 	{"github.com/spf13", []string{"cmd/..."}},
 	{"github.com/jedib0t/go-pretty", []string{"cmd/..."}},
-	{"github.com/HdrHistogram/hdrhistogram-go", []string{"cmd/internal/bench", "test/..."}},
+	{"github.com/HdrHistogram/hdrhistogram-go", []string{"cmd/internal/testbed", "test/..."}},
 	{"go.yaml.in/yaml", []string{"cmd/..."}},
 	{"go.uber.org/zap", []string{"clustermgr/etcdstore", "cmd/..."}}, // etcd's logger
 	{"github.com/cenkalti/backoff", []string{"logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/testbed"
 )
 
 // Mode is the shape of a load.
@@ -28,9 +29,6 @@ const (
 )
 
 const (
-	// replicas is how many replicas each group has, and how many nodes are
-	// started.
-	replicas = 3
 	// closedWindowBytes is a window that never stops a closed loop.
 	closedWindowBytes = 256 << 20
 	// pacedWindowBytes is what a paced load may have under way.
@@ -61,15 +59,7 @@ type Config struct {
 	Groups, Volumes int
 	Format          pinetree.Format
 
-	// Targets are the managers of a cluster that runs already. Empty, a
-	// cluster is started below Dir and removed at the end; the fields that
-	// follow are for it.
-	Targets                    []string
-	TLS                        cli.TLS // also of a cluster that is started
-	Dir                        string
-	Engine, RaftLog, Transport string
-	// NodeArgs are added to each node's command line.
-	NodeArgs []string
+	testbed.Config
 
 	// Profiles is a directory for the profiles of the measured interval; none
 	// are taken when it is empty. Allocs adds profiles of memory.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter/ship"
+	"github.com/pinetree-db/pinetree/cmd/internal/testbed"
 )
 
 // lane is one volume under load: its writer, and the records that wait for
@@ -19,7 +20,7 @@ type lane struct {
 	ring   [][]byte // payloads
 	// phase tells whether what is acknowledged now is measured.
 	phase *phase
-	took  *latencies
+	took  *testbed.Latencies
 
 	// appending puts records into the order of their LSNs.
 	appending sync.Mutex
@@ -54,7 +55,7 @@ type waiting struct {
 
 // newLane makes a lane of a load.
 func (l *load) newLane() *lane {
-	return &lane{ring: l.ring, phase: &l.phase, took: newLatencies(), together: make([]pinetree.Record, l.cfg.Together)}
+	return &lane{ring: l.ring, phase: &l.phase, took: testbed.NewLatencies(), together: make([]pinetree.Record, l.cfg.Together)}
 }
 
 // open opens a writer on the lane's volume, with a window of that many bytes.
@@ -107,7 +108,7 @@ func (l *lane) hear(batch ship.Acked) {
 	for l.wait.count > 0 && l.wait.first().lsn <= batch.LSN {
 		w := l.wait.pop()
 		if measured {
-			l.took.record(now.Sub(w.since))
+			l.took.Record(now.Sub(w.since))
 		}
 		if w.heard != nil {
 			w.heard <- struct{}{}

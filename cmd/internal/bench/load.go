@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +13,8 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter/ship"
+	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/testbed"
 )
 
 const (
@@ -32,6 +36,29 @@ type load struct {
 	// conns are those of all lanes.
 	conns ship.Connections
 	phase phase
+}
+
+// open opens a writer on each volume.
+func (l *load) open(ctx context.Context, managers cli.Managers, names []string) error {
+	dial, err := managers.TLS.Dial(slog.Default())
+	if err != nil {
+		return err
+	}
+	l.lanes = make([]*lane, len(names))
+	err = testbed.Each(ctx, len(names), func(ctx context.Context, i int) error {
+		at := l.newLane()
+		client := ship.Config{Managers: managers.Addresses, Volume: names[i], Dial: dial, Connections: &l.conns, Logger: slog.New(slog.DiscardHandler)}
+		if err := at.open(ctx, client, l.cfg.window()); err != nil {
+			return err
+		}
+		l.lanes[i] = at
+		return nil
+	})
+	if err != nil {
+		l.lanes = slices.DeleteFunc(l.lanes, func(l *lane) bool { return l == nil })
+		return errors.Join(err, l.close())
+	}
+	return nil
 }
 
 // start runs the load until stop is closed or ctx ends; wait for the group.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter/ship"
+	"github.com/pinetree-db/pinetree/cmd/internal/testbed"
 )
 
 // manners are how a fakeWriter behaves.
@@ -135,8 +136,8 @@ func TestClosedLoopHasOneRecordOutstandingForEachWorker(t *testing.T) {
 			if n := len(f.taken); n != 3000 {
 				t.Errorf("%d records in a second of 1 ms each, want 3,000", n)
 			}
-			if p50 := f.lane.took.quantile(50); p50 < 999 || p50 > 1002 || f.lane.took.count() != 3000 {
-				t.Errorf("%d latencies of %g µs, want 3,000 of 1,000", f.lane.took.count(), p50)
+			if p50 := f.lane.took.Quantile(50); p50 < 999 || p50 > 1002 || f.lane.took.Count() != 3000 {
+				t.Errorf("%d latencies of %g µs, want 3,000 of 1,000", f.lane.took.Count(), p50)
 			}
 		}
 		if l.records() != 6000 {
@@ -155,10 +156,10 @@ func TestStreamTimesOneRecordInSome(t *testing.T) {
 			}
 			chained(t, fakes[0])
 			took := fakes[0].lane.took
-			if n := took.count(); n != int64(timed) || len(fakes[0].taken) != 3200 {
+			if n := took.Count(); n != int64(timed) || len(fakes[0].taken) != 3200 {
 				t.Errorf("%d together: %d records of %d were timed, want %d of 3,200", together, n, len(fakes[0].taken), timed)
 			}
-			if p50 := took.quantile(50); p50 < 4995 || p50 > 5010 {
+			if p50 := took.Quantile(50); p50 < 4995 || p50 > 5010 {
 				t.Errorf("%d together: p50 is %g µs, want 5,000", together, p50)
 			}
 		})
@@ -180,17 +181,17 @@ func TestPacedLoadCountsWhatAStallDelays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	took := newLatencies()
+	took := testbed.NewLatencies()
 	for _, f := range fakes {
 		chained(t, f)
-		took.merge(f.lane.took)
+		took.Merge(f.lane.took)
 	}
 	if n := l.records(); n < 600 || n > 1000 {
 		t.Errorf("%d records in 0.8 s at %d a second", n, rate)
 	}
 	// A quarter of the records were due during the stall; their waits are
 	// spread evenly from nothing to all of it.
-	if p50, p90 := took.quantile(50), took.quantile(90); p50 > 50_000 || p90 < 50_000 || p90 > 200_000 {
+	if p50, p90 := took.Quantile(50), took.Quantile(90); p50 > 50_000 || p90 < 50_000 || p90 > 200_000 {
 		t.Errorf("p50 %g µs, p90 %g µs; a stall of %v must show in the second and not in the first", p50, p90, stall)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/pinetree-db/pinetree/cmd/internal/testbed"
 )
 
 // profileGrace is how much longer than the measured interval the fetching of a
@@ -30,7 +32,7 @@ type profiler struct {
 }
 
 // startProfiler prepares for profiles; nil when none are asked for.
-func startProfiler(s *servers, cfg Config) (*profiler, error) {
+func startProfiler(s *testbed.Servers, cfg Config) (*profiler, error) {
 	if cfg.Profiles == "" {
 		return nil, nil
 	}
@@ -48,7 +50,7 @@ func startProfiler(s *servers, cfg Config) (*profiler, error) {
 		cfg: cfg, own: &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}, served: make(chan struct{}),
 		sources: map[string]string{"load": listener.Addr().String()},
 	}
-	for i, n := range s.nodes() {
+	for i, n := range s.Nodes() {
 		p.sources[fmt.Sprintf("node%d", i+1)] = n.Metrics
 	}
 	go func() {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/testbed"
 )
 
 // Result is what was measured. Scripts depend on its JSON. A figure is null
@@ -102,25 +103,25 @@ func (c Config) settings() Settings {
 		s.Workers = c.Workers
 	}
 	if len(c.Targets) == 0 {
-		s.Nodes, s.Engine, s.RaftLog, s.Transport, s.NodeArgs = replicas, c.Engine, c.RaftLog, c.Transport, c.NodeArgs
+		s.Nodes, s.Engine, s.RaftLog, s.Transport, s.NodeArgs = testbed.Replicas, c.Engine, c.RaftLog, c.Transport, c.NodeArgs
 	}
 	return s
 }
 
 // result puts together what a run has found.
 func (r *run) result() Result {
-	took := newLatencies()
+	took := testbed.NewLatencies()
 	for _, lane := range r.load.lanes {
-		took.merge(lane.took)
+		took.Merge(lane.took)
 	}
 	c := r.cost
 	payload := float64(c.records) * float64(r.cfg.RecordBytes)
 	result := Result{
 		OpsPerSecond: rounded(c.ops()), MBPerSecond: rounded(payload / 1e6 / c.seconds),
-		P50: rounded(took.quantile(50)), P99: rounded(took.quantile(99)), P999: rounded(took.quantile(99.9)),
+		P50: rounded(took.Quantile(50)), P99: rounded(took.Quantile(99)), P999: rounded(took.Quantile(99.9)),
 		CPU:        cpuShare{Load: rounded(c.load.Seconds())},
 		CaughtUpMS: rounded(float64(r.caughtUp.Microseconds()) / 1e3),
-		Resumes:    r.load.resumes(), Records: c.records, Seconds: rounded(c.seconds), Timed: took.count(),
+		Resumes:    r.load.resumes(), Records: c.records, Seconds: rounded(c.seconds), Timed: took.Count(),
 		Config: r.cfg.settings(),
 	}
 	if c.observed {

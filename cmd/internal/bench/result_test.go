@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/cmd/internal/testbed"
 )
 
 // finished is a run with round figures.
 func finished() *run {
-	cfg := Config{RecordBytes: 1000, Workers: 8, Groups: 1, Volumes: 1, Duration: time.Second, Format: pinetree.FormatOpaque, Engine: "memory"}
-	at := &lane{took: newLatencies(), writer: &fakeWriter{}}
+	cfg := Config{RecordBytes: 1000, Workers: 8, Groups: 1, Volumes: 1, Duration: time.Second, Format: pinetree.FormatOpaque, Config: testbed.Config{Engine: "memory"}}
+	at := &lane{took: testbed.NewLatencies(), writer: &fakeWriter{}}
 	for i := range 1000 {
-		at.took.record(time.Duration(i+1) * time.Millisecond)
+		at.took.Record(time.Duration(i+1) * time.Millisecond)
 	}
 	return &run{
 		cfg: cfg, load: &load{cfg: cfg, lanes: []*lane{at}}, caughtUp: 1500 * time.Microsecond,
@@ -72,7 +73,7 @@ func TestUnknownIsNull(t *testing.T) {
 }
 
 func TestUsualLoadsCanBeRun(t *testing.T) {
-	for _, c := range Usual(Config{Duration: time.Second, Format: pinetree.FormatOpaque, Engine: "memory", Rate: 5}) {
+	for _, c := range Usual(Config{Duration: time.Second, Format: pinetree.FormatOpaque, Config: testbed.Config{Engine: "memory"}, Rate: 5}) {
 		if err := c.Check(); err != nil || c.Mode() == Paced || c.Engine != "memory" {
 			t.Errorf("%s: %v, %+v", c, err, c)
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/pinetree-db/pinetree/cmd/internal/testbed"
 )
 
 // errInterrupted is what a run ends with that was not let to the end.
@@ -26,14 +28,14 @@ func Run(ctx context.Context, cfg Config) (result Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	servers, err := startServers(ctx, cfg)
+	servers, err := testbed.Start(ctx, cfg.Config)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { err = errors.Join(err, servers.close()) }()
+	defer func() { err = errors.Join(err, servers.Close()) }()
 	guarded, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	defer servers.guard(fail)()
+	defer servers.Guard(fail)()
 	r := &run{cfg: cfg, servers: servers, load: &load{cfg: cfg, ring: ring}, fail: fail}
 	if err := r.run(guarded); err != nil {
 		return Result{}, cause(guarded, err)
@@ -44,7 +46,7 @@ func Run(ctx context.Context, cfg Config) (result Result, err error) {
 // run is one run's course and what was found on the way.
 type run struct {
 	cfg     Config
-	servers *servers
+	servers *testbed.Servers
 	load    *load
 	fail    context.CancelCauseFunc // ends the run
 
@@ -55,11 +57,11 @@ type run struct {
 
 // run makes the volumes, opens their writers and puts the load on them.
 func (r *run) run(ctx context.Context) (err error) {
-	names, err := r.servers.place(ctx, r.cfg)
+	names, err := r.servers.Place(ctx, testbed.Layout{Groups: r.cfg.Groups, Volumes: r.cfg.Volumes, Format: r.cfg.Format})
 	if err != nil {
 		return err
 	}
-	if err := r.servers.open(ctx, r.load, names); err != nil {
+	if err := r.load.open(ctx, r.servers.Managers, names); err != nil {
 		return err
 	}
 	defer func() {

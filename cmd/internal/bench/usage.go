@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pinetree-db/pinetree/cmd/internal/localcluster"
+	"github.com/pinetree-db/pinetree/cmd/internal/testbed"
 )
 
 // Metrics of a node that count the work of its raft log: the store's own, and
@@ -41,22 +41,22 @@ type nodeUsage struct {
 
 // use takes stock. Figures of processes are left out where the system has no
 // /proc.
-func use(ctx context.Context, s *servers, l *load) (usage, error) {
+func use(ctx context.Context, s *testbed.Servers, l *load) (usage, error) {
 	u := usage{at: time.Now(), records: l.records()}
 	var err error
-	if u.load, err = ownCPU(); err != nil || !observable(s) {
+	if u.load, err = testbed.OwnCPU(); err != nil || !observable(s) {
 		return u, err
 	}
-	if u.machine, err = machineCPU(); err != nil {
+	if u.machine, err = testbed.MachineCPU(); err != nil {
 		return u, err
 	}
-	if u.manager, err = (process{s.cluster.Manager.Pid()}).cpu(); err != nil {
+	if u.manager, err = testbed.Process(s.Cluster.Manager.Pid()).CPU(); err != nil {
 		return u, err
 	}
-	for _, p := range s.nodes() {
-		at := process{p.Pid()}
+	for _, p := range s.Nodes() {
+		at := testbed.Process(p.Pid())
 		var n nodeUsage
-		if n.cpu, err = at.cpu(); err == nil {
+		if n.cpu, err = at.CPU(); err == nil {
 			n.metrics, err = scrape(ctx, p)
 		}
 		if err != nil {
@@ -68,10 +68,7 @@ func use(ctx context.Context, s *servers, l *load) (usage, error) {
 }
 
 // observable tells whether the processes can be looked at.
-func observable(s *servers) bool {
-	_, err := os.Stat("/proc/self/stat")
-	return err == nil && s.cluster != nil
-}
+func observable(s *testbed.Servers) bool { return testbed.Observable() && s.Cluster != nil }
 
 // scrape reads a node's metrics.
 func scrape(ctx context.Context, p *localcluster.Process) (map[string]float64, error) {

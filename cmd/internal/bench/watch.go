@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/testbed"
 )
 
 // watcher looks at the run while it goes on: it samples memory and disk of the
 // nodes, shows progress, and ends the run when a writer has failed. It has one
 // goroutine, which ends with stop.
 type watcher struct {
-	servers *servers
+	servers *testbed.Servers
 	load    *load
 	meter   *cli.Meter // nil when progress is not shown
 	every   time.Duration
@@ -37,9 +38,9 @@ const samplesPerRun = 200
 const minSampleEvery, maxSampleEvery = 100 * time.Millisecond, time.Second
 
 // watch begins to watch; fail ends the run.
-func watch(s *servers, l *load, fail context.CancelCauseFunc) *watcher {
+func watch(s *testbed.Servers, l *load, fail context.CancelCauseFunc) *watcher {
 	w := &watcher{
-		servers: s, load: l, fail: fail, ended: make(chan struct{}), memory: make([][]int64, len(s.nodes())), logs: make([][]int64, len(s.nodes())),
+		servers: s, load: l, fail: fail, ended: make(chan struct{}), memory: make([][]int64, len(s.Nodes())), logs: make([][]int64, len(s.Nodes())),
 		every: min(max(l.cfg.Duration/samplesPerRun, minSampleEvery), maxSampleEvery),
 	}
 	if l.cfg.Meter {
@@ -93,12 +94,12 @@ func (w *watcher) look() {
 	if !w.sampling || !observable(w.servers) {
 		return
 	}
-	for i, p := range w.servers.nodes() {
-		resident, _, err := (process{p.Pid()}).resident()
+	for i, p := range w.servers.Nodes() {
+		resident, _, err := testbed.Process(p.Pid()).Resident()
 		if err == nil {
 			w.memory[i] = append(w.memory[i], resident)
 			var logged int64
-			logged, err = folderBytes(filepath.Join(p.Dir, "raftlog"))
+			logged, err = testbed.FolderBytes(filepath.Join(p.Dir, "raftlog"))
 			w.logs[i] = append(w.logs[i], logged)
 		}
 		if err != nil {
@@ -120,8 +121,8 @@ func (w *watcher) footprint() (footprint, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f := footprint{rssGrowth: most(w.memory, growth), logGrowth: most(w.logs, growth), logPeak: most(w.logs, peak)}
-	for _, p := range w.servers.nodes() {
-		_, all, err := (process{p.Pid()}).resident()
+	for _, p := range w.servers.Nodes() {
+		_, all, err := testbed.Process(p.Pid()).Resident()
 		if err != nil {
 			return f, err
 		}

@@ -1,4 +1,4 @@
-package bench
+package testbed
 
 import (
 	"bytes"
@@ -13,22 +13,23 @@ import (
 	"time"
 )
 
-// process is one that is looked at from outside, by its files in /proc.
-type process struct{ pid int }
+// Process is one that is looked at from outside, by its files in /proc; zero is
+// one that has ended.
+type Process int
 
 // ticksPerSecond is the unit of the CPU times in /proc, the same on every
 // system that Go supports.
 const ticksPerSecond = 100
 
-func (p process) read(file string) ([]byte, error) {
-	if p.pid == 0 {
+func (p Process) read(file string) ([]byte, error) {
+	if p == 0 {
 		return nil, errors.New("a process of the cluster has ended")
 	}
-	return os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), file))
+	return os.ReadFile(filepath.Join("/proc", strconv.Itoa(int(p)), file))
 }
 
-// cpu is the user and system time that a process has had.
-func (p process) cpu() (time.Duration, error) {
+// CPU is the user and system time that a process has had.
+func (p Process) CPU() (time.Duration, error) {
 	text, err := p.read("stat")
 	if err != nil {
 		return 0, err
@@ -55,8 +56,8 @@ func parseCPU(stat []byte) (time.Duration, error) {
 	return time.Duration(ticks) * (time.Second / ticksPerSecond), nil
 }
 
-// machineCPU is the time that the machine's processors were busy, for anybody.
-func machineCPU() (time.Duration, error) {
+// MachineCPU is the time that the machine's processors were busy, for anybody.
+func MachineCPU() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0, err
@@ -85,8 +86,8 @@ func parseBusy(stat []byte) (time.Duration, error) {
 	return time.Duration(ticks) * (time.Second / ticksPerSecond), nil
 }
 
-// resident is how much memory a process has, peak the most that it had.
-func (p process) resident() (bytes, peak int64, err error) {
+// Resident is how much memory a process has, peak the most that it had.
+func (p Process) Resident() (bytes, peak int64, err error) {
 	text, err := p.read("status")
 	if err != nil {
 		return 0, 0, err
@@ -116,8 +117,8 @@ func parseField(text []byte, name string) (int64, error) {
 	return 0, fmt.Errorf("/proc tells no %s", name)
 }
 
-// ownCPU is the user and system time of this process.
-func ownCPU() (time.Duration, error) {
+// OwnCPU is the user and system time of this process.
+func OwnCPU() (time.Duration, error) {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
 		return 0, fmt.Errorf("CPU time of this process: %w", err)
@@ -125,9 +126,9 @@ func ownCPU() (time.Duration, error) {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), nil
 }
 
-// folderBytes sums up the sizes of the files below a folder. What vanishes
+// FolderBytes sums up the sizes of the files below a folder. What vanishes
 // meanwhile counts nothing, and neither does a folder that is not there.
-func folderBytes(dir string) (int64, error) {
+func FolderBytes(dir string) (int64, error) {
 	total := int64(0)
 	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
@@ -142,4 +143,10 @@ func folderBytes(dir string) (int64, error) {
 		return err
 	})
 	return total, err
+}
+
+// Observable tells whether processes can be looked at from outside here.
+func Observable() bool {
+	_, err := os.Stat("/proc/self/stat")
+	return err == nil
 }

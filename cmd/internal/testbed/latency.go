@@ -1,4 +1,4 @@
-package bench
+package testbed
 
 import (
 	"sync"
@@ -15,40 +15,42 @@ const (
 	significantDigits = 3
 )
 
-// latencies counts how long records took. Any goroutine may record.
-type latencies struct {
+// Latencies counts how long things took. Any goroutine may record.
+type Latencies struct {
 	mu     sync.Mutex
 	counts *hdrhistogram.Histogram
 }
 
-func newLatencies() *latencies {
-	return &latencies{counts: hdrhistogram.New(shortest.Nanoseconds(), longest.Nanoseconds(), significantDigits)}
+// NewLatencies has counted nothing yet.
+func NewLatencies() *Latencies {
+	return &Latencies{counts: hdrhistogram.New(shortest.Nanoseconds(), longest.Nanoseconds(), significantDigits)}
 }
 
-func (l *latencies) record(took time.Duration) {
+// Record counts one.
+func (l *Latencies) Record(took time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// Within the bounds it cannot fail.
 	_ = l.counts.RecordValue(min(max(took, shortest), longest).Nanoseconds())
 }
 
-// merge adds what another one has counted, which nobody records into any more.
-func (l *latencies) merge(from *latencies) {
+// Merge adds what another one has counted, which nobody records into any more.
+func (l *Latencies) Merge(from *Latencies) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counts.Merge(from.counts) // of the same bounds, so nothing is dropped
 }
 
-// quantile is the time within which that percentage of the records was
-// acknowledged, in microseconds.
-func (l *latencies) quantile(percent float64) float64 {
+// Quantile is the time that this percentage of them took at most, in
+// microseconds.
+func (l *Latencies) Quantile(percent float64) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return float64(l.counts.ValueAtQuantile(percent)) / 1e3
 }
 
-// count is how many records were counted.
-func (l *latencies) count() int64 {
+// Count is how many were counted.
+func (l *Latencies) Count() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.counts.TotalCount()
