@@ -112,6 +112,10 @@ func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
 		m.batches, m.records, m.bytes, m.reads, m.grants, m.fsync, n.quota, n.trimmer,
 		gauge("replicas", "Replicas on this node.", func() float64 { return float64(len(n.host.Groups())) }),
 		gauge("meta_watches", "Watches of metadata that the node serves.", func() float64 { return float64(n.meta.Watches()) }),
+		gauge("tails", "Tails of logs that are open on this node.", func() float64 { return float64(n.host.Tails().Open) }),
+		gauge("tail_ring_bytes", "Memory that keeps the newest log for tails.", func() float64 { return float64(n.host.Tails().RingBytes) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "pinetree", Name: "tail_catch_up_bytes_total", Help: "Bytes sent to tails that were behind the newest log in memory."},
+			func() float64 { return float64(n.host.Tails().CaughtUp) }),
 		gauge("raftlog_free_bytes", "What is left to the raft log on its disk; zero when the store does not know.", func() float64 {
 			space, _ := n.host.Space()
 			return float64(space.Free)

@@ -36,6 +36,7 @@ func (t *Tail) catchUp(ctx context.Context, log Log) (part, error) {
 	if p.message == nil {
 		return p, nil
 	}
+	h.caughtUp.Add(int64(p.message.Bytes()))
 	return p, h.pace.wait(ctx, p.message.Bytes())
 }
 

@@ -3,6 +3,7 @@ package fanout
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
@@ -21,7 +22,26 @@ type Hub struct {
 	tails int
 	rings map[*ring]struct{}
 
-	crier crier
+	caughtUp atomic.Int64 // bytes
+	crier    crier
+}
+
+// Stats is what the tails of a node take now, and took since it began.
+type Stats struct {
+	Open      int   // tails
+	RingBytes int   // in all rings together
+	CaughtUp  int64 // bytes that were sent to tails that were behind their ring
+}
+
+// Stats tells what the tails take.
+func (h *Hub) Stats() Stats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := Stats{Open: h.tails, CaughtUp: h.caughtUp.Load()}
+	for r := range h.rings {
+		s.RingBytes += r.bytes()
+	}
+	return s
 }
 
 // NewHub starts a hub. It is to be closed.

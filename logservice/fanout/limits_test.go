@@ -72,6 +72,9 @@ func TestRingsShareTheNodesMemory(t *testing.T) {
 			}
 			total += r.window.bytes
 		}
+		if s := h.Stats(); s.RingBytes != total || s.Open != len(open) {
+			t.Errorf("%+v; %d bytes, %d tails", s, total, len(open))
+		}
 		if total > limits.NodeBytes {
 			t.Errorf("%d rings have %d bytes", len(h.rings), total)
 		}

@@ -91,6 +91,13 @@ func (r *ring) resize(limit int) {
 	r.window.trim()
 }
 
+// bytes is how much memory the ring takes.
+func (r *ring) bytes() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.window.bytes
+}
+
 // standing is what there is for a tail.
 type standing int
 
@@ -135,7 +142,8 @@ func (r *ring) next(t *Tail) (part, standing) {
 	if is != ready {
 		return part{}, is
 	}
-	s := r.window.from(t.at, r.upTo(t, r.shown), limit)
+	// An answer keeps what the window has given up; it is no large part of it.
+	s := r.window.from(t.at, r.upTo(t, r.shown), min(limit, r.window.limit/2))
 	for _, p := range r.made {
 		if p.from == s.from && p.to == s.to {
 			return p, ready

@@ -175,3 +175,6 @@ func (g *Group) Tail(id pinetree.VolumeID) (*fanout.Tail, error) {
 	}
 	return g.progress.tails.Open(id, g.engine.Position().Volumes[id].Settings.MaxTails)
 }
+
+// Tails tells what all tails of the node take.
+func (h *Host) Tails() fanout.Stats { return h.tails.Stats() }
