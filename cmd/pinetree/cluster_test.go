@@ -69,6 +69,7 @@ func TestCommandsOnACluster(t *testing.T) {
 	t.Run("operator", func(t *testing.T) { testOperator(t) })
 	t.Run("replicas", func(t *testing.T) { testReplicas(t) })
 	t.Run("keys", func(t *testing.T) { testKeys(t) })
+	t.Run("metadata", func(t *testing.T) { testMeta(t) })
 	t.Run("pages", func(t *testing.T) { testPages(t) })
 	t.Run("PostgreSQL", func(t *testing.T) { testPostgreSQL(t) })
 	t.Run("damage", func(t *testing.T) { testDamage(t) })

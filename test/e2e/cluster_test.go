@@ -33,6 +33,7 @@ type node struct {
 	host  string // its loopback address
 	addr  string // where it listens
 	proxy *proxy
+	http  string // where it serves HTTP
 	dir   string
 	image *image // nil when dir is on the machine's own file system
 	id    pinetree.NodeID
@@ -57,6 +58,8 @@ type cluster struct {
 	images []*image
 	// reachable nodes are advertised under their own addresses, without a proxy.
 	reachable bool
+	// http: nodes serve HTTP, too.
+	http bool
 	// rates are those of the clocks of the manager and of the nodes; as they are
 	// when there are none.
 	rates []float64
@@ -123,6 +126,10 @@ func (c *cluster) addNode() *node {
 		t: c.t, name: fmt.Sprintf("node %d", id), log: log,
 		args: append([]string{"node", "--dir", n.dir, "--listen", n.addr, "--advertise", advertise,
 			"--call-from", host, "--manager", strings.Join(append([]string{c.managed}, c.theirs...), ","), "--zone", string(rune('a' + id - 1))}, c.flags...),
+	}
+	if c.http {
+		n.http = freeAddr(c.t, host)
+		n.process.args = append(n.process.args, "--http", n.http)
 	}
 	c.rate(&n.process, id)
 	n.start()
