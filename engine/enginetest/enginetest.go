@@ -39,6 +39,7 @@ func Run(t *testing.T, b Backend) {
 		{"KeyNames", testKeyNames},
 		{"ReadAt", testReadAt},
 		{"Truncated", testTruncated},
+		{"TruncatedWhileItIsRead", testTrimmedWhileRead},
 		{"Log", testLog},
 		{"LogChecksTheChecksum", testLogChecksum},
 		{"VolumesAndGroupsAreApart", testApart},

@@ -12,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	badger "github.com/pinetree-db/pinetree/engine/badgerengine/database"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -162,7 +163,7 @@ func removeAndStop(t *testing.T, s *Store) {
 func wantNothing(t *testing.T, s *Store) {
 	t.Helper()
 	wantDropped(t, s)
-	for _, kind := range []byte{dataKey, positionKey} {
+	for _, kind := range []byte{layout.DataKey, layout.PositionKey} {
 		if left, err := s.deletions([]byte{kind}); err != nil || len(left) != 0 {
 			t.Fatalf("%d keys %c are left, %v", len(left), kind, err)
 		}
@@ -173,7 +174,7 @@ func wantNothing(t *testing.T, s *Store) {
 func wantDropped(t *testing.T, s *Store) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		left, err := s.deletions([]byte{dropKey})
+		left, err := s.deletions([]byte{layout.DropKey})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +185,7 @@ func wantDropped(t *testing.T, s *Store) {
 			t.Fatalf("%d generations are still to be dropped", len(left))
 		}
 	}
-	all, err := s.deletions([]byte{dataKey})
+	all, err := s.deletions([]byte{layout.DataKey})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +195,7 @@ func wantDropped(t *testing.T, s *Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if used == nil || !bytes.HasPrefix(e.Key, generationKey(dataKey, id, used.generation)) {
+		if used == nil || !bytes.HasPrefix(e.Key, layout.GenerationKey(layout.DataKey, id, used.generation)) {
 			t.Fatalf("key %x is left of a generation that is not used", e.Key)
 		}
 	}
@@ -270,7 +271,7 @@ func TestAnotherFormatIsRefused(t *testing.T) { onEach(t, testAnotherFormatIsRef
 func testAnotherFormatIsRefused(t *testing.T, k kind) {
 	dir := t.TempDir()
 	s := k.open(t, dir)
-	entries, err := appendValue(nil, []byte{formatKey}, []byte{formatVersion + 1})
+	entries, err := layout.AppendValue(nil, []byte{layout.FormatKey}, []byte{formatVersion + 1})
 	if err != nil {
 		t.Fatal(err)
 	}

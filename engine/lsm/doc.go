@@ -69,6 +69,16 @@
 // the commit that stores a position that knows of the compaction, or a later one.
 // What a crash leaves of it is found when the group is opened.
 //
+// # Truncation
+//
+// Once the position with a higher truncated LSN is flushed, the dropper removes, a
+// mebibyte of log at a time, first the versions that only reads below it would see,
+// of the pages and keys that this log changed, and then the log. Of a page its newest
+// image there stays, with what follows, and of a key its newest version, unless that
+// is a deletion. The log that is left tells where to go on after a crash. A read looks
+// at the truncated LSN before and after it has looked for its values: it sees all of
+// them, or says that they are gone. While a snapshot is open nothing is removed.
+//
 // # Snapshots and restores
 //
 // What a group has replayed never changes, so a snapshot is the position and

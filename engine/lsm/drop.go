@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
@@ -23,16 +24,20 @@ const (
 	// reclaimEvery is how often space is asked back that compactions have left
 	// without a use.
 	reclaimEvery = 10 * time.Minute
+	// reclaimBytes is how much trimmed log makes asking worth it, and reclaimTrimmed
+	// how long less than that waits.
+	reclaimBytes   = 256 << 20
+	reclaimTrimmed = 30 * time.Second
 )
 
 // dropNote says that a generation is of no more use, or is being restored.
 type dropNote struct {
 	group      pinetree.GroupID
-	generation generation
+	generation layout.Generation
 }
 
 func (n dropNote) entries() ([]entry, error) {
-	return appendValue(nil, generationKey(dropKey, n.group, n.generation), nil)
+	return layout.AppendValue(nil, layout.GenerationKey(layout.DropKey, n.group, n.generation), nil)
 }
 
 // dropNotes lists the notes under a prefix.
@@ -40,12 +45,12 @@ func (s *Store) dropNotes(prefix []byte) (notes []dropNote, err error) {
 	err = s.db.Scan(prefix, func(it sorted.Iterator) error {
 		for it.Seek(nil); it.Valid(); it.Next() {
 			key := it.Key()
-			if len(key) != 1+8+generationBytes+chunkBytes {
-				return badChunk(key, "not the note of a generation")
+			if len(key) != 1+8+layout.GenerationBytes+layout.ChunkBytes {
+				return layout.BadChunk(key, "not the note of a generation")
 			}
 			notes = append(notes, dropNote{
 				group:      pinetree.GroupID(binary.BigEndian.Uint64(key[1:])),
-				generation: generation(binary.BigEndian.Uint32(key[9:])),
+				generation: layout.Generation(binary.BigEndian.Uint32(key[9:])),
 			})
 		}
 		return nil
@@ -55,8 +60,8 @@ func (s *Store) dropNotes(prefix []byte) (notes []dropNote, err error) {
 
 // dropper deletes the generations that are noted for it: those of removed
 // groups, those that a restore replaced, and what is left of restores that did
-// not commit. It is one goroutine, started by Open and ended by Close, and the
-// only one that deletes data. So it also is the one that shortens chains, of
+// not commit; and what no read needs of volumes that were truncated. It is one
+// goroutine, started by Open and ended by Close, and the only one that deletes data. So it also is the one that shortens chains, of
 // which nothing is deleted meanwhile.
 type dropper struct {
 	wake chan struct{}   // of capacity one
@@ -64,6 +69,9 @@ type dropper struct {
 	stop chan struct{}
 	done chan struct{}
 	once sync.Once // closes stop
+	// The goroutine's own.
+	trimmed   int       // bytes of log, since space was last asked back
+	reclaimed time.Time // when that was
 }
 
 func (d *dropper) start(s *Store) {
@@ -100,11 +108,16 @@ func (d *dropper) start(s *Store) {
 func (s *Store) tidy() (next time.Duration, err error) {
 	dropped, err := s.dropAll()
 	if err == nil {
-		err = s.reclaim(dropped)
+		var trimmed int
+		trimmed, err = s.trimAll()
+		s.dropper.trimmed += trimmed
+	}
+	if err == nil {
+		next, err = s.reclaimDue(dropped, time.Now())
 	}
 	switch {
 	case err == nil:
-		return reclaimEvery, s.db.Failed()
+		return next, s.db.Failed()
 	case errors.Is(err, pinetree.ErrStopped):
 		return 0, err
 	case s.db.Failed() != nil:
@@ -148,7 +161,7 @@ func (s *Store) droppable() ([]dropNote, error) {
 	// be taken for none.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	notes, err := s.dropNotes([]byte{dropKey})
+	notes, err := s.dropNotes([]byte{layout.DropKey})
 	var free []dropNote
 	for _, note := range notes {
 		if r := s.restores[note.group]; r == nil || r.note != note {
@@ -163,7 +176,7 @@ func (s *Store) droppable() ([]dropNote, error) {
 // has its number. The note is deleted once and not looked for again, for from
 // then on the number may be taken anew, with a note of its own.
 func (s *Store) drop(note dropNote) error {
-	err := s.dropPrefix(generationKey(dataKey, note.group, note.generation))
+	err := s.dropPrefix(layout.GenerationKey(layout.DataKey, note.group, note.generation))
 	if err == nil {
 		err = s.db.Sync()
 	}
@@ -194,7 +207,7 @@ func (s *Store) dropSome(prefix []byte) (more bool, err error) {
 		return false, err
 	}
 	defer s.leave()
-	return s.db.DeleteRange(prefix, after(prefix))
+	return s.db.DeleteRange(prefix, layout.After(prefix))
 }
 
 func (s *Store) forget(note dropNote) error {
@@ -202,11 +215,29 @@ func (s *Store) forget(note dropNote) error {
 		return err
 	}
 	defer s.leave()
-	gone, err := s.deletions(generationKey(dropKey, note.group, note.generation))
+	gone, err := s.deletions(layout.GenerationKey(layout.DropKey, note.group, note.generation))
 	if err != nil {
 		return err
 	}
 	return s.commitFreeing(gone)
+}
+
+// reclaimDue gives space back when there is much to give back, or some for long, and
+// says when to look again.
+func (s *Store) reclaimDue(dropped bool, now time.Time) (next time.Duration, err error) {
+	d := &s.dropper
+	waited := now.Sub(d.reclaimed)
+	switch {
+	case dropped || d.trimmed >= reclaimBytes || d.trimmed > 0 && waited >= reclaimTrimmed:
+		d.trimmed, d.reclaimed = 0, now
+		return reclaimEvery, s.reclaim(true)
+	case d.trimmed > 0:
+		return reclaimTrimmed - waited, nil
+	case waited >= reclaimEvery:
+		d.reclaimed = now
+		return reclaimEvery, s.reclaim(false)
+	}
+	return reclaimEvery - waited, nil
 }
 
 // reclaim gives back the space of the values that deletions, or compactions

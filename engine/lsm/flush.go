@@ -57,7 +57,10 @@ func (s *Store) flushAll() {
 	err := s.storeStates(wishes)
 	for _, w := range wishes {
 		if w.done, w.err = true, err; err == nil {
-			w.group.flushed.Store(w.state)
+			before := w.group.flushed.Swap(w.state)
+			if truncatesMore(before.position, w.state.position) {
+				s.dropper.kick()
+			}
 		}
 	}
 }

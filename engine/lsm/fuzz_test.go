@@ -7,32 +7,33 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 )
 
 // FuzzPageValue reads the stored changes of a page. What is believed is encoded
 // again and must read the same, unless an image hides what came before it.
 func FuzzPageValue(f *testing.F) {
-	join := func(changes ...change) []byte { return bytes.Join(encodePage(changes), nil) }
+	join := func(changes ...layout.Change) []byte { return bytes.Join(layout.EncodePage(changes), nil) }
 	patch := engine.Op{Kind: engine.PagePatch, Offset: 300, Data: []byte("patched")}
-	f.Add(join(change{lsn: 10, op: patch}, change{lsn: 500, op: patch}), uint64(10), uint64(20))
-	f.Add(join(change{lsn: 10, op: patch}, change{lsn: 12, op: engine.Op{Kind: engine.PageImage, Data: []byte("image")}}), uint64(10), uint64(12))
+	f.Add(join(layout.Change{LSN: 10, Op: patch}, layout.Change{LSN: 500, Op: patch}), uint64(10), uint64(20))
+	f.Add(join(layout.Change{LSN: 10, Op: patch}, layout.Change{LSN: 12, Op: engine.Op{Kind: engine.PageImage, Data: []byte("image")}}), uint64(10), uint64(12))
 	f.Fuzz(func(t *testing.T, value []byte, first, at uint64) {
-		changes, hasImage, err := decodePage(value, pinetree.LSN(first), pinetree.LSN(at))
+		changes, hasImage, err := layout.DecodePage(value, pinetree.LSN(first), pinetree.LSN(at))
 		if err != nil {
 			if !errors.Is(err, pinetree.ErrCorrupt) {
 				t.Fatal(err)
 			}
 			return
 		}
-		if hasImage != (len(changes) > 0 && changes[0].op.Kind == engine.PageImage) {
+		if hasImage != (len(changes) > 0 && changes[0].Op.Kind == engine.PageImage) {
 			t.Fatalf("has an image: %v, and the changes are %+v", hasImage, changes)
 		}
 		size := 0
 		for _, c := range changes {
-			if c.lsn > pinetree.LSN(at) {
-				t.Fatalf("a change of %s, read at %s", c.lsn, pinetree.LSN(at))
+			if c.LSN > pinetree.LSN(at) {
+				t.Fatalf("a change of %s, read at %s", c.LSN, pinetree.LSN(at))
 			}
-			size += len(c.op.Data)
+			size += len(c.Op.Data)
 		}
 		if size > len(value) {
 			t.Fatalf("%d bytes of data in a value of %d", size, len(value))
@@ -40,11 +41,11 @@ func FuzzPageValue(f *testing.F) {
 		if len(changes) == 0 {
 			return
 		}
-		again, _, err := decodePage(join(changes...), changes[0].lsn, pinetree.LSN(at))
+		again, _, err := layout.DecodePage(join(changes...), changes[0].LSN, pinetree.LSN(at))
 		if err != nil || len(again) != len(changes) {
 			t.Fatalf("%d changes, read again %d, %v", len(changes), len(again), err)
 		}
-		if want, got := replayPage(nil, changes), replayPage(nil, again); !bytes.Equal(want, got) {
+		if want, got := layout.ReplayPage(nil, changes), layout.ReplayPage(nil, again); !bytes.Equal(want, got) {
 			t.Fatal("read again the page differs")
 		}
 	})
@@ -52,17 +53,17 @@ func FuzzPageValue(f *testing.F) {
 
 // FuzzSnapshotBody reads what a chunk carries, as a restore does.
 func FuzzSnapshotBody(f *testing.F) {
-	keys := keysOf(1, 1, 7)
-	prefix := len(generationKey(dataKey, 1, 1))
-	for _, stem := range [][]byte{keys.batch(9), version(keys.page(3), 9), version(keys.key([]byte("a\x00b")), 9)} {
-		entries, err := appendValue(nil, stem, []byte("value"))
+	keys := layout.KeysOf(1, 1, 7)
+	prefix := len(layout.GenerationKey(layout.DataKey, 1, 1))
+	for _, stem := range [][]byte{keys.Batch(9), layout.Version(keys.Page(3), 9), layout.Version(keys.Key([]byte("a\x00b")), 9)} {
+		entries, err := layout.AppendValue(nil, stem, []byte("value"))
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(appendItem(nil, entries[0].Key[prefix:], entries[0].Value[checksumBytes:]))
+		f.Add(appendItem(nil, entries[0].Key[prefix:], entries[0].Value[layout.ChecksumBytes:]))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		logs := newLogCheck(pinetree.Position{Index: 1, Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{7: {LSN: 9}}})
+		logs := layout.NewLogCheck(pinetree.Position{Index: 1, Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{7: {LSN: 9}}})
 		for len(body) > 0 {
 			key, value, rest, err := cutItem(body)
 			if err != nil {
@@ -72,15 +73,15 @@ func FuzzSnapshotBody(f *testing.F) {
 			if len(key)+len(value)+len(rest) >= len(body) {
 				t.Fatal("an entry holds more than was there")
 			}
-			at, err := parseDataKey(key)
+			at, err := layout.ParseDataKey(key)
 			if err != nil {
 				wantDamage(t, err)
-			} else if err := logs.see(at, value); err != nil {
+			} else if err := logs.See(at, value); err != nil {
 				wantDamage(t, err)
 			}
 			body = rest
 		}
-		if err := logs.end(); err != nil {
+		if err := logs.End(); err != nil {
 			wantDamage(t, err)
 		}
 	})
@@ -99,44 +100,44 @@ func FuzzKeyName(f *testing.F) {
 	f.Add([]byte("plain"), []byte{0, 1})
 	f.Add([]byte{0, 0xFF, 0}, []byte{0, 0xFF, 0, 1, 2})
 	f.Fuzz(func(t *testing.T, name, raw []byte) {
-		keys := keysOf(1, 1, 7)
-		prefix := keys.kind(keyKind)
-		chunk := append(version(keys.key(name), 5), 0)
-		stem, got, err := splitKey(prefix, chunk)
-		if err != nil || !bytes.Equal(got, name) || !bytes.Equal(stem, keys.key(name)) {
+		keys := layout.KeysOf(1, 1, 7)
+		prefix := keys.Kind(layout.KeyKind)
+		chunk := append(layout.Version(keys.Key(name), 5), 0)
+		stem, got, err := layout.SplitKey(prefix, chunk)
+		if err != nil || !bytes.Equal(got, name) || !bytes.Equal(stem, keys.Key(name)) {
 			t.Fatalf("name %x came back as %x, %v", name, got, err)
 		}
-		if lsn, err := versionLSN(stem, chunk); err != nil || lsn != 5 {
+		if lsn, err := layout.VersionLSN(stem, chunk); err != nil || lsn != 5 {
 			t.Fatalf("LSN %s, %v", lsn, err)
 		}
-		stem, got, err = splitKey(prefix, append(bytes.Clone(prefix), raw...))
+		stem, got, err = layout.SplitKey(prefix, append(bytes.Clone(prefix), raw...))
 		if err != nil {
 			wantDamage(t, err)
 			return
 		}
-		if !bytes.Equal(stem, keys.key(got)) {
-			t.Fatalf("the key %x is believed to be of name %x, which is written %x", raw, got, keys.key(got))
+		if !bytes.Equal(stem, keys.Key(got)) {
+			t.Fatalf("the key %x is believed to be of name %x, which is written %x", raw, got, keys.Key(got))
 		}
 	})
 }
 
 // FuzzStoredChunk opens the chunk of a value.
 func FuzzStoredChunk(f *testing.F) {
-	entries, err := appendValue(nil, []byte("stem"), []byte("value"))
+	entries, err := layout.AppendValue(nil, []byte("stem"), []byte("value"))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(entries[0].Key, entries[0].Value)
 	f.Fuzz(func(t *testing.T, key, raw []byte) {
-		if body, chunks, err := openChunk(key, raw); err != nil {
+		if body, chunks, err := layout.OpenChunk(key, raw); err != nil {
 			wantDamage(t, err)
-		} else if len(body)+chunkHeaderBytes != len(raw) || chunks < 1 {
+		} else if len(body)+layout.ChunkHeaderBytes != len(raw) || chunks < 1 {
 			t.Fatalf("%d chunks, %d bytes of %d", chunks, len(body), len(raw))
 		}
-		if len(raw) > checksumBytes {
-			sealed := sealChunk(key, raw[checksumBytes:])
-			if _, _, err := openChunk(key, sealed.Value); (err == nil) != (raw[checksumBytes] > 0) {
-				t.Fatalf("sealed with its checksum, for %d chunks: %v", raw[checksumBytes], err)
+		if len(raw) > layout.ChecksumBytes {
+			sealed := sealChunk(key, raw[layout.ChecksumBytes:])
+			if _, _, err := layout.OpenChunk(key, sealed.Value); (err == nil) != (raw[layout.ChecksumBytes] > 0) {
+				t.Fatalf("sealed with its checksum, for %d chunks: %v", raw[layout.ChecksumBytes], err)
 			}
 		}
 	})

@@ -16,7 +16,8 @@ import (
 // Invariants:
 //
 //	flushed is what is stored, at or below state
-//	versions and batches up to the LSNs of its position never change
+//	versions and batches up to the LSNs of its position never change, but for those
+//	that only reads below its truncated LSNs would see: they go
 type group struct {
 	store   *Store
 	id      pinetree.GroupID
@@ -25,6 +26,8 @@ type group struct {
 	failed  sorted.Failure
 	removed atomic.Bool
 	trash   trash.List
+
+	trimming trimming
 
 	// reading is held by each read, and by a restore that replaces the state:
 	// after it nobody reads in the old generation, which may then go.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
@@ -63,18 +64,18 @@ func (r *reader) logRun(from, end pinetree.LSN) ([][]byte, error) {
 		return nil, err
 	}
 	var run [][]byte
-	last := v.keys.batch(end)
-	err = v.store.db.Scan(v.keys.kind(logKind), func(it sorted.Iterator) error {
-		it.Seek(v.keys.batch(from + 1))
+	last := v.keys.Batch(end)
+	err = v.store.db.Scan(v.keys.Kind(layout.LogKind), func(it sorted.Iterator) error {
+		it.Seek(v.keys.Batch(from + 1))
 		for size := 0; size < runBytes && it.Valid(); {
 			key := it.Key()
-			if len(key) != len(last)+chunkBytes {
-				return badChunk(key, "not the key of a log batch")
+			if len(key) != len(last)+layout.ChunkBytes {
+				return layout.BadChunk(key, "not the key of a log batch")
 			}
 			if bytes.Compare(key[:len(last)], last) > 0 {
 				return nil
 			}
-			value, err := readValue(it)
+			value, err := layout.ReadValue(it)
 			if err != nil {
 				return err
 			}
@@ -82,7 +83,7 @@ func (r *reader) logRun(from, end pinetree.LSN) ([][]byte, error) {
 		}
 		return nil
 	})
-	return run, err
+	return run, r.seen(from, err)
 }
 
 func (r *reader) checkTruncated(from pinetree.LSN, at pinetree.VolumePosition) error {

@@ -6,13 +6,13 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/meta"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
 const (
-	metaKind = 'm'
 	// What follows the volume in the key of a record.
 	changeKey = 'c'
 	memoryKey = 'i'
@@ -20,8 +20,8 @@ const (
 
 // metaPrefix is that of all records of metadata of a generation: those of a volume
 // that there cannot be, so that all are found in one place.
-func metaPrefix(group pinetree.GroupID, g generation) []byte {
-	return keysOf(group, g, 0).kind(metaKind)
+func metaPrefix(group pinetree.GroupID, g layout.Generation) []byte {
+	return layout.KeysOf(group, g, 0).Kind(layout.MetaKind)
 }
 
 // metaStem names a record by what it is of. The length comes before the key, so
@@ -42,7 +42,7 @@ func appendMeta(entries []entry, prefix []byte, volume pinetree.VolumeID, record
 		if err != nil {
 			return nil, err
 		}
-		if entries, err = appendValue(entries, metaStem(prefix, volume, r), value); err != nil {
+		if entries, err = layout.AppendValue(entries, metaStem(prefix, volume, r), value); err != nil {
 			return nil, err
 		}
 	}
@@ -70,7 +70,7 @@ func (s *Store) loadMeta(id pinetree.GroupID, of *state) ([]engine.MetaGone, err
 	var loader engine.MetaLoader
 	err := s.db.Scan(metaPrefix(id, of.generation), func(it sorted.Iterator) error {
 		for it.Seek(nil); it.Valid(); {
-			record, err := readValue(it)
+			record, err := layout.ReadValue(it)
 			if err != nil {
 				return err
 			}
@@ -94,13 +94,13 @@ func (s *Store) loadMeta(id pinetree.GroupID, of *state) ([]engine.MetaGone, err
 // memory: what is stored may have been compacted since.
 func (s *snapshot) metaItems(fn func(key, value []byte) error) error {
 	prefix := metaPrefix(s.group.id, s.state.generation)
-	skip := len(generationKey(dataKey, s.group.id, s.state.generation))
+	skip := len(layout.GenerationKey(layout.DataKey, s.group.id, s.state.generation))
 	for id, table := range s.state.meta {
 		err := table.Records(func(r meta.Record) error {
 			entries, err := appendMeta(nil, prefix, id, []meta.Record{r})
 			for _, e := range entries {
 				if err == nil {
-					err = fn(e.Key[skip:], e.Value[checksumBytes:])
+					err = fn(e.Key[skip:], e.Value[layout.ChecksumBytes:])
 				}
 			}
 			return err

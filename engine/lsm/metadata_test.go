@@ -6,6 +6,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/meta"
 )
@@ -33,7 +34,7 @@ func (w *metaWrites) write(delta meta.Delta) engine.Write {
 
 func (w *metaWrites) put(key string) engine.Write {
 	w.t.Helper()
-	op := meta.Op{Kind: meta.OpPut, Span: meta.Span{Key: []byte(key)}, Value: make([]byte, maxChunkBytes+1)}
+	op := meta.Op{Kind: meta.OpPut, Span: meta.Span{Key: []byte(key)}, Value: make([]byte, layout.MaxChunkBytes+1)}
 	delta, _, err := meta.Evaluate(w.table, meta.Proposal{Txn: meta.Txn{Then: []meta.Op{op}}})
 	if err != nil {
 		w.t.Fatal(err)

@@ -2,10 +2,12 @@ package lsm
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
@@ -26,7 +28,7 @@ type reader struct {
 // view is what one read sees.
 type view struct {
 	store    *Store
-	keys     volumeKeys
+	keys     layout.VolumeKeys
 	at       pinetree.LSN
 	position pinetree.VolumePosition
 	// tooLong is told of chains of a page's changes that are; nil when nobody is.
@@ -52,6 +54,16 @@ func (r *reader) enter(at pinetree.LSN) (view, error) {
 
 func (r *reader) leave() { r.group.leave() }
 
+// seen is what comes of a read as of an LSN, after the last look into the database:
+// when the volume was truncated above it meanwhile, some of what it was to see may
+// have gone before it was seen.
+func (r *reader) seen(at pinetree.LSN, err error) error {
+	if first := r.Position().Truncated; at < first {
+		return &pinetree.TruncatedError{Volume: r.id, Asked: at, First: first}
+	}
+	return err
+}
+
 func (r *reader) view(at pinetree.LSN) (view, error) {
 	now := r.group.state.Load()
 	position, ok := now.position.Volumes[r.id]
@@ -59,11 +71,25 @@ func (r *reader) view(at pinetree.LSN) (view, error) {
 		return view{}, fmt.Errorf("%w: volume %d is not in group %d any more", pinetree.ErrUnknownVolume, r.id, r.group.id)
 	}
 	at, err := engine.ReadAt(r.id, position, at)
-	return view{store: r.group.store, keys: keysOf(r.group.id, now.generation, r.id), at: at, position: position, tooLong: r.tooLong}, err
+	return view{store: r.group.store, keys: layout.KeysOf(r.group.id, now.generation, r.id), at: at, position: position, tooLong: r.tooLong}, err
+}
+
+// settled makes a read as of an LSN once more if the state that it saw, the newest
+// one, was truncated while it was read.
+func settled[T any](r *reader, at pinetree.LSN, read func() (T, error)) (T, error) {
+	got, err := read()
+	if errors.Is(err, pinetree.ErrTruncated) && (at == 0 || at >= r.Position().Truncated) {
+		return read()
+	}
+	return got, err
 }
 
 // Page implements engine.Reader.
 func (r *reader) Page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, error) {
+	return settled(r, at, func() (engine.PageRead, error) { return r.page(page, at) })
+}
+
+func (r *reader) page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, error) {
 	v, err := r.enter(at)
 	if err != nil {
 		return engine.PageRead{At: v.at}, err
@@ -73,7 +99,10 @@ func (r *reader) Page(page pinetree.PageNo, at pinetree.LSN) (engine.PageRead, e
 	if err == errNoValue {
 		err = fmt.Errorf("%w: page %d of volume %d at %s", pinetree.ErrNotFound, page, r.id, v.at)
 	}
-	return read, err
+	if err = r.seen(v.at, err); err != nil {
+		return engine.PageRead{At: v.at}, err
+	}
+	return read, nil
 }
 
 // page reads a page; errNoValue when nothing ever changed it.
@@ -87,9 +116,9 @@ func (v view) page(page pinetree.PageNo) (engine.PageRead, error) {
 		return read, errNoValue
 	}
 	for i := len(c.values) - 1; i >= 0; i-- {
-		read.Page = replayPage(read.Page, c.values[i])
+		read.Page = layout.ReplayPage(read.Page, c.values[i])
 	}
-	read.PageLSN = c.values[0][len(c.values[0])-1].lsn
+	read.PageLSN = c.values[0][len(c.values[0])-1].LSN
 	if v.tooLong != nil && (c.changes() > longChain || c.bytes > longChainBytes+2*len(read.Page)) {
 		v.tooLong(page, c.first)
 	}
@@ -98,7 +127,7 @@ func (v view) page(page pinetree.PageNo) (engine.PageRead, error) {
 
 // chain is what is to be replayed for a page, newest value first.
 type chain struct {
-	values [][]change
+	values [][]layout.Change
 	first  pinetree.LSN // that the newest value is found by
 	bytes  int          // that were read
 }
@@ -113,18 +142,18 @@ func (c chain) changes() (n int) {
 // chain reads back to the last image. A value is found by its first change, so
 // the newest one may go on above the LSN; all changes of the others are below.
 func (v view) chain(page pinetree.PageNo) (c chain, err error) {
-	name := v.keys.page(page)
+	name := v.keys.Page(page)
 	err = v.store.db.Scan(name, func(it sorted.Iterator) error {
-		for it.Seek(version(bytes.Clone(name), v.at)); it.Valid(); {
-			first, err := versionLSN(name, it.Key())
+		for it.Seek(layout.Version(bytes.Clone(name), v.at)); it.Valid(); {
+			first, err := layout.VersionLSN(name, it.Key())
 			if err != nil {
 				return err
 			}
-			value, err := readValue(it)
+			value, err := layout.ReadValue(it)
 			if err != nil {
 				return err
 			}
-			changes, hasImage, err := decodePage(value, first, v.at)
+			changes, hasImage, err := layout.DecodePage(value, first, v.at)
 			if err != nil {
 				return fmt.Errorf("page %d, changes from %s on: %w", page, first, err)
 			}
@@ -143,6 +172,10 @@ func (v view) chain(page pinetree.PageNo) (c chain, err error) {
 
 // Get implements engine.Reader.
 func (r *reader) Get(key []byte, at pinetree.LSN) (engine.KeyRead, error) {
+	return settled(r, at, func() (engine.KeyRead, error) { return r.get(key, at) })
+}
+
+func (r *reader) get(key []byte, at pinetree.LSN) (engine.KeyRead, error) {
 	v, err := r.enter(at)
 	read := engine.KeyRead{At: v.at}
 	if err != nil {
@@ -150,12 +183,12 @@ func (r *reader) Get(key []byte, at pinetree.LSN) (engine.KeyRead, error) {
 	}
 	defer r.leave()
 	found := false
-	name := v.keys.key(key)
+	name := v.keys.Key(key)
 	err = v.store.db.Scan(name, func(it sorted.Iterator) error {
-		if it.Seek(version(bytes.Clone(name), v.at)); !it.Valid() {
+		if it.Seek(layout.Version(bytes.Clone(name), v.at)); !it.Valid() {
 			return nil
 		}
-		lsn, err := versionLSN(name, it.Key())
+		lsn, err := layout.VersionLSN(name, it.Key())
 		if err != nil {
 			return err
 		}
@@ -168,13 +201,16 @@ func (r *reader) Get(key []byte, at pinetree.LSN) (engine.KeyRead, error) {
 	if err == nil && !found {
 		err = fmt.Errorf("%w: key %q of volume %d at %s", pinetree.ErrNotFound, key, r.id, v.at)
 	}
-	return read, err
+	if err = r.seen(v.at, err); err != nil {
+		return engine.KeyRead{At: v.at}, err
+	}
+	return read, nil
 }
 
 // readKeyVersion reads the version that the iterator stands on.
 func readKeyVersion(it sorted.Iterator) (value []byte, present bool, err error) {
 	key := bytes.Clone(it.Key())
-	value, err = readValue(it)
+	value, err = layout.ReadValue(it)
 	switch {
 	case err != nil:
 		return nil, false, err
@@ -183,21 +219,25 @@ func readKeyVersion(it sorted.Iterator) (value []byte, present bool, err error) 
 	case len(value) == 1 && value[0] == absentVersion:
 		return nil, false, nil
 	}
-	return nil, false, badChunk(key, "neither a value nor a deletion")
+	return nil, false, layout.BadChunk(key, "neither a value nor a deletion")
 }
 
 // Range implements engine.Reader.
 func (r *reader) Range(spec engine.RangeSpec) (engine.RangeRead, error) {
+	return settled(r, spec.At, func() (engine.RangeRead, error) { return r.list(spec) })
+}
+
+func (r *reader) list(spec engine.RangeSpec) (engine.RangeRead, error) {
 	v, err := r.enter(spec.At)
 	read := engine.RangeRead{At: v.at}
 	if err != nil {
 		return read, err
 	}
 	defer r.leave()
-	err = v.store.db.Scan(v.keys.kind(keyKind), func(it sorted.Iterator) error {
+	err = v.store.db.Scan(v.keys.Kind(layout.KeyKind), func(it sorted.Iterator) error {
 		return v.list(it, spec, &read)
 	})
-	if err != nil {
+	if err = r.seen(v.at, err); err != nil {
 		return engine.RangeRead{At: v.at}, err
 	}
 	return read, nil
@@ -205,24 +245,24 @@ func (r *reader) Range(spec engine.RangeSpec) (engine.RangeRead, error) {
 
 // list walks from key to key. On each it seeks the version that is seen.
 func (v view) list(it sorted.Iterator, spec engine.RangeSpec, read *engine.RangeRead) error {
-	prefix := v.keys.kind(keyKind)
-	for it.Seek(appendEscaped(bytes.Clone(prefix), spec.Start)); it.Valid(); {
-		name, key, err := splitKey(prefix, bytes.Clone(it.Key()))
+	prefix := v.keys.Kind(layout.KeyKind)
+	for it.Seek(layout.AppendEscaped(bytes.Clone(prefix), spec.Start)); it.Valid(); {
+		name, key, err := layout.SplitKey(prefix, bytes.Clone(it.Key()))
 		if err != nil {
 			return err
 		}
 		if len(spec.End) > 0 && bytes.Compare(key, spec.End) >= 0 {
 			return nil
 		}
-		lsn, err := versionLSN(name, it.Key())
+		lsn, err := layout.VersionLSN(name, it.Key())
 		if err == nil && lsn > v.at {
-			if it.Seek(version(bytes.Clone(name), v.at)); !it.Valid() {
+			if it.Seek(layout.Version(bytes.Clone(name), v.at)); !it.Valid() {
 				return nil
 			}
 			if !bytes.HasPrefix(it.Key(), name) {
 				continue // the key is newer than what is read
 			}
-			lsn, err = versionLSN(name, it.Key())
+			lsn, err = layout.VersionLSN(name, it.Key())
 		}
 		if err != nil {
 			return err
@@ -239,7 +279,7 @@ func (v view) list(it sorted.Iterator, spec engine.RangeSpec, read *engine.Range
 			read.Items = append(read.Items, engine.Item{Key: key, Value: value, LSN: lsn})
 		}
 		if it.Valid() && bytes.HasPrefix(it.Key(), name) {
-			it.Seek(after(name)) // over the older versions
+			it.Seek(layout.After(name)) // over the older versions
 		}
 	}
 	return nil

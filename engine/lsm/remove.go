@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 )
 
 // Remove implements engine.Store. On return the group is gone for good; its
@@ -45,7 +46,7 @@ func (s *Store) removal(id pinetree.GroupID, used *state) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	gone, err := s.deletions(groupKey(positionKey, id))
+	gone, err := s.deletions(layout.GroupKey(layout.PositionKey, id))
 	return append(gone, note...), err
 }
 

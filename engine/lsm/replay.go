@@ -3,6 +3,7 @@ package lsm
 import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 )
 
 // replay turns the batches of a write into entries: each batch as it
@@ -12,9 +13,9 @@ func replay(g *group, old *state, w engine.Write) ([]entry, error) {
 	var entries []entry
 	volumes := map[pinetree.VolumeID]*replayer{}
 	for _, b := range w.Batches {
-		keys := keysOf(g.id, old.generation, b.Volume)
+		keys := layout.KeysOf(g.id, old.generation, b.Volume)
 		var err error
-		if entries, err = appendValue(entries, keys.batch(b.LSN), b.Encoded); err != nil {
+		if entries, err = layout.AppendValue(entries, keys.Batch(b.LSN), b.Encoded); err != nil {
 			return nil, err
 		}
 		if w.Position.Volumes[b.Volume].Format != pinetree.FormatRedo {
@@ -50,7 +51,7 @@ type replayer struct {
 // pageHistory is what one write did to a page so far.
 type pageHistory struct {
 	page    pinetree.PageNo
-	changes []change
+	changes []layout.Change
 	batch   int // changes[batch:] are of the batch at hand
 	record  int // changes[record:] are of the last record
 }
@@ -83,8 +84,8 @@ func (r *replayer) batch(entries []entry, b pinetree.Batch) ([]entry, error) {
 			return nil, err
 		}
 		changes := h.changes[h.batch:]
-		stem := version(r.before.keys.page(h.page), changes[0].lsn)
-		if entries, err = appendValue(entries, stem, encodePage(changes)...); err != nil {
+		stem := layout.Version(r.before.keys.Page(h.page), changes[0].LSN)
+		if entries, err = layout.AppendValue(entries, stem, layout.EncodePage(changes)...); err != nil {
 			return nil, err
 		}
 		h.batch = len(h.changes)
@@ -103,7 +104,7 @@ func (r *replayer) onPage(op engine.Op) error {
 	if h.batch == len(h.changes) {
 		r.touched = append(r.touched, h)
 	}
-	if last := len(h.changes) - 1; last < 0 || h.changes[last].lsn != r.lsn {
+	if last := len(h.changes) - 1; last < 0 || h.changes[last].LSN != r.lsn {
 		if err := r.consolidate(h); err != nil {
 			return err
 		}
@@ -112,7 +113,7 @@ func (r *replayer) onPage(op engine.Op) error {
 	if op.Kind == engine.PageImage {
 		h.changes = h.changes[:h.record] // what the record did before is gone
 	}
-	h.changes = append(h.changes, change{lsn: r.lsn, op: op})
+	h.changes = append(h.changes, layout.Change{LSN: r.lsn, Op: op})
 	return nil
 }
 
@@ -120,11 +121,11 @@ func (r *replayer) onPage(op engine.Op) error {
 // to, if the record is one of those chosen for it.
 func (r *replayer) consolidate(h *pageHistory) error {
 	patches := h.changes[h.record:]
-	if len(patches) == 0 || patches[0].op.Kind == engine.PageImage || !isConsolidated(h.page, patches[0].lsn, sizeOf(patches)) {
+	if len(patches) == 0 || patches[0].Op.Kind == engine.PageImage || !layout.IsConsolidated(h.page, patches[0].LSN, layout.SizeOf(patches)) {
 		return nil
 	}
 	first := h.record - 1
-	for first >= 0 && h.changes[first].op.Kind != engine.PageImage {
+	for first >= 0 && h.changes[first].Op.Kind != engine.PageImage {
 		first--
 	}
 	var image []byte
@@ -135,8 +136,8 @@ func (r *replayer) consolidate(h *pageHistory) error {
 		}
 		image = read.Page
 	}
-	image = replayPage(image, h.changes[max(first, 0):])
-	whole := change{lsn: patches[0].lsn, op: engine.Op{Kind: engine.PageImage, Page: h.page, Data: image}}
+	image = layout.ReplayPage(image, h.changes[max(first, 0):])
+	whole := layout.Change{LSN: patches[0].LSN, Op: engine.Op{Kind: engine.PageImage, Page: h.page, Data: image}}
 	h.changes = append(h.changes[:h.record], whole)
 	return nil
 }
@@ -163,8 +164,8 @@ func (r *replayer) endRecord(entries []entry) ([]entry, error) {
 			kind = absentVersion
 		}
 		var err error
-		stem := version(r.before.keys.key(op.Key), r.lsn)
-		if entries, err = appendValue(entries, stem, []byte{kind}, op.Data); err != nil {
+		stem := layout.Version(r.before.keys.Key(op.Key), r.lsn)
+		if entries, err = layout.AppendValue(entries, stem, []byte{kind}, op.Data); err != nil {
 			return nil, err
 		}
 	}

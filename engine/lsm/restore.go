@@ -7,6 +7,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 )
 
 // restore writes a generation that nobody reads until Commit. The note that it
@@ -19,7 +20,7 @@ type restore struct {
 	mu     sync.Mutex // held by each call; the store's mu comes before it
 	next   *state     // what Commit makes the group's
 	chunks *engine.ChunkReader
-	logs   *logCheck
+	logs   *layout.LogCheck
 	failed error // after which nothing is written
 }
 
@@ -45,7 +46,7 @@ func (s *Store) Restore(id pinetree.GroupID, at pinetree.Position) (engine.Resto
 	r := &restore{
 		store: s, note: dropNote{group: id, generation: fresh},
 		next:   &state{generation: fresh, position: at.Clone()},
-		chunks: engine.NewChunkReader(engine.StreamOf(s.traits.Name, at)), logs: newLogCheck(at),
+		chunks: engine.NewChunkReader(engine.StreamOf(s.traits.Name, at)), logs: layout.NewLogCheck(at),
 	}
 	r.next.position.Restored = at.Index
 	note, err := r.note.entries()
@@ -78,18 +79,18 @@ func (r *restore) write(chunk []byte) error {
 	if err != nil {
 		return err
 	}
-	prefix := generationKey(dataKey, r.note.group, r.note.generation)
+	prefix := layout.GenerationKey(layout.DataKey, r.note.group, r.note.generation)
 	var entries []entry
 	for len(body) > 0 {
 		var key, value []byte
 		if key, value, body, err = cutItem(body); err != nil {
 			return err
 		}
-		at, err := parseDataKey(key)
+		at, err := layout.ParseDataKey(key)
 		if err != nil {
 			return err
 		}
-		if err := r.logs.see(at, value); err != nil {
+		if err := r.logs.See(at, value); err != nil {
 			return err
 		}
 		entries = append(entries, sealChunk(append(prefix[:len(prefix):len(prefix)], key...), value))
@@ -104,8 +105,8 @@ func (r *restore) write(chunk []byte) error {
 
 // sealChunk is an entry of a value's chunk, given without its checksum.
 func sealChunk(key, body []byte) entry {
-	value := append(make([]byte, checksumBytes, checksumBytes+len(body)), body...)
-	binary.LittleEndian.PutUint32(value, checksum(key, value))
+	value := append(make([]byte, layout.ChecksumBytes, layout.ChecksumBytes+len(body)), body...)
+	binary.LittleEndian.PutUint32(value, layout.Checksum(key, value))
 	return entry{Key: key, Value: value}
 }
 
@@ -136,7 +137,7 @@ func (r *restore) commit() error {
 	if err := r.chunks.Check(); err != nil {
 		return err
 	}
-	if err := r.logs.end(); err != nil {
+	if err := r.logs.End(); err != nil {
 		return err
 	}
 	s, id := r.store, r.note.group
@@ -151,7 +152,7 @@ func (r *restore) commit() error {
 	if err != nil {
 		return err
 	}
-	entries, err := s.deletions(generationKey(dropKey, id, r.note.generation))
+	entries, err := s.deletions(layout.GenerationKey(layout.DropKey, id, r.note.generation))
 	if err != nil {
 		return err
 	}

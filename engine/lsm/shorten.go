@@ -6,12 +6,13 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 )
 
 // A read that has replayed more than one of these has met a chain that is too
 // long, and asks for it to be shortened.
 const (
-	longChain      = 4 * consolidateEvery // changes
+	longChain      = 4 * layout.ConsolidateEvery // changes
 	longChainBytes = 64 << 10
 	// maxShortenings bounds the wishes that wait. Those above it are forgotten:
 	// whoever reads the page again has the wish again.
@@ -46,8 +47,8 @@ func (s *Store) shorten(w shortening) error {
 		return err
 	}
 	defer w.reader.leave()
-	name := v.keys.page(w.page)
-	stem := version(bytes.Clone(name), w.first)
+	name := v.keys.Page(w.page)
+	stem := layout.Version(bytes.Clone(name), w.first)
 	old, err := s.get(stem)
 	if err == errNoValue {
 		return nil // the state was replaced
@@ -55,7 +56,7 @@ func (s *Store) shorten(w shortening) error {
 	if err != nil {
 		return err
 	}
-	changes, hasImage, err := decodePage(old, w.first, v.position.LSN)
+	changes, hasImage, err := layout.DecodePage(old, w.first, v.position.LSN)
 	if err != nil || hasImage {
 		return err
 	}
@@ -63,17 +64,17 @@ func (s *Store) shorten(w shortening) error {
 	if err != nil {
 		return err
 	}
-	next := []change{{lsn: w.first, op: engine.Op{Kind: engine.PageImage, Page: w.page, Data: read.Page}}}
+	next := []layout.Change{{LSN: w.first, Op: engine.Op{Kind: engine.PageImage, Page: w.page, Data: read.Page}}}
 	for _, c := range changes {
-		if c.lsn > w.first {
+		if c.LSN > w.first {
 			next = append(next, c)
 		}
 	}
-	entries, err := appendValue(nil, stem, encodePage(next)...)
+	entries, err := layout.AppendValue(nil, stem, layout.EncodePage(next)...)
 	if err != nil {
 		return err
 	}
-	for used := (len(old) + maxChunkBytes - 1) / maxChunkBytes; used > len(entries); used-- {
+	for used := (len(old) + layout.MaxChunkBytes - 1) / layout.MaxChunkBytes; used > len(entries); used-- {
 		entries = append(entries, entry{Key: append(bytes.Clone(stem), byte(used-1)), Remove: true})
 	}
 	return s.commit(entries)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -75,7 +76,7 @@ func unlucky(t *testing.T, g *group, patches int) map[pinetree.LSN][]byte {
 		var records []pinetree.Record
 		for range 1 + random.IntN(maxBatch) {
 			prev := lsn
-			for lsn += 1 + pinetree.LSN(random.IntN(9)); isConsolidated(1, lsn, 1); lsn++ {
+			for lsn += 1 + pinetree.LSN(random.IntN(9)); layout.IsConsolidated(1, lsn, 1); lsn++ {
 			}
 			redo := &storepb.Redo{}
 			for range 1 + random.IntN(2) {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
@@ -17,7 +19,7 @@ const runBytes = 1 << 20
 
 // snapshot is a state of a group. It needs no snapshot of the database: what is
 // at or below the LSNs of its position never changes while its generation is
-// the one in use.
+// the one in use, and nothing is trimmed before it is closed.
 //
 // The bodies of its chunks are the group's entries in the order of their keys, but
 // those of metadata at the end, none cut between two chunks:
@@ -27,8 +29,9 @@ const runBytes = 1 << 20
 // The checksum of a stored value covers its key, generation included, so it is
 // checked before and made anew after; on the way the chunk has its own.
 type snapshot struct {
-	group *group
-	state *state
+	group   *group
+	state   *state
+	closing sync.Once
 }
 
 // Snapshot implements engine.Store.
@@ -41,6 +44,9 @@ func (s *Store) Snapshot(id pinetree.GroupID) (engine.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.trimming.mu.Lock()
+	defer g.trimming.mu.Unlock()
+	g.trimming.snapshots++
 	return &snapshot{group: g, state: g.state.Load()}, nil
 }
 
@@ -48,15 +54,23 @@ func (s *Store) Snapshot(id pinetree.GroupID) (engine.Snapshot, error) {
 func (s *snapshot) Position() pinetree.Position { return s.state.position }
 
 // Close implements engine.Snapshot.
-func (s *snapshot) Close() error { return nil }
+func (s *snapshot) Close() error {
+	s.closing.Do(func() {
+		s.group.trimming.mu.Lock()
+		s.group.trimming.snapshots--
+		s.group.trimming.mu.Unlock()
+		s.group.store.dropper.kick() // for what waited
+	})
+	return nil
+}
 
 // Chunks implements engine.Snapshot. It fails with pinetree.ErrStopped when a
 // restore replaced the state meanwhile.
 func (s *snapshot) Chunks(fn func([]byte) error) error {
 	w := engine.NewChunkWriter(engine.StreamOf(s.group.store.traits.Name, s.state.position), fn)
-	logs := newLogCheck(s.state.position)
+	logs := layout.NewLogCheck(s.state.position)
 	run := make([]byte, 0, runBytes)
-	for next := generationKey(dataKey, s.group.id, s.state.generation); next != nil; {
+	for next := layout.GenerationKey(layout.DataKey, s.group.id, s.state.generation); next != nil; {
 		var ends []int
 		var err error
 		if run, ends, next, err = s.run(run[:0], next, logs); err != nil {
@@ -75,7 +89,7 @@ func (s *snapshot) Chunks(fn func([]byte) error) error {
 			first = end
 		}
 	}
-	if err := logs.end(); err != nil {
+	if err := logs.End(); err != nil {
 		return err
 	}
 	err := s.metaItems(func(key, value []byte) error {
@@ -96,7 +110,7 @@ func (s *snapshot) Chunks(fn func([]byte) error) error {
 
 // run appends the entries from a key on to buf, about runBytes of them, and
 // returns where each ends and the key to go on with, nil after the last one.
-func (s *snapshot) run(buf, from []byte, logs *logCheck) (run []byte, ends []int, next []byte, err error) {
+func (s *snapshot) run(buf, from []byte, logs *layout.LogCheck) (run []byte, ends []int, next []byte, err error) {
 	if err := s.group.enter(); err != nil {
 		return nil, nil, nil, err
 	}
@@ -104,7 +118,7 @@ func (s *snapshot) run(buf, from []byte, logs *logCheck) (run []byte, ends []int
 	if s.group.state.Load().generation != s.state.generation {
 		return nil, nil, nil, fmt.Errorf("%w: the state of group %d was replaced by that of another replica; take a new snapshot", pinetree.ErrStopped, s.group.id)
 	}
-	prefix := generationKey(dataKey, s.group.id, s.state.generation)
+	prefix := layout.GenerationKey(layout.DataKey, s.group.id, s.state.generation)
 	err = s.group.store.db.Scan(prefix, func(it sorted.Iterator) error {
 		for it.Seek(from); it.Valid(); it.Next() {
 			key := it.Key()
@@ -112,21 +126,21 @@ func (s *snapshot) run(buf, from []byte, logs *logCheck) (run []byte, ends []int
 				next = bytes.Clone(key)
 				return nil
 			}
-			at, err := parseDataKey(key[len(prefix):])
+			at, err := layout.ParseDataKey(key[len(prefix):])
 			if err != nil {
 				return err
 			}
-			if at.kind == metaKind || at.lsn > s.state.position.Volumes[at.volume].LSN {
+			if at.Kind == layout.MetaKind || at.LSN > s.state.position.Volumes[at.Volume].LSN {
 				continue // it comes at the end, or is of a write that came later, or never became whole
 			}
 			err = it.Value(func(raw []byte) error {
-				if _, _, err := openChunk(key, raw); err != nil {
+				if _, _, err := layout.OpenChunk(key, raw); err != nil {
 					return err
 				}
-				if err := logs.see(at, raw[checksumBytes:]); err != nil {
+				if err := logs.See(at, raw[layout.ChecksumBytes:]); err != nil {
 					return err
 				}
-				buf = appendItem(buf, key[len(prefix):], raw[checksumBytes:])
+				buf = appendItem(buf, key[len(prefix):], raw[layout.ChecksumBytes:])
 				ends = append(ends, len(buf))
 				return nil
 			})

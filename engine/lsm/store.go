@@ -7,6 +7,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
@@ -56,6 +57,9 @@ func Open(db sorted.Database) (*Store, error) {
 	s.dropper.start(s)
 	return s, nil
 }
+
+// entry is a chunk of a value, or the removal of a key.
+type entry = sorted.Entry
 
 // enter begins a use of the database, which leave ends; pinetree.ErrStopped
 // after Close.
@@ -144,6 +148,9 @@ func (s *Store) group(id pinetree.GroupID) (*group, error) {
 		return nil, err
 	}
 	s.groups[id] = g
+	if truncatesMore(pinetree.Position{}, used.position) {
+		s.dropper.kick() // a crash may have left some of it
+	}
 	return g, nil
 }
 
@@ -154,11 +161,11 @@ func (s *Store) Groups() ([]pinetree.GroupID, error) {
 	}
 	defer s.leave()
 	var ids []pinetree.GroupID
-	err := s.db.Scan([]byte{positionKey}, func(it sorted.Iterator) error {
+	err := s.db.Scan([]byte{layout.PositionKey}, func(it sorted.Iterator) error {
 		for it.Seek(nil); it.Valid(); it.Next() {
 			key := it.Key()
-			if len(key) != 1+8+chunkBytes {
-				return badChunk(key, "not the key of a group")
+			if len(key) != 1+8+layout.ChunkBytes {
+				return layout.BadChunk(key, "not the key of a group")
 			}
 			if id := pinetree.GroupID(binary.BigEndian.Uint64(key[1:])); len(ids) == 0 || ids[len(ids)-1] != id {
 				ids = append(ids, id)
@@ -185,10 +192,10 @@ func (s *Store) Close() error {
 
 // checkFormat checks the format, or writes it into a new directory.
 func (s *Store) checkFormat() error {
-	format, err := s.get([]byte{formatKey})
+	format, err := s.get([]byte{layout.FormatKey})
 	switch {
 	case err == errNoValue:
-		entries, err := appendValue(nil, []byte{formatKey}, []byte{formatVersion})
+		entries, err := layout.AppendValue(nil, []byte{layout.FormatKey}, []byte{formatVersion})
 		if err != nil {
 			return err
 		}
@@ -211,7 +218,7 @@ func (s *Store) get(stem []byte) (value []byte, err error) {
 		if it.Seek(nil); !it.Valid() {
 			return errNoValue
 		}
-		value, err = readValue(it)
+		value, err = layout.ReadValue(it)
 		return err
 	})
 	return value, err

@@ -28,7 +28,11 @@ func (s *Store) Verify() error {
 		if err != nil {
 			return err
 		}
-		if err := snapshot.Chunks(func([]byte) error { return nil }); err != nil {
+		err = snapshot.Chunks(func([]byte) error { return nil })
+		if closing := snapshot.Close(); err == nil {
+			err = closing
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"clustermgr/chronicle", "clustermgr/ward"},
 	{"clustermgr/members", "clustermgr/owner"},
 	{"clustermgr/settings", "clustermgr/refusal"},
-	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/lsm/trash", "engine/badgerengine/database", "engine/pebbleengine/database"},
+	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/lsm/layout", "engine/lsm/trash", "engine/badgerengine/database", "engine/pebbleengine/database"},
 	{"engine/lsm/sorted"},
 	{"engine/walengine/files"},
 	{"logservice/outcome"},

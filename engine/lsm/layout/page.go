@@ -1,4 +1,4 @@
-package lsm
+package layout
 
 import (
 	"encoding/binary"
@@ -8,53 +8,53 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 )
 
-// change is one op on a page and the LSN of its record.
-type change struct {
-	lsn pinetree.LSN
-	op  engine.Op // PageImage or PagePatch
+// Change is one op on a page and the LSN of its record.
+type Change struct {
+	LSN pinetree.LSN
+	Op  engine.Op // PageImage or PagePatch
 }
 
-// encodePage makes the stored form of the changes that one batch makes to one
+// EncodePage makes the stored form of the changes that one batch makes to one
 // page, in order, as parts to be joined: per change
 //
 //	uvarint(LSN − LSN of the change before; the first one's is in the key)
 //	1, uvarint(length), image; or 2, uvarint(offset), uvarint(length), bytes
-func encodePage(changes []change) [][]byte {
+func EncodePage(changes []Change) [][]byte {
 	parts := make([][]byte, 0, 2*len(changes))
-	lsn := changes[0].lsn
+	lsn := changes[0].LSN
 	for _, c := range changes {
 		head := make([]byte, 0, 3*binary.MaxVarintLen32+1)
-		head = binary.AppendUvarint(head, uint64(c.lsn-lsn))
-		head = append(head, byte(c.op.Kind))
-		if c.op.Kind == engine.PagePatch {
-			head = binary.AppendUvarint(head, uint64(c.op.Offset))
+		head = binary.AppendUvarint(head, uint64(c.LSN-lsn))
+		head = append(head, byte(c.Op.Kind))
+		if c.Op.Kind == engine.PagePatch {
+			head = binary.AppendUvarint(head, uint64(c.Op.Offset))
 		}
-		head = binary.AppendUvarint(head, uint64(len(c.op.Data)))
-		parts = append(parts, head, c.op.Data)
-		lsn = c.lsn
+		head = binary.AppendUvarint(head, uint64(len(c.Op.Data)))
+		parts = append(parts, head, c.Op.Data)
+		lsn = c.LSN
 	}
 	return parts
 }
 
-// decodePage reads the changes of a value up to an LSN, from the last image
+// DecodePage reads the changes of a value up to an LSN, from the last image
 // among them on, if there is one. They share the value's memory.
-func decodePage(value []byte, first, at pinetree.LSN) (changes []change, hasImage bool, err error) {
+func DecodePage(value []byte, first, at pinetree.LSN) (changes []Change, hasImage bool, err error) {
 	lsn := first
 	for len(value) > 0 {
 		step, n := binary.Uvarint(value)
 		if n <= 0 || n >= len(value) {
 			return nil, false, errPageValue
 		}
-		c := change{lsn: lsn + pinetree.LSN(step), op: engine.Op{Kind: engine.OpKind(value[n])}}
+		c := Change{LSN: lsn + pinetree.LSN(step), Op: engine.Op{Kind: engine.OpKind(value[n])}}
 		value = value[n+1:]
-		switch c.op.Kind {
+		switch c.Op.Kind {
 		case engine.PageImage:
 		case engine.PagePatch:
 			offset, n := binary.Uvarint(value)
 			if n <= 0 || offset > engine.MaxPageBytes {
 				return nil, false, errPageValue
 			}
-			c.op.Offset, value = int(offset), value[n:]
+			c.Op.Offset, value = int(offset), value[n:]
 		default:
 			return nil, false, errPageValue
 		}
@@ -62,11 +62,11 @@ func decodePage(value []byte, first, at pinetree.LSN) (changes []change, hasImag
 		if n <= 0 || size > uint64(len(value)-n) {
 			return nil, false, errPageValue
 		}
-		c.op.Data, value = value[n:n+int(size)], value[n+int(size):]
-		if c.lsn > at {
+		c.Op.Data, value = value[n:n+int(size)], value[n+int(size):]
+		if c.LSN > at {
 			return changes, hasImage, nil
 		}
-		if lsn = c.lsn; c.op.Kind == engine.PageImage {
+		if lsn = c.LSN; c.Op.Kind == engine.PageImage {
 			changes, hasImage = changes[:0], true
 		}
 		changes = append(changes, c)
@@ -76,47 +76,47 @@ func decodePage(value []byte, first, at pinetree.LSN) (changes []change, hasImag
 
 var errPageValue = fmt.Errorf("%w: the changes of a page do not decode", pinetree.ErrCorrupt)
 
-// replayPage is the page after changes. It may reuse the page's memory, but
+// ReplayPage is the page after changes. It may reuse the page's memory, but
 // never an op's.
-func replayPage(page []byte, changes []change) []byte {
+func ReplayPage(page []byte, changes []Change) []byte {
 	for _, c := range changes {
-		if c.op.Kind == engine.PageImage {
-			page = append(page[:0], c.op.Data...)
+		if c.Op.Kind == engine.PageImage {
+			page = append(page[:0], c.Op.Data...)
 		} else {
-			page = c.op.Patch(page)
+			page = c.Op.Patch(page)
 		}
 	}
 	return page
 }
 
 const (
-	// consolidateEvery is the mean number of records of a page from one image to
+	// ConsolidateEvery is the mean number of records of a page from one image to
 	// the next while their patches are small.
-	consolidateEvery = 64
+	ConsolidateEvery = 64
 	// consolidateBytes is the mean number of bytes of patches from one image to
 	// the next while they are not: images of 8 KiB are then half of what they
 	// add to.
 	consolidateBytes = 16 << 10
 )
 
-// isConsolidated chooses the records whose change of a page is kept as the
+// IsConsolidated chooses the records whose change of a page is kept as the
 // whole image that it leads to: one of 64, and more of those that change much.
 // It depends on nothing but the page, the LSN and the size of the change: it
 // needs no look at the page's history, which would be a read per patch, and
 // says the same on every replay and replica. Chains that became long by chance
 // are shortened when they are read, see shortening.
-func isConsolidated(page pinetree.PageNo, lsn pinetree.LSN, bytes int) bool {
+func IsConsolidated(page pinetree.PageNo, lsn pinetree.LSN, bytes int) bool {
 	// The finalizer of SplitMix64, which spreads neighbouring inputs evenly.
 	h := uint64(lsn) ^ uint64(page)*0x9E3779B97F4A7C15
 	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
 	h = (h ^ h>>27) * 0x94D049BB133111EB
-	return (h^h>>31)%consolidateBytes < uint64(max(bytes, consolidateBytes/consolidateEvery))
+	return (h^h>>31)%consolidateBytes < uint64(max(bytes, consolidateBytes/ConsolidateEvery))
 }
 
-// sizeOf is how many bytes changes write.
-func sizeOf(changes []change) (bytes int) {
+// SizeOf is how many bytes changes write.
+func SizeOf(changes []Change) (bytes int) {
 	for _, c := range changes {
-		bytes += len(c.op.Data)
+		bytes += len(c.Op.Data)
 	}
 	return bytes
 }

@@ -1,0 +1,282 @@
+package lsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
+	"github.com/pinetree-db/pinetree/proto/storepb"
+)
+
+const (
+	// trimBytes is about how much log is trimmed in one step, between which the
+	// dropper rests and snapshots may begin.
+	trimBytes = 1 << 20
+	// trimEntries is how many keys are removed in one commit, unless they must go
+	// together.
+	trimEntries = 1024
+)
+
+// trimming is what the dropper knows of a group. Its lock is held during a step,
+// and by a snapshot that begins or ends: none begins in the middle of one.
+type trimming struct {
+	mu        sync.Mutex
+	snapshots int // that are open; nothing is trimmed meanwhile
+	// trimmed is up to where the log of a volume is gone, as far as is known: a
+	// search from its first key would go through all that was removed of late.
+	trimmed    map[pinetree.VolumeID]pinetree.LSN
+	generation layout.Generation // that trimmed is of
+}
+
+// truncatesMore tells whether a volume is truncated further in the next position.
+func truncatesMore(old, next pinetree.Position) bool {
+	for id, v := range next.Volumes {
+		if v.Truncated > old.Volumes[id].Truncated {
+			return true
+		}
+	}
+	return false
+}
+
+// trimAll removes what no read needs because its volume is truncated, durably, and
+// tells about how many bytes of log those were.
+func (s *Store) trimAll() (bytes int, err error) {
+	s.mu.Lock()
+	groups := slices.Collect(maps.Values(s.groups))
+	s.mu.Unlock()
+	for _, g := range groups {
+		for id, at := range g.Flushed().Volumes {
+			for more := at.Truncated > 0; more; {
+				step, stepErr := g.trim(id)
+				if stepErr != nil && !g.removed.Load() {
+					err = stepErr // of one volume; the others are trimmed
+				}
+				if bytes, more = bytes+step.bytes, step.more && stepErr == nil; more {
+					if err := s.dropPause(); err != nil {
+						return bytes, err
+					}
+				}
+			}
+		}
+	}
+	return bytes, err
+}
+
+// trimStep is a part of a volume's log that is to go, and what it changed.
+type trimStep struct {
+	end   pinetree.LSN // of its last batch
+	bytes int
+	more  bool
+	pages map[pinetree.PageNo]bool
+	keys  map[string]bool
+}
+
+// trim removes the beginning of a volume's log, as far as it is truncated in the
+// flushed position, to which a crash takes the group back at worst.
+//
+// A version of a page or a key lost its use when a later one went below the
+// truncated LSN, and that one is in the part of the log that goes: so it is enough
+// to look at what that part changed. The versions go first, durably, and the log
+// after them: until it is gone, a crash only has the step made again.
+func (g *group) trim(id pinetree.VolumeID) (step trimStep, err error) {
+	if err := g.enter(); err != nil {
+		return step, err
+	}
+	defer g.leave()
+	g.trimming.mu.Lock()
+	defer g.trimming.mu.Unlock()
+	if g.trimming.snapshots > 0 {
+		return step, nil
+	}
+	at := g.flushed.Load()
+	if g.trimming.generation != at.generation || g.trimming.trimmed == nil {
+		g.trimming.trimmed, g.trimming.generation = map[pinetree.VolumeID]pinetree.LSN{}, at.generation
+	}
+	begin := g.trimming.trimmed[id]
+	v := view{store: g.store, keys: layout.KeysOf(g.id, at.generation, id), position: at.position.Volumes[id]}
+	v.at = v.position.Truncated
+	if step, err = v.beginning(begin); err != nil || step.end == 0 {
+		return step, err
+	}
+	if err := v.removeVersions(step); err != nil {
+		return step, err
+	}
+	if err := g.store.syncBefore(); err != nil {
+		return step, err
+	}
+	for more := true; more; {
+		if more, err = g.store.db.DeleteRange(v.keys.Batch(begin+1), v.keys.Batch(step.end+1)); err != nil {
+			return step, err
+		}
+	}
+	g.trimming.trimmed[id] = step.end
+	return step, nil
+}
+
+// beginning reads the log above an LSN, some of it, but no batch that ends above
+// the truncated one, and notes what it changed.
+func (v view) beginning(above pinetree.LSN) (trimStep, error) {
+	step := trimStep{pages: map[pinetree.PageNo]bool{}, keys: map[string]bool{}}
+	last := v.keys.Batch(v.at)
+	err := v.store.db.Scan(v.keys.Kind(layout.LogKind), func(it sorted.Iterator) error {
+		for it.Seek(v.keys.Batch(above + 1)); it.Valid(); {
+			key := it.Key()
+			if len(key) != len(last)+layout.ChunkBytes {
+				return layout.BadChunk(key, "not the key of a log batch")
+			}
+			if bytes.Compare(key[:len(last)], last) > 0 {
+				return nil
+			}
+			if step.more = step.bytes >= trimBytes; step.more {
+				return nil
+			}
+			lsn := pinetree.LSN(binary.BigEndian.Uint64(key[len(last)-8:]))
+			value, err := layout.ReadValue(it)
+			if err != nil {
+				return err
+			}
+			step.bytes, step.end = step.bytes+len(value), lsn
+			if v.position.Format != pinetree.FormatRedo {
+				continue
+			}
+			if err := step.note(value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return step, err
+}
+
+// note notes what an encoded batch changed.
+func (s *trimStep) note(encoded []byte) error {
+	b, _, err := storepb.DecodeBatch(encoded)
+	if err != nil {
+		return err
+	}
+	return engine.EachOp(b, func(_ pinetree.LSN, op engine.Op) error {
+		if op.Kind == engine.PageImage || op.Kind == engine.PagePatch {
+			s.pages[op.Page] = true
+		} else {
+			s.keys[string(op.Key)] = true
+		}
+		return nil
+	})
+}
+
+// removeVersions removes the versions without a use of what a step changed.
+func (v view) removeVersions(step trimStep) error {
+	r := removals{store: v.store}
+	for _, page := range slices.Sorted(maps.Keys(step.pages)) {
+		gone, err := v.pageVersions(page)
+		if err == nil {
+			err = r.add(gone)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(step.keys)) {
+		gone, err := v.keyVersions(key)
+		if err == nil {
+			err = r.add(gone)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.commit()
+}
+
+// removals are collected for few commits.
+type removals struct {
+	store *Store
+	gone  []entry
+}
+
+// add removes keys, those that one commit takes in one commit.
+func (r *removals) add(gone []entry) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	if next := append(r.gone, gone...); r.store.inOneCommit(next) && len(next) <= trimEntries {
+		r.gone = next
+		return nil
+	}
+	err := r.commit()
+	r.gone = append(r.gone, gone...)
+	return err
+}
+
+func (r *removals) commit() error {
+	for _, run := range r.store.traits.Split(r.gone) {
+		if err := r.store.commitFreeing(run); err != nil {
+			return err
+		}
+	}
+	r.gone = nil
+	return nil
+}
+
+func (s *Store) inOneCommit(entries []entry) bool { return len(s.traits.Split(entries)) <= 1 }
+
+// pageVersions lists, as removals, what is older than the newest image of a page at
+// or below the truncated LSN. A page without one keeps all its changes.
+func (v view) pageVersions(page pinetree.PageNo) (gone []entry, err error) {
+	name := v.keys.Page(page)
+	err = v.store.db.Scan(name, func(it sorted.Iterator) error {
+		based := false
+		for it.Seek(layout.Version(bytes.Clone(name), v.at)); it.Valid(); {
+			if based {
+				gone = append(gone, entry{Key: bytes.Clone(it.Key()), Remove: true})
+				it.Next()
+				continue
+			}
+			first, err := layout.VersionLSN(name, it.Key())
+			if err != nil {
+				return err
+			}
+			value, err := layout.ReadValue(it)
+			if err != nil {
+				return err
+			}
+			if _, based, err = layout.DecodePage(value, first, v.at); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return gone, err
+}
+
+// keyVersions lists, as removals, what is older than the newest version of a key at
+// or below the truncated LSN, and that one, too, when it says that the key is not
+// set. That one must go in one commit with the others: alone, it would let an older
+// one be seen again. With too many others it stays until there are fewer.
+func (v view) keyVersions(key string) (gone []entry, err error) {
+	name := v.keys.Key([]byte(key))
+	err = v.store.db.Scan(name, func(it sorted.Iterator) error {
+		if it.Seek(layout.Version(bytes.Clone(name), v.at)); !it.Valid() {
+			return nil
+		}
+		newest := entry{Key: bytes.Clone(it.Key()), Remove: true}
+		_, present, err := readKeyVersion(it)
+		if err != nil {
+			return err
+		}
+		for ; it.Valid(); it.Next() {
+			gone = append(gone, entry{Key: bytes.Clone(it.Key()), Remove: true})
+		}
+		if all := append(gone, newest); !present && v.store.inOneCommit(all) {
+			gone = all
+		}
+		return nil
+	})
+	return gone, err
+}
