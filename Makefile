@@ -19,7 +19,7 @@ PEERS      ?= --rounds 5
 RACE := . ./proto/... ./adapter ./adapter/ship ./raftlog/... ./engine/... ./logservice/... ./clustermgr/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet lint generate fuzz sim spec crash e2e fleet bench bench-go bench-peers demo ci clean
+.PHONY: help build test race vet lint generate fuzz sim spec crash model e2e fleet bench bench-go bench-peers demo ci clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ spec: ## the lease's specification, checked by Spin; some minutes and a gigabyte
 
 crash: ## replicas and engines that crash and fail at every call that changes their files; about 6 minutes
 	PINETREE_CRASH=$(CRASH) $(GO) test ./test/crash ./engine/pebbleengine -count=1 -timeout 60m -v
+
+model: ## badger and pebble under 500,000 random changes, compared with a model; about 8 minutes
+	PINETREE_MODEL=full $(GO) test ./test/model -count=1 -timeout 60m -v
 
 e2e: ## the end-to-end tests with real processes in full; as root, about an hour
 	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 120m -v

@@ -38,57 +38,109 @@ const digestRange = 1024
 // Errors are those of the Reader. While the log is truncated beyond At, it
 // fails with a *pinetree.TruncatedError: ask again with a newer LSN.
 func Digest(r Reader, at pinetree.LSN) (DigestResult, error) {
-	position := r.Position()
-	if at == 0 || at > position.LSN {
-		at = position.LSN
-	}
-	if at < position.Truncated {
-		_, err := r.Range(RangeSpec{At: at})
-		return DigestResult{At: at}, err
-	}
-	d := digester{result: DigestResult{At: at}, first: position.First(), sum: sha256.New(), pages: map[pinetree.PageNo]bool{}, redo: position.Format == pinetree.FormatRedo}
-	err := r.Log(d.first, d.batch)
-	if err != nil && !errors.Is(err, errDigestDone) {
+	results, err := Digests(r, []pinetree.LSN{at})
+	if err != nil {
 		return DigestResult{}, err
 	}
-	if d.redo {
-		if err := d.state(r); err != nil {
-			return DigestResult{}, err
+	return results[0], nil
+}
+
+// Digests is Digest as of several LSNs, in the same order. It reads the log
+// once, and of the pages after the first LSN those that changed up to the next.
+func Digests(r Reader, at []pinetree.LSN) ([]DigestResult, error) {
+	position := r.Position()
+	asked := make([]pinetree.LSN, len(at))
+	for i, lsn := range at {
+		if asked[i] = lsn; lsn == 0 || lsn > position.LSN {
+			asked[i] = position.LSN
+		}
+		if asked[i] < position.Truncated {
+			_, err := r.Range(RangeSpec{At: asked[i]})
+			return nil, err
 		}
 	}
-	d.sum.Sum(d.result.Sum[:0])
-	return d.result, nil
+	d := digester{
+		log: sha256.New(), done: position.First(), redo: position.Format == pinetree.FormatRedo,
+		pages: map[pinetree.PageNo]pageSum{}, touched: map[pinetree.PageNo]bool{},
+	}
+	rising := slices.Clone(asked)
+	slices.Sort(rising)
+	results := map[pinetree.LSN]DigestResult{}
+	for _, lsn := range slices.Compact(rising) {
+		result, err := d.digest(r, lsn)
+		if err != nil {
+			return nil, err
+		}
+		results[lsn] = result
+	}
+	inOrder := make([]DigestResult, len(at))
+	for i, lsn := range asked {
+		inOrder[i] = results[lsn]
+	}
+	return inOrder, nil
 }
 
 var errDigestDone = errors.New("the rest of the log is above the LSN of the digest")
 
-// digester is one run of Digest.
+// digester is one run of Digests.
 type digester struct {
-	result DigestResult
-	first  pinetree.LSN // above which records count
-	sum    hash.Hash
-	pages  map[pinetree.PageNo]bool // that the log touched
-	redo   bool
-	buf    []byte
+	redo bool
+
+	// What of the log was read, up to done.
+	done           pinetree.LSN
+	log            hash.Hash
+	records, bytes int64
+
+	pages   map[pinetree.PageNo]pageSum
+	touched map[pinetree.PageNo]bool // by what was read since pages were
+	buf     []byte
 }
 
-func (d *digester) batch(b pinetree.Batch) error {
+// pageSum is what a digest holds of a page.
+type pageSum struct {
+	sum [sha256.Size]byte
+	lsn pinetree.LSN // of its last change
+}
+
+// digest goes on to an LSN, which rises from call to call.
+func (d *digester) digest(r Reader, at pinetree.LSN) (DigestResult, error) {
+	err := r.Log(d.done, func(b pinetree.Batch) error { return d.batch(b, at) })
+	if err != nil && !errors.Is(err, errDigestDone) {
+		return DigestResult{}, err
+	}
+	cloned, err := d.log.(hash.Cloner).Clone()
+	if err != nil {
+		return DigestResult{}, fmt.Errorf("the sum of the log cannot be gone on with: %w", err)
+	}
+	result := DigestResult{At: at, Records: d.records, Bytes: d.bytes}
+	if d.redo {
+		if err := d.state(r, cloned, at); err != nil {
+			return DigestResult{}, err
+		}
+	}
+	cloned.Sum(result.Sum[:0])
+	return result, nil
+}
+
+// batch takes the records of a batch above done and up to an LSN.
+func (d *digester) batch(b pinetree.Batch, to pinetree.LSN) error {
 	return storepb.Records(b, func(r pinetree.Record) error {
-		if r.LSN > d.result.At {
+		if r.LSN > to {
 			return errDigestDone
 		}
-		if r.LSN <= d.first {
-			return nil // of a batch that is not gone yet, for its end is above
+		if r.LSN <= d.done {
+			return nil // of a batch whose end is above
 		}
-		d.result.Records++
-		d.result.Bytes += int64(len(r.Payload))
-		d.add('r', r.Payload, uint64(r.Prev), uint64(r.LSN))
+		d.done = r.LSN
+		d.records++
+		d.bytes += int64(len(r.Payload))
+		d.add(d.log, 'r', r.Payload, uint64(r.Prev), uint64(r.LSN))
 		if !d.redo {
 			return nil
 		}
 		return DecodeRedo(r.Payload, func(op Op) error {
 			if op.Kind == PageImage || op.Kind == PagePatch {
-				d.pages[op.Page] = true
+				d.touched[op.Page] = true
 			}
 			return nil
 		})
@@ -96,17 +148,21 @@ func (d *digester) batch(b pinetree.Batch) error {
 }
 
 // state adds the pages, in rising order, and the keys.
-func (d *digester) state(r Reader) error {
-	at := d.result.At
+func (d *digester) state(r Reader, sum hash.Hash, at pinetree.LSN) error {
 	if at == 0 {
 		return nil // nothing was replayed; a read at zero would see what comes next
 	}
-	for _, page := range slices.Sorted(maps.Keys(d.pages)) {
+	for page := range d.touched {
 		read, err := r.Page(page, at)
 		if err != nil {
 			return fmt.Errorf("page %d, which the log changes up to %s: %w", page, at, err)
 		}
-		d.add('p', read.Page, uint64(page), uint64(read.PageLSN))
+		d.pages[page] = pageSum{sum: sha256.Sum256(read.Page), lsn: read.PageLSN}
+	}
+	clear(d.touched)
+	for _, page := range slices.Sorted(maps.Keys(d.pages)) {
+		p := d.pages[page]
+		d.add(sum, 'p', p.sum[:], uint64(page), uint64(p.lsn))
 	}
 	spec := RangeSpec{Limit: digestRange, At: at}
 	for {
@@ -115,8 +171,8 @@ func (d *digester) state(r Reader) error {
 			return err
 		}
 		for _, item := range read.Items {
-			d.add('k', item.Key, uint64(item.LSN))
-			d.add('v', item.Value)
+			d.add(sum, 'k', item.Key, uint64(item.LSN))
+			d.add(sum, 'v', item.Value)
 		}
 		if !read.More || len(read.Items) == 0 {
 			return nil
@@ -127,12 +183,12 @@ func (d *digester) state(r Reader) error {
 
 // add hashes a kind, numbers and bytes such that no two sequences of calls
 // give the same input.
-func (d *digester) add(kind byte, data []byte, numbers ...uint64) {
+func (d *digester) add(sum hash.Hash, kind byte, data []byte, numbers ...uint64) {
 	d.buf = append(d.buf[:0], kind)
 	for _, n := range numbers {
 		d.buf = binary.LittleEndian.AppendUint64(d.buf, n)
 	}
 	d.buf = binary.LittleEndian.AppendUint64(d.buf, uint64(len(data)))
-	d.sum.Write(d.buf)
-	d.sum.Write(data)
+	sum.Write(d.buf)
+	sum.Write(data)
 }

@@ -75,3 +75,49 @@ func TestDigestShowsAReplicaThatReplayedWrongly(t *testing.T) {
 		}
 	}
 }
+
+// TestDigestsAreThoseOfEachLSN asks for many LSNs at once and for each alone,
+// some of them between records and some of them twice.
+func TestDigestsAreThoseOfEachLSN(t *testing.T) {
+	s := memengine.New(memengine.Options{})
+	if err := s.Create(1, pinetree.Position{}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.Open(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lsn := pinetree.LSN(0)
+	for index := pinetree.RaftIndex(1); index <= 8; index++ {
+		var records []pinetree.Record
+		for i := range uint64(3) {
+			op := redoOf(patch(uint64(index)%3+i, 5, []byte{byte(index), byte(i)}), put(string(rune('a'+i)), string(rune('a'+index))))
+			records = append(records, pinetree.Record{Prev: lsn, LSN: lsn + 10, Payload: marshal(t, op)})
+			lsn += 10
+		}
+		b, err := storepb.EncodeBatch(1, 1, records)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = e.Apply(engine.Write{Batches: []pinetree.Batch{b}, Position: pinetree.Position{
+			Index: index, Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{1: {LSN: lsn, Format: pinetree.FormatRedo}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := e.Volume(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := []pinetree.LSN{0, 90, 15, 5, 20, 10, 240, 235, 90, 1000}
+	all, err := engine.Digests(r, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, lsn := range at {
+		if one, err := engine.Digest(r, lsn); err != nil || one != all[i] {
+			t.Errorf("at %s: %+v alone, %+v of many, %v", lsn, one, all[i], err)
+		}
+	}
+}

@@ -48,15 +48,18 @@ type Proposal struct {
 
 // Evaluate decides what a transaction does to a table: the Delta is what it changes,
 // the Result or the error what its client is told. A transaction that is refused
-// changes nothing but that it is remembered. Errors: pinetree.ErrOverQuota, with
-// the figures; pinetree.ErrBadBatch, for one that would change too many keys or
-// has the id of another; pinetree.ErrTruncated, for one that was carried out
-// before, with gets whose answer was compacted.
+// changes nothing. Errors: pinetree.ErrOverQuota, with the figures;
+// pinetree.ErrBadBatch, for one that would change too many keys or has the id of
+// another; pinetree.ErrTruncated, for one that was carried out before, with gets
+// whose answer was compacted, or may have been and is forgotten.
 func Evaluate(t *Table, p Proposal) (Delta, Result, error) {
 	d := Delta{Revision: t.revision, Compacted: t.compacted}
 	if m := t.recall(p.ID); m != nil {
 		result, err := t.repeat(p.Txn, m)
 		return d, result, err
+	}
+	if len(p.ID) > 0 && t.forgot(p.Since) {
+		return d, Result{}, Refusal{Reason: Forgotten, Figure: int64(p.Since), Limit: MaxMemories}
 	}
 	succeeded := t.holds(p.Compares)
 	e := evaluation{table: t, before: t.revision, after: t.revision, pending: map[string]*pending{}}
@@ -66,19 +69,18 @@ func Evaluate(t *Table, p Proposal) (Delta, Result, error) {
 	if err == nil {
 		changes, err = e.changes(p.Quota)
 	}
-	result := Result{Succeeded: succeeded}
-	refusal, _ := err.(Refusal)
-	if err == nil && len(changes) > 0 {
-		e.after++
-		d.Revision, d.Records = e.after, changes
-	}
-	if len(p.ID) > 0 {
-		d.Records = append(d.Records, Record{Memory: &Memory{
-			Index: p.Index, ID: p.ID, Sum: p.sum(), Succeeded: succeeded, Before: e.before, Revision: e.after, Deleted: e.deleted, Refusal: refusal,
-		}})
-	}
 	if err != nil {
 		return d, Result{}, err
+	}
+	result := Result{Succeeded: succeeded}
+	if len(changes) > 0 {
+		e.after++
+		d.Revision, d.Records = e.after, changes
+		if len(p.ID) > 0 {
+			d.Records = append(d.Records, Record{Memory: &Memory{
+				Index: p.Index, ID: p.ID, Sum: p.sum(), Succeeded: succeeded, Before: e.before, Revision: e.after, Deleted: e.deleted,
+			}})
+		}
 	}
 	result.Revision = e.after
 	result.Ops, err = t.results(ops, e.before, e.deleted)
@@ -96,9 +98,6 @@ func (x Txn) branch(succeeded bool) []Op {
 func (t *Table) repeat(x Txn, m *Memory) (Result, error) {
 	if x.sum() != m.Sum {
 		return Result{}, refuse("id %x is that of another transaction, which made revision %d; every transaction has an id of its own", m.ID, m.Revision)
-	}
-	if m.Refusal != (Refusal{}) {
-		return Result{}, m.Refusal
 	}
 	ops, err := t.results(x.branch(m.Succeeded), m.Before, m.Deleted)
 	if err != nil {

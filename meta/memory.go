@@ -7,8 +7,9 @@ import (
 	"github.com/pinetree-db/pinetree"
 )
 
-// MaxMemories is how many transactions of a volume are remembered by their ids,
-// the last ones. All replicas must forget alike: changing it changes what they
+// MaxMemories is how many transactions of a volume are remembered by their ids, the
+// last ones that changed something. The others can be carried out again: nobody has
+// seen anything of the first time. All replicas must forget alike: changing it changes what they
 // decide.
 const MaxMemories = 1024
 
@@ -21,7 +22,6 @@ type Memory struct {
 	Before    pinetree.MetaRevision // which it saw
 	Revision  pinetree.MetaRevision // after it
 	Deleted   []int                 // keys, by each of its deletes
-	Refusal   Refusal
 }
 
 func byIndex(a, b *Memory) int { return cmp.Compare(a.Index, b.Index) }
@@ -33,6 +33,13 @@ func (t *Table) recall(id []byte) *Memory {
 		return nil
 	}
 	return t.ids.find(&Memory{ID: id})
+}
+
+// forgot tells that a transaction which was first sent after a revision may have
+// been forgotten. Each memory was made of a later revision than the one before, so
+// what is forgotten saw none that the oldest memory did not see, too.
+func (t *Table) forgot(since pinetree.MetaRevision) bool {
+	return since > 0 && t.memories.count() >= MaxMemories && t.memories.first().Before >= since
 }
 
 // remember keeps a memory and forgets the oldest for it.

@@ -29,7 +29,6 @@ type model struct {
 type outcome struct {
 	txn    meta.Txn
 	result meta.Result
-	err    string
 }
 
 func newModel() *model { return &model{states: []state{{}}, outcomes: map[string]outcome{}} }
@@ -79,8 +78,8 @@ func (s state) holds(c meta.Compare) bool {
 // carryOut does a transaction as its definition says.
 func (m *model) carryOut(x meta.Txn, quota int64) (result meta.Result, err string) {
 	if was, known := m.outcomes[string(x.ID)]; known && len(x.ID) > 0 {
-		was.result.Repeated = was.err == ""
-		return was.result, was.err
+		was.result.Repeated = true
+		return was.result, ""
 	}
 	before := m.newest()
 	next, touched := maps.Clone(before), map[string]bool{}
@@ -135,15 +134,17 @@ func (m *model) carryOut(x meta.Txn, quota int64) (result meta.Result, err strin
 			result.Revision = revision
 		}
 	}
-	m.remember(x, result, err)
+	if err == "" && len(changes) > 0 {
+		m.remember(x, result)
+	}
 	return result, err
 }
 
-func (m *model) remember(x meta.Txn, result meta.Result, err string) {
+func (m *model) remember(x meta.Txn, result meta.Result) {
 	if len(x.ID) == 0 {
 		return
 	}
-	m.outcomes[string(x.ID)] = outcome{x, result, err}
+	m.outcomes[string(x.ID)] = outcome{x, result}
 	if m.ids = append(m.ids, string(x.ID)); len(m.ids) > meta.MaxMemories {
 		delete(m.outcomes, m.ids[0])
 		m.ids = m.ids[1:]

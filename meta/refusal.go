@@ -13,27 +13,37 @@ type Reason uint8
 const (
 	OverQuota      Reason = iota + 1 // the volume would keep more than it may
 	TooManyChanges                   // it would change more than MaxTxnChanges keys
+	Forgotten                        // it may have been carried out, more than MaxMemories transactions ago
 )
 
 // Refusal is the error of a transaction that the replicas refused, with the
 // figures.
 type Refusal struct {
 	Reason        Reason
-	Figure, Limit int64 // in bytes, or keys
+	Figure, Limit int64 // in bytes, keys or transactions
 }
 
 // Error says it in words.
 func (r Refusal) Error() string {
-	if r.Reason == OverQuota {
+	switch r.Reason {
+	case Forgotten:
+		return fmt.Sprintf("%v: metadata transaction: more than %d others were carried out since revision %d, after which it was first sent; read what it would have written to learn whether it was one of them", r.Unwrap(), r.Limit, r.Figure)
+	case OverQuota:
 		return fmt.Sprintf("%v: with this transaction the metadata would take %d bytes, history included, the limit is %d; compact its history, delete keys or raise the limit", r.Unwrap(), r.Figure, r.Limit)
+	default:
+		return fmt.Sprintf("%v: metadata transaction: it would change more than %d keys; delete in several transactions", r.Unwrap(), r.Limit)
 	}
-	return fmt.Sprintf("%v: metadata transaction: it would change more than %d keys; delete in several transactions", r.Unwrap(), r.Limit)
 }
 
-// Unwrap is pinetree.ErrOverQuota, or pinetree.ErrBadBatch.
+// Unwrap is pinetree.ErrOverQuota, pinetree.ErrTruncated for what is forgotten, or
+// pinetree.ErrBadBatch.
 func (r Refusal) Unwrap() error {
-	if r.Reason == OverQuota {
+	switch r.Reason {
+	case OverQuota:
 		return pinetree.ErrOverQuota
+	case Forgotten:
+		return pinetree.ErrTruncated
+	default:
+		return pinetree.ErrBadBatch
 	}
-	return pinetree.ErrBadBatch
 }

@@ -163,22 +163,17 @@ func (t *Table) Since(after pinetree.MetaRevision, limit int) ([]Change, pinetre
 func (t *Table) Reachable(wish pinetree.MetaRevision, limit int) pinetree.MetaRevision {
 	wish = max(t.compacted, min(wish, t.revision))
 	through := wish
-	var whole, last pinetree.MetaRevision
+	var last pinetree.MetaRevision // whole
 	n := 0
 	t.log.from(nil, func(c *Change) bool {
 		if c.Modified > wish {
 			return false
 		}
-		if c.Modified != last {
-			whole, last = last, c.Modified
-		}
-		if n++; n > limit {
-			through = whole
-			if whole == 0 {
-				through = c.Modified
-			}
+		if n++; n > limit && last != 0 && last < c.Modified {
+			through = last
 			return false
 		}
+		last = c.Modified
 		return true
 	})
 	return through

@@ -28,6 +28,10 @@ type Txn struct {
 	// ID, when not empty, is random and names the transaction: one that was
 	// carried out lately is not carried out again, but answered as it was then.
 	ID []byte
+	// Since, when not zero, is a revision that there was before the transaction was
+	// first sent. One that may have been carried out and forgotten since then is
+	// refused, so that it is never carried out twice.
+	Since pinetree.MetaRevision
 }
 
 // Target is what a Compare looks at.

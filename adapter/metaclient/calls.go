@@ -3,11 +3,13 @@ package metaclient
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter/ship"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -51,25 +53,67 @@ func (c *Calls) MetaRange(ctx context.Context, cfg ship.ReadConfig, q *wirepb.Me
 }
 
 // MetaTxn carries out a transaction on the leader. One without an id is given one,
-// so that it is carried out once, however often it has to be sent. An error other
-// than a refusal leaves open what became of it; the same request may be made again
-// to learn that.
+// and one without a since the newest revision that is known, so that it is carried
+// out once, however often it has to be sent. An error other than a refusal leaves
+// open what became of it; the same request, with the same id and since, may be made
+// again to learn that. A pinetree.ErrTruncated says that it is too late to learn it
+// so.
 func (c *Calls) MetaTxn(ctx context.Context, q *wirepb.MetaTxnRequest) (*wirepb.MetaTxnResponse, error) {
 	q.Volume = c.volume()
 	if len(q.Id) == 0 {
 		q.Id = make([]byte, 16)
 		_, _ = rand.Read(q.Id) // it never fails
 	}
-	var answer *wirepb.MetaTxnResponse
-	err := c.client.OnLeader(ctx, "transaction on metadata", func(ctx context.Context, conn *grpc.ClientConn) (err error) {
-		answer, err = wirepb.NewMetaClient(conn).MetaTxn(ctx, q)
-		return err
-	})
+	named := q.Since != 0
+	if !named {
+		q.Since = c.seen.Load()
+	}
+	if q.Since == 0 {
+		if err := c.renew(ctx, q); err != nil {
+			return nil, err
+		}
+	}
+	t := &txn{query: q}
+	err := c.client.OnLeader(ctx, "transaction on metadata", t.send)
+	if errors.Is(err, pinetree.ErrTruncated) && !t.lost && !named {
+		// So much has happened since anything was heard of the volume, and nothing of
+		// this transaction.
+		if err = c.renew(ctx, q); err == nil {
+			err = c.client.OnLeader(ctx, "transaction on metadata", t.send)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	c.notice(answer.Revision)
-	return answer, nil
+	c.notice(t.answer.Revision)
+	return t.answer, nil
+}
+
+// renew finds out since when a transaction may have been carried out.
+func (c *Calls) renew(ctx context.Context, q *wirepb.MetaTxnRequest) (err error) {
+	q.Since, err = c.newest(ctx)
+	return err
+}
+
+// txn is a transaction that is being sent.
+type txn struct {
+	query  *wirepb.MetaTxnRequest
+	answer *wirepb.MetaTxnResponse
+	lost   bool // an attempt may have been carried out, though it was not answered so
+}
+
+func (t *txn) send(ctx context.Context, conn *grpc.ClientConn) (err error) {
+	t.answer, err = wirepb.NewMetaClient(conn).MetaTxn(ctx, t.query)
+	switch {
+	case err == nil, errors.Is(err, pinetree.ErrTruncated), errors.Is(err, pinetree.ErrBadBatch):
+		return err
+	case errors.Is(err, pinetree.ErrOverQuota) && t.lost:
+		// A leader that has not replayed the attempt before may refuse this one.
+		return fmt.Errorf("an earlier attempt may have been carried out; this one was refused: %v", err)
+	case !errors.Is(err, pinetree.ErrOverQuota):
+		t.lost = true
+	}
+	return err
 }
 
 // MetaCompact gives up the history below a revision, on the leader.

@@ -103,8 +103,8 @@ func (c *Client) Range(ctx context.Context, spec meta.RangeSpec) (RangeRead, err
 // Txn carries out a transaction once, however often it has to be sent, and one
 // without an ID is given one. Reports pinetree.ErrBadBatch for one beyond the
 // limits of package meta, and pinetree.ErrOverQuota. An error that is no refusal
-// leaves open what became of it; the same transaction, with an ID, may be made
-// again to learn that.
+// leaves open what became of it; the same transaction may be made again to learn
+// that, if it has an ID, and a Since from before the first time.
 func (c *Client) Txn(ctx context.Context, txn meta.Txn) (meta.Result, error) {
 	q, err := txnToWire(txn)
 	if err != nil {

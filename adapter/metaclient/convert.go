@@ -23,7 +23,7 @@ func txnToWire(txn meta.Txn) (*wirepb.MetaTxnRequest, error) {
 	if err := txn.Check(); err != nil {
 		return nil, err
 	}
-	q := &wirepb.MetaTxnRequest{Id: txn.ID, Then: opsToWire(txn.Then), Otherwise: opsToWire(txn.Otherwise)}
+	q := &wirepb.MetaTxnRequest{Id: txn.ID, Since: uint64(txn.Since), Then: opsToWire(txn.Then), Otherwise: opsToWire(txn.Otherwise)}
 	for _, c := range txn.Compares {
 		q.Compares = append(q.Compares, &wirepb.MetaCompare{Key: c.Key, Target: targets[c.Target], Result: relations[c.Relation], Value: c.Value, Number: c.Number})
 	}

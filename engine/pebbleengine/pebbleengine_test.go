@@ -1,8 +1,10 @@
 package pebbleengine_test
 
 import (
+	"sync"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
 
 	"github.com/pinetree-db/pinetree/engine"
@@ -17,6 +19,20 @@ var backend = enginetest.Backend{Open: func(dir string) (engine.Store, error) {
 	return pebbleengine.Open(pebbleengine.Options{Dir: dir, MemTableBytes: 1 << 20})
 }}
 
-func TestConformance(t *testing.T) { enginetest.Run(t, backend) }
+// inMemory spares the conformance suite its thousands of syncs.
+func inMemory() enginetest.Backend {
+	var mu sync.Mutex
+	disks := map[string]vfs.FS{}
+	return enginetest.Backend{Open: func(dir string) (engine.Store, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if disks[dir] == nil {
+			disks[dir] = vfs.NewMem()
+		}
+		return open(dir, disks[dir])
+	}}
+}
+
+func TestConformance(t *testing.T) { enginetest.Run(t, inMemory()) }
 
 func TestNothingFlushedIsLostToAKill(t *testing.T) { crashtest.RunKilled(t, backend, 6) }

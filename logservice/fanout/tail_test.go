@@ -82,8 +82,16 @@ type reader struct {
 	query Query
 	slow  func() // before each answer is taken
 
+	mu  sync.Mutex
 	got []pinetree.Batch
 	err error
+}
+
+// count is how many batches have come.
+func (r *reader) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.got)
 }
 
 // run reads until the end, or until it has what is at an LSN.
@@ -103,6 +111,8 @@ func (r *reader) run(ctx context.Context, until func() pinetree.LSN) {
 		if r.slow != nil {
 			r.slow()
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.got = append(r.got, decoded(m)...)
 		if r.got[len(r.got)-1].LSN >= until() {
 			cancel()
@@ -222,14 +232,14 @@ func TestCommittedComesBeforeItIsReplayed(t *testing.T) {
 		s.replica.Committed([]pinetree.Batch{s.journal.add(10, 100)})
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(eager.got) != 2 || len(plain.got) != 1 {
-			t.Errorf("the engine hangs: %d batches came as committed, %d as replayed; want 2 and 1", len(eager.got), len(plain.got))
+		if eager.count() != 2 || plain.count() != 1 {
+			t.Errorf("the engine hangs: %d batches came as committed, %d as replayed; want 2 and 1", eager.count(), plain.count())
 		}
 		s.apply()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(eager.got) != 2 || len(plain.got) != 2 {
-			t.Errorf("replayed: %d batches came as committed, %d as replayed; want 2 of each", len(eager.got), len(plain.got))
+		if eager.count() != 2 || plain.count() != 2 {
+			t.Errorf("replayed: %d batches came as committed, %d as replayed; want 2 of each", eager.count(), plain.count())
 		}
 		cancel()
 		all.Wait()
@@ -250,15 +260,17 @@ func TestWhatComesDuringARoundIsNotForgotten(t *testing.T) {
 			all.Go(func() { r.run(ctx, func() pinetree.LSN { return 1 << 60 }) })
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		s.write(1, 10, groupWait/4) // begins a round
 		synctest.Wait()
-		if len(quick.got) != 2 || len(slow.got) != 1 {
-			t.Fatalf("%d and %d batches in the middle of the round", len(quick.got), len(slow.got))
+		if quick.count() != 2 || slow.count() != 1 {
+			t.Fatalf("%d and %d batches in the middle of the round", quick.count(), slow.count())
 		}
 		s.write(1, 10, 0)
 		time.Sleep(time.Second)
-		if len(quick.got) != 3 || len(slow.got) != 3 {
-			t.Errorf("%d and %d batches after it, want 3", len(quick.got), len(slow.got))
+		synctest.Wait()
+		if quick.count() != 3 || slow.count() != 3 {
+			t.Errorf("%d and %d batches after it, want 3", quick.count(), slow.count())
 		}
 		cancel()
 		all.Wait()
@@ -282,6 +294,7 @@ func TestTailsInARingReadNoDisk(t *testing.T) {
 		}
 		synctest.Wait()
 		time.Sleep(time.Second) // all have what there was
+		synctest.Wait()
 		before := s.reads
 		for range 300 {
 			s.write(1, 1_000, time.Millisecond)

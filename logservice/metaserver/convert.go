@@ -3,6 +3,7 @@ package metaserver
 import (
 	"math"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/meta"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -20,7 +21,7 @@ var relations = map[wirepb.MetaCompare_Result]meta.Relation{
 // txnOf reads a transaction and checks it against the limits, so that what is
 // beyond them does not go through the log to be refused.
 func txnOf(q *wirepb.MetaTxnRequest) (meta.Txn, error) {
-	txn := meta.Txn{ID: q.Id}
+	txn := meta.Txn{ID: q.Id, Since: pinetree.MetaRevision(q.Since)}
 	for n, c := range q.Compares {
 		target, known := targets[c.GetTarget()]
 		relation, meant := relations[c.GetResult()]

@@ -12,7 +12,7 @@ import (
 // StoreMetaTxn is the control that carries a transaction on a volume's metadata.
 // It shares the transaction's memory.
 func StoreMetaTxn(volume pinetree.VolumeID, txn meta.Txn, asker Asker) *Control {
-	m := &MetaTxn{Volume: uint64(volume), Then: storeOps(txn.Then), Otherwise: storeOps(txn.Otherwise), Id: txn.ID, Asker: uint64(asker)}
+	m := &MetaTxn{Volume: uint64(volume), Then: storeOps(txn.Then), Otherwise: storeOps(txn.Otherwise), Id: txn.ID, Since: uint64(txn.Since), Asker: uint64(asker)}
 	for _, c := range txn.Compares {
 		m.Compares = append(m.Compares, &MetaCompare{
 			Key: c.Key, Target: uint32(c.Target), Relation: uint32(c.Relation), Value: c.Value, Number: c.Number,
@@ -42,7 +42,7 @@ func storeOps(ops []meta.Op) []*MetaOp {
 // something that this build does not know: to leave it out would make this replica
 // differ from the others.
 func (x *MetaTxn) Read() (meta.Txn, error) {
-	txn := meta.Txn{ID: x.GetId()}
+	txn := meta.Txn{ID: x.GetId(), Since: pinetree.MetaRevision(x.GetSince())}
 	for _, c := range x.GetCompares() {
 		if meta.Target(c.Target) > meta.TargetModified || meta.Relation(c.Relation) > meta.Greater || unknown(c) {
 			return txn, unread("a compare of target %d, relation %d", c.Target, c.Relation)
@@ -92,7 +92,6 @@ func EncodeMetaRecord(volume pinetree.VolumeID, r meta.Record) ([]byte, error) {
 	if y := r.Memory; y != nil {
 		stored := &MetaMemory{
 			Index: uint64(y.Index), Id: y.ID, Sum: y.Sum, Succeeded: y.Succeeded, Before: uint64(y.Before), Revision: uint64(y.Revision),
-			Refusal: uint32(y.Refusal.Reason), Figure: uint64(y.Refusal.Figure), Limit: uint64(y.Refusal.Limit),
 		}
 		for _, n := range y.Deleted {
 			stored.Deleted = append(stored.Deleted, uint32(n))
@@ -121,7 +120,6 @@ func DecodeMetaRecord(data []byte) (pinetree.VolumeID, meta.Record, error) {
 		r.Memory = &meta.Memory{
 			Index: pinetree.RaftIndex(y.Index), ID: y.Id, Sum: y.Sum, Succeeded: y.Succeeded,
 			Before: pinetree.MetaRevision(y.Before), Revision: pinetree.MetaRevision(y.Revision),
-			Refusal: meta.Refusal{Reason: meta.Reason(y.Refusal), Figure: int64(y.Figure), Limit: int64(y.Limit)},
 		}
 		for _, n := range y.Deleted {
 			r.Memory.Deleted = append(r.Memory.Deleted, int(n))

@@ -908,6 +908,7 @@ type MetaTxn struct {
 	// asker is the random number by which the one who waits for the outcome knows
 	// it. It changes nothing.
 	Asker         uint64 `protobuf:"fixed64,6,opt,name=asker,proto3" json:"asker,omitempty"`
+	Since         uint64 `protobuf:"varint,7,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -980,6 +981,13 @@ func (x *MetaTxn) GetId() []byte {
 func (x *MetaTxn) GetAsker() uint64 {
 	if x != nil {
 		return x.Asker
+	}
+	return 0
+}
+
+func (x *MetaTxn) GetSince() uint64 {
+	if x != nil {
+		return x.Since
 	}
 	return 0
 }
@@ -1379,9 +1387,6 @@ type MetaMemory struct {
 	Before        uint64                 `protobuf:"varint,5,opt,name=before,proto3" json:"before,omitempty"`
 	Revision      uint64                 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
 	Deleted       []uint32               `protobuf:"varint,7,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
-	Refusal       uint32                 `protobuf:"varint,8,opt,name=refusal,proto3" json:"refusal,omitempty"` // meta.Reason; zero is none
-	Figure        uint64                 `protobuf:"varint,9,opt,name=figure,proto3" json:"figure,omitempty"`
-	Limit         uint64                 `protobuf:"varint,10,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1463,27 +1468,6 @@ func (x *MetaMemory) GetDeleted() []uint32 {
 		return x.Deleted
 	}
 	return nil
-}
-
-func (x *MetaMemory) GetRefusal() uint32 {
-	if x != nil {
-		return x.Refusal
-	}
-	return 0
-}
-
-func (x *MetaMemory) GetFigure() uint64 {
-	if x != nil {
-		return x.Figure
-	}
-	return 0
-}
-
-func (x *MetaMemory) GetLimit() uint64 {
-	if x != nil {
-		return x.Limit
-	}
-	return 0
 }
 
 // VolumePosition is pinetree.VolumePosition on disk.
@@ -1895,14 +1879,15 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x1b\n" +
 	"\tmax_bytes\x18\x03 \x01(\x04R\bmaxBytes\x12\x12\n" +
-	"\x04lost\x18\x04 \x01(\bR\x04lost\"\xeb\x01\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\"\x81\x02\n" +
 	"\aMetaTxn\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12:\n" +
 	"\bcompares\x18\x02 \x03(\v2\x1e.pinetree.store.v1.MetaCompareR\bcompares\x12-\n" +
 	"\x04then\x18\x03 \x03(\v2\x19.pinetree.store.v1.MetaOpR\x04then\x127\n" +
 	"\totherwise\x18\x04 \x03(\v2\x19.pinetree.store.v1.MetaOpR\totherwise\x12\x0e\n" +
 	"\x02id\x18\x05 \x01(\fR\x02id\x12\x14\n" +
-	"\x05asker\x18\x06 \x01(\x06R\x05asker\"\x81\x01\n" +
+	"\x05asker\x18\x06 \x01(\x06R\x05asker\x12\x14\n" +
+	"\x05since\x18\a \x01(\x04R\x05since\"\x81\x01\n" +
 	"\vMetaCompare\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\rR\x06target\x12\x1a\n" +
@@ -1931,7 +1916,7 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\acreated\x18\x03 \x01(\x04R\acreated\x12\x1a\n" +
 	"\bmodified\x18\x04 \x01(\x04R\bmodified\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\x04R\aversion\x12\x18\n" +
-	"\adeleted\x18\x06 \x01(\bR\adeleted\"\xf8\x01\n" +
+	"\adeleted\x18\x06 \x01(\bR\adeleted\"\xb0\x01\n" +
 	"\n" +
 	"MetaMemory\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x0e\n" +
@@ -1940,11 +1925,7 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\tsucceeded\x18\x04 \x01(\bR\tsucceeded\x12\x16\n" +
 	"\x06before\x18\x05 \x01(\x04R\x06before\x12\x1a\n" +
 	"\brevision\x18\x06 \x01(\x04R\brevision\x12\x18\n" +
-	"\adeleted\x18\a \x03(\rR\adeleted\x12\x18\n" +
-	"\arefusal\x18\b \x01(\rR\arefusal\x12\x16\n" +
-	"\x06figure\x18\t \x01(\x04R\x06figure\x12\x14\n" +
-	"\x05limit\x18\n" +
-	" \x01(\x04R\x05limit\"\xd7\x03\n" +
+	"\adeleted\x18\a \x03(\rR\adeleted\"\xd7\x03\n" +
 	"\x0eVolumePosition\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x12\n" +

@@ -719,7 +719,11 @@ type MetaTxnRequest struct {
 	Otherwise []*MetaOp              `protobuf:"bytes,4,rep,name=otherwise,proto3" json:"otherwise,omitempty"` // when one does not
 	// id, when not empty, is random and names the transaction: one that was carried
 	// out lately is answered as it was then.
-	Id            []byte `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
+	Id []byte `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
+	// since, when not zero, is a revision that there was before the transaction was
+	// first sent. When so many others were carried out since then that its id may be
+	// forgotten, it is refused as Truncated and not carried out again.
+	Since         uint64 `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -787,6 +791,13 @@ func (x *MetaTxnRequest) GetId() []byte {
 		return x.Id
 	}
 	return nil
+}
+
+func (x *MetaTxnRequest) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
 }
 
 type MetaTxnResponse struct {
@@ -1341,13 +1352,14 @@ const file_proto_wirepb_meta_proto_rawDesc = "" +
 	"\aMetaGet\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\fR\x03end\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\"\xd9\x01\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"\xef\x01\n" +
 	"\x0eMetaTxnRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x129\n" +
 	"\bcompares\x18\x02 \x03(\v2\x1d.pinetree.wire.v1.MetaCompareR\bcompares\x12,\n" +
 	"\x04then\x18\x03 \x03(\v2\x18.pinetree.wire.v1.MetaOpR\x04then\x126\n" +
 	"\totherwise\x18\x04 \x03(\v2\x18.pinetree.wire.v1.MetaOpR\totherwise\x12\x0e\n" +
-	"\x02id\x18\x05 \x01(\fR\x02id\"\x85\x01\n" +
+	"\x02id\x18\x05 \x01(\fR\x02id\x12\x14\n" +
+	"\x05since\x18\x06 \x01(\x04R\x05since\"\x85\x01\n" +
 	"\x0fMetaTxnResponse\x12\x1c\n" +
 	"\tsucceeded\x18\x01 \x01(\bR\tsucceeded\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x128\n" +

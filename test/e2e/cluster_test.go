@@ -361,7 +361,7 @@ func (c *cluster) eachRecord(n *node, volume uint64, upTo pinetree.LSN, each fun
 
 // digest is what a node has replayed of a volume up to an LSN.
 func (c *cluster) digest(n *node, volume uint64, at pinetree.LSN) (string, error) {
-	d, err := c.reads(n).Digest(c.within(30*time.Second), &wirepb.DigestRequest{
+	d, err := c.reads(n).Digest(c.within(2*time.Minute), &wirepb.DigestRequest{
 		Volume: volume, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE, MinLsn: uint64(at), At: uint64(at)},
 	})
 	if err != nil {

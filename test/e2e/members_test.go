@@ -81,7 +81,11 @@ func (l *load) end() pinetree.LSN {
 // is no node.
 func (c *cluster) change(group uint64, add, remove pinetree.NodeID) *wirepb.GroupInfo {
 	c.t.Helper()
-	info, err := c.manages().ChangeReplicas(c.within(40*time.Second), &wirepb.ChangeReplicasRequest{Group: group, Add: uint64(add), Remove: uint64(remove)})
+	limit := 40 * time.Second
+	if full() {
+		limit = 5 * time.Minute // for a state of gigabytes
+	}
+	info, err := c.manages().ChangeReplicas(c.within(limit), &wirepb.ChangeReplicasRequest{Group: group, Add: uint64(add), Remove: uint64(remove)})
 	if err != nil {
 		c.t.Fatalf("add %d, remove %d: %v", add, remove, err)
 	}
