@@ -163,17 +163,22 @@ func (t *Table) Since(after pinetree.MetaRevision, limit int) ([]Change, pinetre
 func (t *Table) Reachable(wish pinetree.MetaRevision, limit int) pinetree.MetaRevision {
 	wish = max(t.compacted, min(wish, t.revision))
 	through := wish
-	var last pinetree.MetaRevision // whole
+	var whole, last pinetree.MetaRevision
 	n := 0
 	t.log.from(nil, func(c *Change) bool {
 		if c.Modified > wish {
 			return false
 		}
-		if n++; n > limit && last != 0 && last < c.Modified {
-			through = last
+		if c.Modified != last {
+			whole, last = last, c.Modified
+		}
+		if n++; n > limit {
+			through = whole
+			if whole == 0 {
+				through = c.Modified
+			}
 			return false
 		}
-		last = c.Modified
 		return true
 	})
 	return through
