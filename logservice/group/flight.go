@@ -40,7 +40,11 @@ func (r *Replica) propose() {
 	}
 	p := packing.New(r.cfg.Buffer)
 	defer p.Close()
-	for len(r.ready) > 0 && r.flight.bytes+p.Bytes() < r.opt.MaxInflightBytes && r.unsaved < r.opt.MaxUnsavedBytes &&
+	most := r.opt.MaxInflightBytes
+	if r.writers.Several(r.now) || r.cfg.Groups.Several(r.now) {
+		most = min(most, r.opt.MaxSharedBytes)
+	}
+	for len(r.ready) > 0 && r.flight.bytes+p.Bytes() < most && r.unsaved < r.opt.MaxUnsavedBytes &&
 		!r.lag.Full(r.flight.bytes+p.Bytes()) {
 		v := r.ready[0]
 		r.ready = append(r.ready[:0], r.ready[1:]...)

@@ -39,6 +39,10 @@ type Options struct {
 	// MaxInflightBytes bounds what a leader has proposed and not yet seen
 	// committed. What is above it waits in the queues.
 	MaxInflightBytes int
+	// MaxSharedBytes is that bound while several volumes of the group, or several
+	// groups of the node, are written to: an append of one waits for what is in
+	// flight of another.
+	MaxSharedBytes int
 	// MaxUnsavedBytes bounds what waits for this node's own disk, which a leader
 	// does not need to commit.
 	MaxUnsavedBytes int
@@ -62,7 +66,8 @@ type Options struct {
 	// SnapshotHold bounds how long the log after a snapshot is kept while the
 	// snapshot is on its way.
 	SnapshotHold time.Duration
-	// Queue bounds each volume's reorder queue.
+	// Queue bounds each volume's reorder queue, in which a writer's whole window
+	// waits while little of it may be in flight.
 	Queue adapter.Limits
 }
 
@@ -80,6 +85,7 @@ func DefaultOptions() Options {
 		MaxDrift:         0.01,
 		MaxEntryBytes:    1 << 20,
 		MaxInflightBytes: 16 << 20,
+		MaxSharedBytes:   1 << 20,
 		MaxUnsavedBytes:  64 << 20,
 		Lag:              lag.Limits{MaxBytes: 32 << 20, MaxNodeBytes: 256 << 20, MinBytes: 1 << 20},
 		MaxMessageBytes:  1 << 20,
@@ -88,6 +94,6 @@ func DefaultOptions() Options {
 		InactiveAfter:    10 * time.Second,
 		MaxLogBytes:      256 << 20,
 		SnapshotHold:     10 * time.Minute,
-		Queue:            adapter.Limits{MaxHeldBytes: 32 << 20, MaxHeldBatches: 16_384},
+		Queue:            adapter.Limits{MaxHeldBytes: 48 << 20, MaxHeldBatches: 16_384},
 	}
 }

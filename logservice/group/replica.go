@@ -14,6 +14,7 @@ import (
 	"github.com/pinetree-db/pinetree/logservice/packing"
 	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/logservice/retention"
+	"github.com/pinetree-db/pinetree/logservice/sharing"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
@@ -31,6 +32,8 @@ type ReplicaConfig struct {
 	// Lag is what the replicas of the node have yet to replay; nil for one of its
 	// own.
 	Lag *lag.Node
+	// Groups tells whether several groups use the node's log just now; may be nil.
+	Groups *sharing.Users[pinetree.GroupID]
 	// Buffer may be shared by replicas that are called by the same goroutine; nil
 	// for one of its own.
 	Buffer *packing.Buffer
@@ -70,6 +73,7 @@ type Replica struct {
 	reads   reads
 	volumes map[pinetree.VolumeID]*volume
 	ready   []*volume // in line to be proposed
+	writers sharing.Users[pinetree.VolumeID]
 	unsaved int       // bytes of entries that wait for this node's disk
 	dirty   []*volume // whose listeners may have something to hear
 	opening []*volume // that have openings to answer

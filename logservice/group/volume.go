@@ -252,6 +252,7 @@ func (r *Replica) Offer(b pinetree.Batch) error {
 	if verdict == adapter.Duplicate || verdict == adapter.Held {
 		r.touch(v)
 	}
+	r.writers.Note(b.Volume, r.now)
 	r.markReady(v)
 	return nil
 }

@@ -127,7 +127,7 @@ func (h *Host) open(id pinetree.GroupID) error {
 		Group: id, Node: h.cfg.Node, Log: h.cfg.Log.View(id), Applied: g.progress.At(),
 		Options: h.cfg.Options.Replica, Incarnation: h.incarnation,
 		Logger:  h.cfg.Logger.With("group", id, "node", h.cfg.Node),
-		Publish: g.publish, Buffer: &g.worker.buffer, Lag: &h.lag,
+		Publish: g.publish, Buffer: &g.worker.buffer, Lag: &h.lag, Groups: &h.writer.users,
 	})
 	if err != nil {
 		h.refuse(g, err)

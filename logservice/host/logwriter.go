@@ -1,14 +1,15 @@
 package host
 
 import (
-	"github.com/pinetree-db/pinetree/logservice/group"
-
 	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/sharing"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
@@ -20,6 +21,7 @@ type logWriter struct {
 
 	mu     sync.Mutex
 	jobs   []logJob
+	users  sharing.Users[pinetree.GroupID]
 	closed bool
 	failed error // belongs to run
 
@@ -62,6 +64,11 @@ func (l *logWriter) put(j logJob) error {
 
 // save queues a replica's write; the replica hears when it is done.
 func (l *logWriter) save(g *Group, s group.Save) {
+	if len(s.Update.Entries) > 0 {
+		l.mu.Lock()
+		l.users.Note(g.id, l.host.cfg.Clock())
+		l.mu.Unlock()
+	}
 	// While closing, nobody is left to hear of it.
 	_ = l.put(logJob{group: g, save: s})
 }

@@ -53,6 +53,9 @@ type cluster struct {
 
 type link struct{ from, to pinetree.NodeID }
 
+// fileBytes is small, because a file in memory is copied when it grows.
+const fileBytes = 4 << 20
+
 // linkQueue is how many sends a link takes before it drops.
 const linkQueue = 4096
 
@@ -76,13 +79,13 @@ func (c *cluster) addNode(id pinetree.NodeID) *member {
 	c.t.Helper()
 	m := &member{}
 	fs, brake := slowDisk(c.t)
-	log, err := segment.OpenFS(fs, segment.Options{})
+	log, err := segment.OpenFS(fs, segment.Options{SegmentBytes: fileBytes})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	m.log, m.logDisk = log, brake
 	fs, m.engineDisk = slowDisk(c.t)
-	engines, err := walengine.OpenFS(fs, walengine.Options{})
+	engines, err := walengine.OpenFS(fs, walengine.Options{FileBytes: fileBytes})
 	if err != nil {
 		c.t.Fatal(err)
 	}

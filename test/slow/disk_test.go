@@ -17,7 +17,10 @@ const healthySync = time.Millisecond
 type brake struct {
 	mu   sync.Mutex
 	sync time.Duration
-	held map[string]chan struct{} // by a part of a file's name: its writes wait for it to be closed
+	// rate is how many bytes a second a sync makes durable, unsynced how many it
+	// has to; zero is no limit.
+	rate, unsynced int
+	held           map[string]chan struct{} // by a part of a file's name: its writes wait for it to be closed
 }
 
 // slowDisk is a disk in memory with a brake.
@@ -76,8 +79,25 @@ func (b *brake) beforeWrite(name string) {
 func (b *brake) beforeSync() {
 	b.mu.Lock()
 	d := b.sync
+	if b.rate > 0 {
+		d += time.Duration(float64(b.unsynced) / float64(b.rate) * float64(time.Second))
+	}
+	b.unsynced = 0
 	b.mu.Unlock()
 	time.Sleep(d)
+}
+
+// limit lets syncs make only so many bytes durable in a second.
+func (b *brake) limit(rate int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rate = rate
+}
+
+func (b *brake) wrote(bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unsynced += bytes
 }
 
 type brakedFS struct {
@@ -108,6 +128,9 @@ type brakedFile struct {
 
 func (f brakedFile) WriteParts(parts [][]byte, offset int64) error {
 	f.brake.beforeWrite(f.name)
+	for _, part := range parts {
+		f.brake.wrote(len(part))
+	}
 	return f.File.WriteParts(parts, offset)
 }
 
