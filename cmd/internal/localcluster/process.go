@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -149,4 +150,21 @@ func lastLines(path string) string {
 		}
 	}
 	return string(data)
+}
+
+// NewChild prepares a process of the calling binary that is no part of a
+// cluster. It is given its address by --listen, and logs to a file of its name in
+// dir.
+func NewChild(dir, name string, args ...string) (*Process, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := freeAddresses(1)
+	if err != nil {
+		return nil, err
+	}
+	return &Process{
+		Name: name, Addr: addrs[0], Log: filepath.Join(dir, name+".log"), binary: binary, args: append(args, "--listen", addrs[0]),
+	}, nil
 }
