@@ -141,7 +141,7 @@ func neverServed(t *testing.T, k kind, ext string) {
 	}
 	random := rand.New(rand.NewPCG(5, 5))
 	seen := 0 // by reads; no read meets a key's version that others cover
-	for range 25 {
+	for range 15 {
 		at := marks[random.IntN(len(marks))] + random.IntN(20)
 		flip(t, k, sound, ext, at, func(s *Store) {
 			got := everything(t, s)
@@ -158,8 +158,8 @@ func neverServed(t *testing.T, k kind, ext string) {
 			}
 		})
 	}
-	if seen < 10 {
-		t.Fatalf("reads saw %d of 25 flips, the test means to flip what they meet", seen)
+	if seen < 6 {
+		t.Fatalf("reads saw %d of 15 flips, the test means to flip what they meet", seen)
 	}
 }
 
@@ -184,7 +184,7 @@ func verifySees(t *testing.T, k kind, ext string) {
 	closeStore(t, s)
 	_, data := file(t, sound, ext)
 	random := rand.New(rand.NewPCG(6, 6))
-	for range 40 {
+	for range 25 {
 		at := random.IntN(len(data))
 		flip(t, k, sound, ext, at, func(s *Store) {
 			if err := s.Verify(); err == nil && !slices.Equal(everything(t, s), truth) {

@@ -16,18 +16,22 @@ type kind struct {
 	small, usual func(dir string) (sorted.Database, error)
 	// files are the suffixes of the files that hold keys and values.
 	files []string
+	// disk is the size of a file system that a few hundred megabytes fill, as
+	// mount takes it.
+	disk string
 }
 
 var (
 	onBadger = kind{
 		"badger",
 		func(dir string) (sorted.Database, error) {
-			return asDatabase(badger.Open(badger.Options{Dir: dir, MemTableBytes: badger.MinMemTableBytes}))
+			return asDatabase(badger.Open(badger.Options{Dir: dir, MemTableBytes: badger.MinMemTableBytes, Logger: slog.New(slog.DiscardHandler)}))
 		},
 		func(dir string) (sorted.Database, error) {
 			return asDatabase(badger.Open(badger.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)}))
 		},
 		[]string{".sst", ".vlog"},
+		"320m",
 	}
 	onPebble = kind{
 		"pebble",
@@ -38,6 +42,7 @@ var (
 			return asDatabase(pebble.Open(pebble.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)}))
 		},
 		[]string{".sst", ".blob"},
+		"128m",
 	}
 )
 

@@ -17,7 +17,7 @@ func TestAFullDiskStopsWritesAndNotTheProcess(t *testing.T) {
 
 func testAFullDiskStopsWritesAndNotTheProcess(t *testing.T, k kind) {
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=320m"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+k.disk); err != nil {
 		t.Skipf("no small file system to be had here: %v", err)
 	}
 	t.Cleanup(func() {

@@ -35,4 +35,4 @@ func inMemory() enginetest.Backend {
 
 func TestConformance(t *testing.T) { enginetest.Run(t, inMemory()) }
 
-func TestNothingFlushedIsLostToAKill(t *testing.T) { crashtest.RunKilled(t, backend, 6) }
+func TestNothingFlushedIsLostToAKill(t *testing.T) { crashtest.RunKilled(t, backend, 4) }
