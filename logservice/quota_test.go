@@ -1,6 +1,7 @@
 package logservice
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -136,4 +137,36 @@ func TestEachNodeAnswersReadsAtTheVolumesRate(t *testing.T) {
 		t.Error("no read was refused")
 	}
 	c.state(0) // is no read of data
+}
+
+func TestReadsOfMuchDataTakeTurnsAndOthersDoNot(t *testing.T) {
+	c := startCluster(t, 1)
+	c.group(0, pinetree.FormatOpaque)
+	c.open(0, &wirepb.OpenRequest{}).ship(1)
+	digest := func() error {
+		ctx, cancel := context.WithTimeout(c.ctx(), 300*time.Millisecond)
+		defer cancel()
+		_, err := c.members[0].reads().Digest(ctx, &wirepb.DigestRequest{Volume: 7, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE}})
+		return err
+	}
+	var ends []func()
+	for {
+		ctx, cancel := context.WithTimeout(c.ctx(), 10*time.Millisecond)
+		end, err := c.members[0].node.quota.Turn(ctx, 7)
+		cancel()
+		if err != nil {
+			break // all are taken
+		}
+		ends = append(ends, end)
+	}
+	if err := digest(); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a digest that had no turn: %v", err)
+	}
+	c.state(0)
+	for _, end := range ends {
+		end()
+	}
+	if err := digest(); err != nil {
+		t.Error(err)
+	}
 }

@@ -74,6 +74,18 @@ func (s *readService) read(ctx context.Context, volume pinetree.VolumeID, reads 
 	return served, nil
 }
 
+// inTurn makes a read of much data wait for its turn among those of the volume.
+func (s *readService) inTurn(ctx context.Context, volume pinetree.VolumeID, fn func(engine.Reader) (pinetree.LSN, error)) func(engine.Reader) (pinetree.LSN, error) {
+	return func(r engine.Reader) (pinetree.LSN, error) {
+		end, err := s.node.quota.Turn(ctx, volume)
+		if err != nil {
+			return 0, err
+		}
+		defer end()
+		return fn(r)
+	}
+}
+
 // Page implements wirepb.ReadsServer.
 func (s *readService) Page(ctx context.Context, q *wirepb.PageRequest) (*wirepb.PageResponse, error) {
 	var read engine.PageRead
@@ -98,11 +110,11 @@ func (s *readService) Pages(ctx context.Context, q *wirepb.PagesRequest) (*wirep
 		pages[i] = pinetree.PageNo(q.Pages[i])
 	}
 	var read engine.PagesRead
-	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), len(pages), q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), len(pages), q.Options, s.inTurn(ctx, pinetree.VolumeID(q.Volume), func(r engine.Reader) (pinetree.LSN, error) {
 		var err error
 		read, err = engine.ReadPages(r, pages, pinetree.LSN(q.Options.GetAt()))
 		return read.At, err
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +148,11 @@ func (s *readService) Range(ctx context.Context, q *wirepb.RangeRequest) (*wirep
 		spec.Limit = defaultRangeLimit
 	}
 	var read engine.RangeRead
-	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), 1, q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), 1, q.Options, s.inTurn(ctx, pinetree.VolumeID(q.Volume), func(r engine.Reader) (pinetree.LSN, error) {
 		var err error
 		read, err = r.Range(spec)
 		return read.At, err
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -193,11 +205,11 @@ func (s *readService) State(ctx context.Context, q *wirepb.StateRequest) (*wirep
 // Digest implements wirepb.ReadsServer.
 func (s *readService) Digest(ctx context.Context, q *wirepb.DigestRequest) (*wirepb.DigestResponse, error) {
 	var sum engine.DigestResult
-	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), 1, q.Options, func(r engine.Reader) (pinetree.LSN, error) {
+	served, err := s.read(ctx, pinetree.VolumeID(q.Volume), 1, q.Options, s.inTurn(ctx, pinetree.VolumeID(q.Volume), func(r engine.Reader) (pinetree.LSN, error) {
 		var err error
 		sum, err = engine.Digest(r, pinetree.LSN(q.Options.GetAt()))
 		return sum.At, err
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ type Keeper struct {
 
 	mu      sync.Mutex
 	volumes map[pinetree.VolumeID]*usage
+	turns   map[pinetree.VolumeID]*turns // of those that are read just now
 }
 
 // usage is what a volume with settings has used lately.
@@ -44,9 +45,10 @@ func NewKeeper() *Keeper {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "pinetree", Name: name, Help: help}, []string{"of", "volume"})
 	}
 	return &Keeper{
-		waited:  counter("throttled_seconds_total", "Time for which the settings of a volume made its appends (of: ingest) and reads (of: reads) wait."),
+		waited:  counter("throttled_seconds_total", "Time for which the settings of a volume made its appends (of: ingest) and reads (of: reads) wait, and other reads of much data of it (of: turns)."),
 		refused: counter("over_quota_total", "Appends (of: bytes) and reads (of: reads) that the settings of a volume have refused."),
 		volumes: map[pinetree.VolumeID]*usage{},
+		turns:   map[pinetree.VolumeID]*turns{},
 	}
 }
 
