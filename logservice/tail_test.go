@@ -90,6 +90,22 @@ func TestTailsThatAreNotToBeAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	allow := func(tails uint32) {
+		q := &wirepb.SetVolumeRequest{Volume: 7, Settings: &wirepb.VolumeSettings{MaxTails: tails}}
+		if _, err := m.volumes().SetVolume(c.ctx(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow(1)
+	open, err := g.Tail(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tail(&wirepb.TailRequest{Follow: true}); !errors.Is(err, pinetree.ErrOverQuota) || !strings.Contains(err.Error(), "settings allow 1") {
+		t.Errorf("the second of one: %v", err)
+	}
+	open.Close()
+	allow(0)
 	most := fanout.DefaultLimits().Tails
 	for range most {
 		open, err := g.Tail(7)

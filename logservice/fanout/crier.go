@@ -14,14 +14,7 @@ const (
 	// groupWait is how long the crier waits for those it called to have sent what
 	// they came for. Who takes longer has a slow client.
 	groupWait = 2 * time.Millisecond
-	// restShare: after a round the next one of the same ring waits so many times as
-	// long as the round took, so that however many tails there are and however
-	// often something new comes, calling them takes a limited part of the time. The
-	// rounds of a few tails take microseconds, those of three hundred some
-	// milliseconds. With three times as long, shipping beside nine hundred tails on
-	// two busy cores took four times as long as without; with this, a sixth more.
-	restShare = 15
-	maxRest   = 200 * time.Millisecond
+	maxRest   = 250 * time.Millisecond
 )
 
 // crier is a goroutine that calls the tails that wait, ring by ring in turns. Who
@@ -30,6 +23,8 @@ type crier struct {
 	news  chan struct{} // tells that the line has become longer
 	quit  chan struct{}
 	ended chan struct{}
+
+	rests rests // the goroutine's own
 
 	mu   sync.Mutex
 	line []*ring // those that have something new, the next one first
@@ -45,6 +40,7 @@ type cry struct {
 
 func (c *crier) start() {
 	c.news, c.quit, c.ended = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	c.rests.share = minShare
 	go c.run()
 }
 
@@ -87,9 +83,11 @@ func (c *crier) run() {
 			continue
 		}
 		alarm.Reset(wait)
+		due := time.Now().Add(wait)
 		select {
 		case <-c.news:
 		case <-alarm.C:
+			c.rests.woke(time.Since(due))
 		case <-c.quit:
 			return
 		}
@@ -125,7 +123,7 @@ func (c *crier) serve(r *ring) {
 		return
 	}
 	now := time.Now()
-	rest := min(maxRest, restShare*now.Sub(round.began))
+	rest := c.rests.after(now.Sub(round.began))
 	round.began, round.called = time.Time{}, nil
 	c.mu.Lock()
 	round.due, round.inLine = now.Add(rest), false
@@ -152,6 +150,28 @@ func (c *crier) call(tails []*Tail) {
 	case <-g.done:
 	case <-slow.C:
 	case <-c.quit:
+	}
+}
+
+// rests tells how long a ring rests after a round: so many times as long as the
+// round took, so that however many tails there are and however often something new
+// comes, calling them takes a limited part of the time. What is sent costs more
+// after that, here and elsewhere; whether there is enough for all is found out by
+// how late the crier is woken after a rest. It has no clock.
+type rests struct{ share int }
+
+const minShare, maxShare = 7, 64
+
+func (r *rests) after(round time.Duration) time.Duration {
+	return min(maxRest, time.Duration(r.share)*round)
+}
+
+// woke tells how late the crier was woken.
+func (r *rests) woke(late time.Duration) {
+	if late > lateAfter {
+		r.share = min(maxShare, 2*r.share)
+	} else {
+		r.share = max(minShare, r.share-1)
 	}
 }
 

@@ -201,3 +201,25 @@ func TestPaceGivesWayToOthers(t *testing.T) {
 		t.Errorf("%v bytes/s when nobody wakes late", p.rate)
 	}
 }
+
+func TestRestsBecomeLongerWhenOthersWait(t *testing.T) {
+	r := rests{share: minShare}
+	if got := r.after(time.Millisecond); got != minShare*time.Millisecond {
+		t.Errorf("%v after a millisecond", got)
+	}
+	for range 4 {
+		r.woke(2 * lateAfter)
+	}
+	if got := r.after(time.Millisecond); got != maxShare*time.Millisecond {
+		t.Errorf("%v after a millisecond when woken late", got)
+	}
+	if got := r.after(time.Second); got != maxRest {
+		t.Errorf("%v after a second", got)
+	}
+	for range maxShare {
+		r.woke(lateAfter)
+	}
+	if r.share != minShare {
+		t.Errorf("%d times as long when nobody is late", r.share)
+	}
+}

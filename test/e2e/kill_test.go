@@ -79,7 +79,8 @@ func (l *ledger) run(ctx context.Context) error {
 }
 
 // TestNothingAcknowledgedIsLost kills, pauses and restarts random nodes under a
-// writer: what was acknowledged is there once, in order, the same everywhere.
+// writer: what was acknowledged is there once, in order, the same everywhere, and
+// comes so to those who follow the log.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
 	rounds := 12
 	if full() {
@@ -97,6 +98,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	followers := c.follow("ledger")
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- l.run(ctx) }()
@@ -132,6 +134,9 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	}
 	t.Logf("%d rounds, %d records in %v", rounds, l.tail/recordBytes, time.Since(began).Round(time.Millisecond))
 	c.verify(volume.Volume, l.tail)
+	for _, f := range followers {
+		f.finish(t, l.tail)
+	}
 }
 
 // harm does one bad thing to one node, and undoes it.
