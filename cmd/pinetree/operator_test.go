@@ -22,6 +22,7 @@ var operatorVerbs = map[string]string{
 	"group create": "story", "group ls": "story", "group show": "story", "group delete": "story",
 	"group add-replica": "story", "group remove-replica": "story", "group replace-replica": "replicas",
 	"volume create": "story", "volume ls": "story", "volume show": "story", "volume delete": "story",
+	"volume set": "story", "volume slot ls": "story", "volume slot put": "story", "volume slot drop": "story", "volume truncate": "story",
 	"leader show": "story", "leader move": "story",
 	"lease ls": "story", "route": "story", "events": "story", "safe-to-stop": "story",
 	"context ls": "contexts", "context use": "contexts", "context set": "contexts", "context delete": "contexts",
@@ -88,6 +89,9 @@ func (s *story) note(args []string) {
 	if len(args) > 1 {
 		s.ran[args[0]+" "+args[1]] = true
 	}
+	if len(args) > 2 {
+		s.ran[strings.Join(args[:3], " ")] = true
+	}
 }
 
 // says runs a verb that must be done, as a table, and wants these words.
@@ -138,6 +142,7 @@ func TestTheOperatorsStory(t *testing.T) {
 	c, _ := startCluster(t, 4)
 	s := &story{t, map[string]bool{}}
 	t.Run("volumes and groups", func(t *testing.T) { s.t = t; storyOfGroups(s) })
+	t.Run("what is kept", func(t *testing.T) { s.t = t; storyOfKeeping(s) })
 	t.Run("moves and drains", func(t *testing.T) { s.t = t; storyOfMoves(s) })
 	t.Run("replicas", func(t *testing.T) { s.t = t; storyOfReplicas(s) })
 	t.Run("events", func(t *testing.T) { s.t = t; storyOfEvents(s) })

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/keeping"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -81,7 +82,8 @@ type stateJSON struct {
 
 type volumeShowJSON struct {
 	routeJSON
-	Words []string `json:"words"`
+	Words []string      `json:"words"`
+	Kept  *keeping.Kept `json:"kept,omitempty"` // left out when no replica said
 }
 
 type contextJSON struct {

@@ -33,6 +33,8 @@ type listing struct {
 	// loss tells what the verb destroys, for which it asks first.
 	loss func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Loss, error)
 	ask  func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error)
+	// more adds to the answer what a manager does not know.
+	more func(ctx context.Context, managers *cli.Managers, args []string, l *cli.Listing)
 }
 
 func (l listing) command() *cobra.Command {
@@ -50,7 +52,13 @@ func (l listing) command() *cobra.Command {
 				return err
 			}
 		}
-		return watching.Print(cmd, &output, func() (cli.Listing, error) { return asked(cmd, &managers, l.ask, args) })
+		return watching.Print(cmd, &output, func() (cli.Listing, error) {
+			answer, err := asked(cmd, &managers, l.ask, args)
+			if err == nil && l.more != nil {
+				l.more(cmd.Context(), &managers, args, &answer)
+			}
+			return answer, err
+		})
 	}
 	if l.flags != nil {
 		l.flags(c)

@@ -8,11 +8,18 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/keeping"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
+// completeVolume completes a command whose argument is a volume.
+func completeVolume(c *cobra.Command, managers *cli.Managers) {
+	c.ValidArgsFunction = completeArgs(managers, []completer{someVolumes})
+	completeFlags(c, managers)
+}
+
 func volumeCommand() *cobra.Command {
-	return family("volume", "Volumes: one database's redo log and the state replayed from it", volumeCreate(), volumeList(), volumeShow(), volumeDelete())
+	return family("volume", "Volumes: one database's redo log and the state replayed from it", append(keeping.Verbs(completeVolume), volumeCreate(), volumeList(), volumeShow(), volumeDelete())...)
 }
 
 // ParseFormat reads the name of a payload format.
@@ -82,6 +89,7 @@ func volumeShow() *cobra.Command {
 	return listing{
 		use: "show NAME", short: "Show a volume, its group, and how far each replica has replayed it", args: cobra.ExactArgs(1), complete: []completer{someVolumes}, watch: true,
 		example: "  clustermgr volume show pg",
+		more:    showKept,
 		ask: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Listing, error) {
 			r, err := m.Route(ctx, &wirepb.RouteRequest{VolumeName: args[0]})
 			if err != nil {
@@ -92,7 +100,7 @@ func volumeShow() *cobra.Command {
 				return cli.Listing{}, err
 			}
 			l := routeListing(r)
-			l.JSON = volumeShowJSON{l.JSON.(routeJSON), wordsOf(g)}
+			l.JSON = volumeShowJSON{l.JSON.(routeJSON), wordsOf(g), nil}
 			v := r.Volume
 			l.Below = append(l.Below, fmt.Sprintf("· volume %d, %s, in group %d: committed up to %s in compute term %d", v.Volume, pinetree.Format(v.Format), v.Group, lsn(v.CommittedLsn), v.ComputeTerm))
 			for _, sentence := range wordsOf(g) {
@@ -101,6 +109,14 @@ func volumeShow() *cobra.Command {
 			return l, nil
 		},
 	}.command()
+}
+
+// showKept adds what a replica says of what is kept, and why.
+func showKept(ctx context.Context, managers *cli.Managers, args []string, l *cli.Listing) {
+	kept, words := keeping.Show(ctx, managers, args[0])
+	show := l.JSON.(volumeShowJSON)
+	show.Kept = kept
+	l.JSON, l.Below = show, append(l.Below, words...)
 }
 
 func volumeDelete() *cobra.Command {
