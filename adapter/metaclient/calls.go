@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -21,10 +22,12 @@ type Calls struct {
 	client *ship.Client
 	// seen is the newest revision that any answer has named.
 	seen atomic.Uint64
+	// grace is how much later than it was to a replica may say how far a watch is.
+	grace time.Duration
 }
 
 // NewCalls makes calls over a client, which stays the caller's to close.
-func NewCalls(client *ship.Client) *Calls { return &Calls{client: client} }
+func NewCalls(client *ship.Client) *Calls { return &Calls{client: client, grace: defaultGrace} }
 
 func (c *Calls) volume() uint64 { return uint64(c.client.Volume()) }
 

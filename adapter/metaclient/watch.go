@@ -17,9 +17,9 @@ const (
 	// defaultProgress is how often a node tells how far a watch is that asked for
 	// nothing else.
 	defaultProgress = 5 * time.Second
-	// grace is how much later than that it may do so before another replica is
-	// asked.
-	grace = 3 * time.Second
+	// defaultGrace is how much later than that it may do so before another replica
+	// is asked.
+	defaultGrace = 3 * time.Second
 )
 
 // MetaWatch calls fn with every change, in the order of the revisions and each
@@ -72,8 +72,8 @@ func (w *watch) read(ctx context.Context, s ship.Stream) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// A replica that is asked and says nothing may be one that hangs.
-	late := time.AfterFunc(w.progress+grace, func() {
-		cancel(fmt.Errorf("%w: nothing was heard for %s", pinetree.ErrStopped, w.progress+grace))
+	late := time.AfterFunc(w.progress+w.calls.grace, func() {
+		cancel(fmt.Errorf("%w: nothing was heard for %s", pinetree.ErrStopped, w.progress+w.calls.grace))
 	})
 	defer late.Stop()
 	stream, err := wirepb.NewMetaClient(s.Conn).MetaWatch(ctx, &wirepb.MetaWatchRequest{
@@ -84,7 +84,7 @@ func (w *watch) read(ctx context.Context, s ship.Stream) error {
 	}
 	var parts []*wirepb.MetaEvent
 	for {
-		late.Reset(w.progress + grace)
+		late.Reset(w.progress + w.calls.grace)
 		r, err := stream.Recv()
 		late.Stop() // fn may take as long as it likes
 		switch {
