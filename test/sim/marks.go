@@ -69,6 +69,8 @@ const (
 	RestoreFinished   Mark = "a start completed the installation of a snapshot"
 	Usurped           Mark = "a leader was left alone with its lease while another came up"
 	DiskLost          Mark = "a node lost its disk"
+	MetaWritten       Mark = "transactions on metadata were acknowledged"
+	MetaTwice         Mark = "a transaction on metadata was sent twice"
 )
 
 // AllMarks are those that a suite must have seen.
@@ -79,7 +81,7 @@ var AllMarks = []Mark{
 	FallbackAfterRead, LeaderQuorumRead, FollowerRead, GrantWaits, GrantUnused, GrantAfterRelease, LateGrant,
 	WentQuiet, WokeUp, QuorumStale, DiskStale, ClaimRefused, ReleaseAsked, ManagerFailover, LongPause, LateTimeoutNow, OneWayCut, Duel,
 	MembersChanged, LearnerAdded, JointChange, Replaced, ChangeRefused, ReplicaRemoved, SnapshotOrdered, SnapshotFailed,
-	SnapshotInstalled, CrashInstalling, RestoreFinished, DiskLost,
+	SnapshotInstalled, CrashInstalling, RestoreFinished, DiskLost, MetaWritten, MetaTwice,
 }
 
 // Marks counts them.

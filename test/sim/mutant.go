@@ -50,6 +50,7 @@ const (
 	AnotherTerm        Mutant = "another-term"         // the index is taken first, the lease checked later in any raft term
 	NotReady           Mutant = "not-ready"            // a leader reads before it has committed in its own raft term
 	TermlessLease      Mutant = "termless-lease"       // lease and activation hold in every raft term of a node
+	MetaForgotten      Mutant = "meta-forgotten"       // one replica does not replay transactions on metadata
 )
 
 // Mutants are all of them.
@@ -58,12 +59,14 @@ var Mutants = []Mutant{
 	FenceIgnored, NoLeaseCheck, CachedLeaseCheck, NoApplyWait, LatePublish, ReusedReadContext, SelfActivation,
 	CountFromReceipt, NoLeaseWait, ImpatientManager, EternalManager, WildClocks, BlindChoice,
 	LogBeforeEngine, SavedBeforeInstall, RestartOneOff, ReportLost, CompactUnderWay, WipedFounder, StaleMembership,
-	StoppedClock, EarlyReadIndex, EarlyCommit, ReleaseNotForGood, ReleaseUnasked, GrantBeforeRecord, AnotherTerm, NotReady, TermlessLease,
+	StoppedClock, EarlyReadIndex, EarlyCommit, ReleaseNotForGood, ReleaseUnasked, GrantBeforeRecord, AnotherTerm, NotReady, TermlessLease, MetaForgotten,
 }
 
-// mutate takes the fences out of what a replica is to replay.
+// mutate takes the fences, or the transactions on metadata, out of what a replica is
+// to replay.
 func (m *member) mutate(commits []group.Commit) []group.Commit {
-	if m.node.w.cfg.Mutant != FenceIgnored || m.node.id != 1 {
+	mutant := m.node.w.cfg.Mutant
+	if mutant != FenceIgnored && mutant != MetaForgotten || m.node.id != 1 {
 		return commits
 	}
 	changed := make([]group.Commit, len(commits))
@@ -72,7 +75,7 @@ func (m *member) mutate(commits []group.Commit) []group.Commit {
 		changed[i].Entries = make([]*raftpb.Entry, len(c.Entries))
 		for j, e := range c.Entries {
 			command, err := storepb.DecodeCommand(e.GetData())
-			if err == nil && command.Control.GetFence() != nil {
+			if err == nil && (mutant == FenceIgnored && command.Control.GetFence() != nil || mutant == MetaForgotten && command.Control.GetMetaTxn() != nil) {
 				e = proto.CloneOf(e)
 				e.Data = nil
 			}

@@ -48,6 +48,7 @@ var mutants = []struct {
 	{mutant: AnotherTerm, theme: Leases},
 	{mutant: NotReady, theme: Leases},
 	{mutant: TermlessLease, theme: Leases},
+	{mutant: MetaForgotten},
 }
 
 // mostSeeds is after how many seeds a mutant has got away.

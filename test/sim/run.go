@@ -61,6 +61,7 @@ func (w *World) begin() {
 	for _, r := range w.readers {
 		w.every(15*time.Millisecond, r.ask)
 	}
+	w.beginMeta()
 	w.after(time.Second, w.trouble)
 }
 
@@ -149,6 +150,9 @@ func (w *World) checkHealed() {
 func (w *World) end() (batches int) {
 	if w.hist.Breach() != nil {
 		return 0
+	}
+	for _, s := range w.scribes {
+		s.check()
 	}
 	for _, v := range w.volumes {
 		w.resolveAll(v)

@@ -34,6 +34,7 @@ type World struct {
 	operator *operator // nil where members do not change
 	calm     bool      // faults are over
 	closing  bool      // nobody writes any more
+	scribes  []*scribe
 }
 
 // event is something that happens at a true time.
