@@ -61,8 +61,9 @@ func (s *Store) dropNotes(prefix []byte) (notes []dropNote, err error) {
 // dropper deletes the generations that are noted for it: those of removed
 // groups, those that a restore replaced, and what is left of restores that did
 // not commit; and what no read needs of volumes that were truncated. It is one
-// goroutine, started by Open and ended by Close, and the only one that deletes data. So it also is the one that shortens chains, of
-// which nothing is deleted meanwhile.
+// goroutine, started by Open and ended by Close, and the only one that deletes
+// data. So it also is the one that shortens chains, of which nothing is deleted
+// meanwhile.
 type dropper struct {
 	wake chan struct{}   // of capacity one
 	long chan shortening // of capacity maxShortenings
@@ -85,9 +86,7 @@ func (d *dropper) start(s *Store) {
 		for {
 			select {
 			case wish := <-d.long:
-				if err := s.shorten(wish); err != nil {
-					s.traits.Log.Debug("cannot shorten the changes of a page", "page", wish.page, "lsn", wish.first, "error", err)
-				}
+				s.shortenWaiting(wish)
 				continue
 			case <-d.wake:
 			case <-timer.C:

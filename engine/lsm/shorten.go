@@ -35,34 +35,62 @@ func (r *reader) tooLong(page pinetree.PageNo, first pinetree.LSN) {
 	}
 }
 
+// shortenWaiting carries a wish out and those that wait behind it. What it has
+// written is durable, or will be before what is committed next, when it returns:
+// trimming takes away what an image makes useless, and must not survive it.
+func (s *Store) shortenWaiting(wish shortening) {
+	written := false
+	for range maxShortenings {
+		done, err := s.shorten(wish)
+		if err != nil {
+			s.traits.Log.Debug("cannot shorten the changes of a page", "page", wish.page, "lsn", wish.first, "error", err)
+		}
+		written = written || done
+		select {
+		case wish = <-s.dropper.long:
+			continue
+		default:
+		}
+		break
+	}
+	if !written || s.enter() != nil {
+		return
+	}
+	defer s.leave()
+	if err := s.syncBefore(); err != nil {
+		s.traits.Log.Debug("cannot sync the shortened changes of pages", "error", err) // the store takes no more writes
+	}
+}
+
 // shorten replaces the value that a wish is about by one that says the same and
-// begins with an image. It is the dropper's, so nothing is trimmed meanwhile. It
-// needs no sync: each of the two values will do.
-func (s *Store) shorten(w shortening) error {
+// begins with an image, and tells whether it did. It is the dropper's, so nothing
+// is trimmed meanwhile. Values of several chunks are left alone, for a snapshot
+// may stand between two of them.
+func (s *Store) shorten(w shortening) (done bool, err error) {
 	v, err := w.reader.enter(w.first)
 	if errors.Is(err, pinetree.ErrTruncated) || errors.Is(err, pinetree.ErrStopped) || errors.Is(err, pinetree.ErrUnknownVolume) {
-		return nil // it was removed meanwhile
+		return false, nil // it was removed meanwhile
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer w.reader.leave()
 	name := v.keys.Page(w.page)
 	stem := layout.Version(bytes.Clone(name), w.first)
 	old, err := s.get(stem)
 	if err == errNoValue {
-		return nil // the state was replaced
+		return false, nil // the state was replaced
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	changes, hasImage, err := layout.DecodePage(old, w.first, v.position.LSN)
 	if err != nil || hasImage {
-		return err
+		return false, err
 	}
 	read, err := v.page(w.page)
 	if err != nil {
-		return err
+		return false, err
 	}
 	next := []layout.Change{{LSN: w.first, Op: engine.Op{Kind: engine.PageImage, Page: w.page, Data: read.Page}}}
 	for _, c := range changes {
@@ -72,10 +100,13 @@ func (s *Store) shorten(w shortening) error {
 	}
 	entries, err := layout.AppendValue(nil, stem, layout.EncodePage(next)...)
 	if err != nil {
-		return err
+		return false, err
 	}
-	for used := (len(old) + layout.MaxChunkBytes - 1) / layout.MaxChunkBytes; used > len(entries); used-- {
-		entries = append(entries, entry{Key: append(bytes.Clone(stem), byte(used-1)), Remove: true})
+	if len(old) > layout.MaxChunkBytes || len(entries) > 1 {
+		return false, nil
 	}
-	return s.commit(entries)
+	if err := s.commit(entries); err != nil {
+		return false, err
+	}
+	return true, nil
 }

@@ -2,7 +2,10 @@ package lsm
 
 import (
 	"bytes"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
@@ -59,6 +63,69 @@ func testALongChainIsShortened(t *testing.T, k kind) {
 		if read, err := r.Page(1, lsn); err != nil || !bytes.Equal(read.Page, want) {
 			t.Fatalf("after a restart the page at %s: %x, %v, want %x", lsn, read.Page, err, want)
 		}
+	}
+}
+
+// order notes what is done to a database, which is said not to keep an order.
+type order struct {
+	sorted.Database
+	mu       sync.Mutex
+	unsynced bool
+}
+
+func (o *order) Commit(c sorted.Change) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.unsynced = true
+	return o.Database.Commit(c)
+}
+
+func (o *order) Sync() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.unsynced = false
+	return o.Database.Sync()
+}
+
+// TestAShortenedChainIsDurableBeforeAnythingIsTrimmed looks at what the dropper
+// leaves behind: without a sync a power cut might keep the removal of the versions
+// before an image, and not the image.
+func TestAShortenedChainIsDurableBeforeAnythingIsTrimmed(t *testing.T) {
+	db, err := onBadger.small(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &order{Database: db}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeStore(t, s)
+	g := openGroup(t, s)
+	pages := unlucky(t, g, 600)
+	flush(t, g)
+	e, err := g.Volume(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, newest := e.(*reader), slices.Max(slices.Collect(maps.Keys(pages)))
+	v, err := r.enter(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := v.chain(1)
+	r.leave()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dropper.end() // the test is the dropper now
+	s.shortenWaiting(shortening{r, 1, c.first})
+	if o.unsynced {
+		t.Fatal("a chain was shortened and nothing synced")
+	}
+	v.at = newest
+	if c, err = v.chain(1); err != nil || c.changes() > 2*maxBatch {
+		t.Fatalf("the chain has %d changes, %v, want it shortened", c.changes(), err)
 	}
 }
 
