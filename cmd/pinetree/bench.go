@@ -17,7 +17,7 @@ import (
 
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure how fast it is, and at what cost"}
-	c.AddCommand(benchShipCommand(), benchReadCommand(), benchRaftLogCommand(), benchEchoCommand())
+	c.AddCommand(benchShipCommand(), benchReadCommand(), benchRaftLogCommand(), benchReplayCommand(), benchEchoCommand())
 	return c
 }
 

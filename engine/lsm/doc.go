@@ -38,18 +38,17 @@
 //	group    the generation's number in 4 bytes, storepb.Position
 //	metadata storepb.MetaRecord
 //
-// A page's value holds all that one batch does to the page, each change with
-// its LSN, under the LSN of the first one: a page that is changed often costs
-// one key per batch and not one per record. Of a key there is one value per
+// A page's value holds all that one write does to the page, each change with
+// its LSN, under the LSN of the first one, up to some size: a page that is
+// changed often costs one key per write and not one per record, and a write may
+// be many batches when the engine is behind. Of a key there is one value per
 // record that changes it.
 //
 // About every 64th record's change of a page is kept as the whole image that
 // it leads to, and more of those that change much, so a read replays a bounded
-// number of patches and bytes. Which one is a function of the record alone, and
-// all of a value is one of its batch, so a write that is replayed after a crash
-// makes the same keys. A chain that is long by chance is shortened in the
-// background when it is read: a value is replaced by one that says the same and
-// begins with an image.
+// number of patches and bytes. Which one is a function of the record alone. A
+// chain that is long by chance is shortened in the background when it is read: a
+// value is replaced by one that says the same and begins with an image.
 //
 // # What a crash does
 //
@@ -59,9 +58,12 @@
 // durable in order. So the stored position is never above what is surely there,
 // and a crash takes the group back to it. What Apply left above may be there whole, in part, or not at all,
 // in any order. It does no harm: a reader looks at nothing above the position's
-// LSN of its volume, and recovery replays the same committed entries, whose
-// batches make the same keys and values, and overwrites them by themselves. For
-// the same reason a Write of several commits is atomic.
+// LSN of its volume, and recovery replays the same committed entries. Their
+// batches, and what they make of keys, have the same names and values as before,
+// and are written over by themselves. What they make of pages may be cut into
+// other values than before, so the first write that touches a page removes what
+// there is of it above the position. For the same reason a Write of several
+// commits is atomic.
 //
 // Metadata is held in memory, too, and read from disk when the group is opened. It
 // is bounded by the position in the same way: by the volume's revision, and by the

@@ -13,7 +13,7 @@ import (
 // FuzzPageValue reads the stored changes of a page. What is believed is encoded
 // again and must read the same, unless an image hides what came before it.
 func FuzzPageValue(f *testing.F) {
-	join := func(changes ...layout.Change) []byte { return bytes.Join(layout.EncodePage(changes), nil) }
+	join := func(changes ...layout.Change) []byte { return layout.EncodePage(changes) }
 	patch := engine.Op{Kind: engine.PagePatch, Offset: 300, Data: []byte("patched")}
 	f.Add(join(layout.Change{LSN: 10, Op: patch}, layout.Change{LSN: 500, Op: patch}), uint64(10), uint64(20))
 	f.Add(join(layout.Change{LSN: 10, Op: patch}, layout.Change{LSN: 12, Op: engine.Op{Kind: engine.PageImage, Data: []byte("image")}}), uint64(10), uint64(12))

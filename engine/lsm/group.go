@@ -7,6 +7,8 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
+	"github.com/pinetree-db/pinetree/engine/lsm/pages"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/engine/lsm/trash"
 )
@@ -28,6 +30,11 @@ type group struct {
 	trash   trash.List
 
 	trimming trimming
+
+	// clean are the pages of a generation that no earlier crash has left anything
+	// of above its position. It is Apply's.
+	clean    map[pinetree.VolumeID]*pages.Set
+	cleanFor layout.Generation
 
 	// reading is held by each read, and by a restore that replaces the state:
 	// after it nobody reads in the old generation, which may then go.

@@ -4,6 +4,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
+	"github.com/pinetree-db/pinetree/engine/lsm/pages"
 )
 
 // replay turns the batches of a write into entries: each batch as it
@@ -12,6 +13,7 @@ import (
 func replay(g *group, old *state, w engine.Write) ([]entry, error) {
 	var entries []entry
 	volumes := map[pinetree.VolumeID]*replayer{}
+	var order []*replayer
 	for _, b := range w.Batches {
 		keys := layout.KeysOf(g.id, old.generation, b.Volume)
 		var err error
@@ -23,13 +25,17 @@ func replay(g *group, old *state, w engine.Write) ([]entry, error) {
 		}
 		r := volumes[b.Volume]
 		if r == nil {
-			r = &replayer{
-				before: view{store: g.store, keys: keys, at: old.position.Volumes[b.Volume].LSN},
-				pages:  map[pinetree.PageNo]*pageHistory{}, keys: map[string]int{},
-			}
+			r = newReplayer(view{store: g.store, keys: keys, at: old.position.Volumes[b.Volume].LSN}, g.cleanPages(b.Volume))
 			volumes[b.Volume] = r
+			order = append(order, r)
 		}
 		if entries, err = r.batch(entries, b); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range order {
+		var err error
+		if entries, err = r.end(entries); err != nil {
 			return nil, err
 		}
 	}
@@ -41,23 +47,27 @@ type replayer struct {
 	before view         // what is there of the volume
 	lsn    pinetree.LSN // of the record at hand
 
-	pages   map[pinetree.PageNo]*pageHistory
-	touched []*pageHistory // by the batch at hand, in order
+	pages *pages.Write
+	clean *pages.Set
 
 	puts []engine.Op    // the last put or delete of each key in the record at hand
 	keys map[string]int // where in puts a key is
 }
 
-// pageHistory is what one write did to a page so far.
-type pageHistory struct {
-	page    pinetree.PageNo
-	changes []layout.Change
-	batch   int // changes[batch:] are of the batch at hand
-	record  int // changes[record:] are of the last record
+func newReplayer(before view, clean *pages.Set) *replayer {
+	r := &replayer{before: before, clean: clean, keys: map[string]int{}}
+	r.pages = pages.NewWrite(func(page pinetree.PageNo) ([]byte, error) {
+		read, err := r.before.page(page)
+		if err == errNoValue {
+			err = nil
+		}
+		return read.Page, err
+	})
+	return r
 }
 
-// batch appends what a batch makes: one value per page with all its changes,
-// and one per version of a key.
+// batch appends the versions of keys that a batch makes, and notes what it does
+// to pages.
 func (r *replayer) batch(entries []entry, b pinetree.Batch) ([]entry, error) {
 	r.lsn = b.Prev
 	err := engine.EachOp(b, func(lsn pinetree.LSN, op engine.Op) (err error) {
@@ -68,7 +78,7 @@ func (r *replayer) batch(entries []entry, b pinetree.Batch) ([]entry, error) {
 			r.lsn = lsn
 		}
 		if op.Kind == engine.PageImage || op.Kind == engine.PagePatch {
-			return r.onPage(op)
+			return r.pages.Change(r.lsn, op)
 		}
 		r.onKey(op)
 		return nil
@@ -76,70 +86,34 @@ func (r *replayer) batch(entries []entry, b pinetree.Batch) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if entries, err = r.endRecord(entries); err != nil {
+	return r.endRecord(entries)
+}
+
+// end appends what the write does to pages, and the removal of what a crash has
+// left.
+func (r *replayer) end(entries []entry) ([]entry, error) {
+	left, err := r.leftovers()
+	if err != nil {
 		return nil, err
 	}
-	for _, h := range r.touched {
-		if err := r.consolidate(h); err != nil {
-			return nil, err
-		}
-		changes := h.changes[h.batch:]
-		stem := layout.Version(r.before.keys.Page(h.page), changes[0].LSN)
-		if entries, err = layout.AppendValue(entries, stem, layout.EncodePage(changes)...); err != nil {
-			return nil, err
-		}
-		h.batch = len(h.changes)
+	values, err := r.pages.End()
+	if err != nil {
+		return nil, err
 	}
-	r.touched = r.touched[:0]
+	for _, v := range values {
+		stem := layout.Version(r.before.keys.Page(v.Page), v.First)
+		from := len(entries)
+		if entries, err = layout.AppendBuilt(entries, stem, v.Buf); err != nil {
+			return nil, err
+		}
+		for _, e := range entries[from:] {
+			delete(left, string(e.Key)) // it is written over
+		}
+	}
+	for key := range left {
+		entries = append(entries, entry{Key: []byte(key), Remove: true})
+	}
 	return entries, nil
-}
-
-// onPage adds a change to its page's history.
-func (r *replayer) onPage(op engine.Op) error {
-	h := r.pages[op.Page]
-	if h == nil {
-		h = &pageHistory{page: op.Page}
-		r.pages[op.Page] = h
-	}
-	if h.batch == len(h.changes) {
-		r.touched = append(r.touched, h)
-	}
-	if last := len(h.changes) - 1; last < 0 || h.changes[last].LSN != r.lsn {
-		if err := r.consolidate(h); err != nil {
-			return err
-		}
-		h.record = len(h.changes)
-	}
-	if op.Kind == engine.PageImage {
-		h.changes = h.changes[:h.record] // what the record did before is gone
-	}
-	h.changes = append(h.changes, layout.Change{LSN: r.lsn, Op: op})
-	return nil
-}
-
-// consolidate turns the last record's patches into the image that they lead
-// to, if the record is one of those chosen for it.
-func (r *replayer) consolidate(h *pageHistory) error {
-	patches := h.changes[h.record:]
-	if len(patches) == 0 || patches[0].Op.Kind == engine.PageImage || !layout.IsConsolidated(h.page, patches[0].LSN, layout.SizeOf(patches)) {
-		return nil
-	}
-	first := h.record - 1
-	for first >= 0 && h.changes[first].Op.Kind != engine.PageImage {
-		first--
-	}
-	var image []byte
-	if first < 0 {
-		read, err := r.before.page(h.page)
-		if err != nil && err != errNoValue {
-			return err
-		}
-		image = read.Page
-	}
-	image = layout.ReplayPage(image, h.changes[max(first, 0):])
-	whole := layout.Change{LSN: patches[0].LSN, Op: engine.Op{Kind: engine.PageImage, Page: h.page, Data: image}}
-	h.changes = append(h.changes[:h.record], whole)
-	return nil
 }
 
 // onKey notes a put or a delete; the last one of a record counts.

@@ -98,7 +98,7 @@ func (s *Store) shorten(w shortening) (done bool, err error) {
 			next = append(next, c)
 		}
 	}
-	entries, err := layout.AppendValue(nil, stem, layout.EncodePage(next)...)
+	entries, err := layout.AppendValue(nil, stem, layout.EncodePage(next))
 	if err != nil {
 		return false, err
 	}

@@ -16,7 +16,7 @@ import (
 const flushBytes = 16 << 20
 
 // maxReplayBytes is about how much is replayed in one engine write.
-const maxReplayBytes = 4 << 20
+const maxReplayBytes = 12 << 20
 
 // stuckAfter is how long an engine may take for one write before somebody else
 // takes the place of the applier that waits for it.

@@ -14,26 +14,28 @@ type Change struct {
 	Op  engine.Op // PageImage or PagePatch
 }
 
-// EncodePage makes the stored form of the changes that one batch makes to one
-// page, in order, as parts to be joined: per change
+// MaxChangeHead is the most that a change takes besides its bytes.
+const MaxChangeHead = 3*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1
+
+// AppendChange appends a change to the stored form of those that one write makes
+// to a page, in order; per change
 //
 //	uvarint(LSN − LSN of the change before; the first one's is in the key)
 //	1, uvarint(length), image; or 2, uvarint(offset), uvarint(length), bytes
-func EncodePage(changes []Change) [][]byte {
-	parts := make([][]byte, 0, 2*len(changes))
-	lsn := changes[0].LSN
-	for _, c := range changes {
-		head := make([]byte, 0, 3*binary.MaxVarintLen32+1)
-		head = binary.AppendUvarint(head, uint64(c.LSN-lsn))
-		head = append(head, byte(c.Op.Kind))
-		if c.Op.Kind == engine.PagePatch {
-			head = binary.AppendUvarint(head, uint64(c.Op.Offset))
-		}
-		head = binary.AppendUvarint(head, uint64(len(c.Op.Data)))
-		parts = append(parts, head, c.Op.Data)
-		lsn = c.LSN
+func AppendChange(buf []byte, step uint64, op engine.Op) []byte {
+	buf = append(binary.AppendUvarint(buf, step), byte(op.Kind))
+	if op.Kind == engine.PagePatch {
+		buf = binary.AppendUvarint(buf, uint64(op.Offset))
 	}
-	return parts
+	return append(binary.AppendUvarint(buf, uint64(len(op.Data))), op.Data...)
+}
+
+// EncodePage is the stored form of changes.
+func EncodePage(changes []Change) (buf []byte) {
+	for i, c := range changes {
+		buf = AppendChange(buf, uint64(c.LSN-changes[max(0, i-1)].LSN), c.Op)
+	}
+	return buf
 }
 
 // DecodePage reads the changes of a value up to an LSN, from the last image
@@ -111,12 +113,4 @@ func IsConsolidated(page pinetree.PageNo, lsn pinetree.LSN, bytes int) bool {
 	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
 	h = (h ^ h>>27) * 0x94D049BB133111EB
 	return (h^h>>31)%consolidateBytes < uint64(max(bytes, consolidateBytes/ConsolidateEvery))
-}
-
-// SizeOf is how many bytes changes write.
-func SizeOf(changes []Change) (bytes int) {
-	for _, c := range changes {
-		bytes += len(c.Op.Data)
-	}
-	return bytes
 }

@@ -59,6 +59,18 @@ func AppendValue(entries []sorted.Entry, stem []byte, parts ...[]byte) ([]sorted
 	return entries, nil
 }
 
+// AppendBuilt is AppendValue of one part, which has room for a chunk's header
+// before it. It takes the memory if it can.
+func AppendBuilt(entries []sorted.Entry, stem, buf []byte) ([]sorted.Entry, error) {
+	if len(buf) > ChunkHeaderBytes+MaxChunkBytes {
+		return AppendValue(entries, stem, buf[ChunkHeaderBytes:])
+	}
+	key := append(stem, 0)
+	buf[ChecksumBytes] = 1
+	binary.LittleEndian.PutUint32(buf, Checksum(key, buf))
+	return append(entries, sorted.Entry{Key: key, Value: buf}), nil
+}
+
 // Checksum is that of a chunk, over its key and all of the value but the checksum.
 func Checksum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, storepb.Castagnoli), storepb.Castagnoli, value[4:])
