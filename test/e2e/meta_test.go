@@ -21,7 +21,7 @@ func metaFaultTime() time.Duration {
 	if full() {
 		return 10 * time.Minute
 	}
-	return 4 * time.Second
+	return 3 * time.Second
 }
 
 // TestMetadata drives the gateway with curl, and then checks transactions on several
