@@ -20,3 +20,5 @@ var backend = enginetest.Backend{Open: func(dir string) (engine.Store, error) {
 func TestConformance(t *testing.T) { enginetest.Run(t, backend) }
 
 func TestNothingFlushedIsLostToAKill(t *testing.T) { crashtest.RunKilled(t, backend, 6) }
+
+func TestSpaceComesBack(t *testing.T) { enginetest.RunSpace(t, backend, 64<<20) }

@@ -36,3 +36,5 @@ func inMemory() enginetest.Backend {
 func TestConformance(t *testing.T) { enginetest.Run(t, inMemory()) }
 
 func TestNothingFlushedIsLostToAKill(t *testing.T) { crashtest.RunKilled(t, backend, 4) }
+
+func TestSpaceComesBack(t *testing.T) { enginetest.RunSpace(t, backend, 64<<20) }

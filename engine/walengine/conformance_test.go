@@ -32,3 +32,9 @@ func TestNothingFlushedIsLostToAKill(t *testing.T) {
 func TestNothingFlushedIsLostToAKillWithSmallFiles(t *testing.T) {
 	crashtest.RunKilled(t, backend(walengine.Options{FileBytes: 1 << 20, MaxOpenFiles: 8}), 6)
 }
+
+func TestSpaceComesBack(t *testing.T) {
+	enginetest.RunSpace(t, enginetest.Backend{OpaqueOnly: true, Open: func(dir string) (engine.Store, error) {
+		return walengine.Open(dir, walengine.Options{FileBytes: 256 << 10})
+	}}, 1<<20)
+}
