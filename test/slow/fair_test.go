@@ -8,15 +8,18 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/host"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
 const (
 	// noisyBatch and noisyWindow are those of a writer that ships flat out.
-	noisyBatch, noisyWindow = 256 << 10, 32 << 20
-	// diskRate is what the disks of the logs take in a second, so that they are what
-	// is short, and not the processors.
-	diskRate = 40 << 20
+	noisyBatch, noisyWindow = 256 << 10 / scale, 32 << 20 / scale
+	// diskRate is what the disks of the logs take in a second. All sizes are scaled
+	// down by the same factor, so that the disks are what is short, and not the
+	// processors.
+	diskRate = 40 << 20 / scale
+	scale    = 8
 )
 
 // flood appends as fast as the window allows, until the context ends, and returns
@@ -74,7 +77,12 @@ func TestAVolumeThatShipsFlatOutDelaysNoOther(t *testing.T) {
 	}
 	for name, of := range map[string]pinetree.GroupID{"of another group": 2, "of its group": 1} {
 		t.Run(name, func(t *testing.T) {
-			c, writers := loaded(t, 1)
+			o := host.DefaultOptions()
+			o.Replica.MaxInflightBytes /= scale
+			o.Replica.MaxSharedBytes /= scale
+			o.Replica.MaxEntryBytes /= scale
+			o.Replica.MaxMessageBytes /= scale
+			c, writers := loadedWith(t, 1, o)
 			for _, id := range all {
 				c.member(id).logDisk.limit(diskRate)
 			}

@@ -23,7 +23,11 @@ const groups = 4
 
 // loaded is a cluster with groups that one node leads, and a writer in each.
 func loaded(t *testing.T, leader pinetree.NodeID) (*cluster, []*writer) {
-	c := newCluster(t, host.DefaultOptions())
+	return loadedWith(t, leader, host.DefaultOptions())
+}
+
+func loadedWith(t *testing.T, leader pinetree.NodeID, o host.Options) (*cluster, []*writer) {
+	c := newCluster(t, o)
 	var writers []*writer
 	for i := range groups {
 		g := c.createGroup(pinetree.GroupID(i+1), leader)
