@@ -15,7 +15,8 @@ type PagesRead struct {
 	Pages []PageOf
 }
 
-// PageOf is one of many pages.
+// PageOf is one of many pages. Those that came in one answer share its memory, so
+// that to keep one keeps all.
 type PageOf struct {
 	Found   bool // false for a page that was never written
 	Page    []byte

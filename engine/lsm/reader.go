@@ -112,60 +112,27 @@ func (v view) page(page pinetree.PageNo) (engine.PageRead, error) {
 	if err != nil {
 		return read, err
 	}
-	if len(c.values) == 0 {
+	if c.Empty() {
 		return read, errNoValue
 	}
-	for i := len(c.values) - 1; i >= 0; i-- {
-		read.Page = layout.ReplayPage(read.Page, c.values[i])
-	}
-	read.PageLSN = c.values[0][len(c.values[0])-1].LSN
-	if v.tooLong != nil && (c.changes() > longChain || c.bytes > longChainBytes+2*len(read.Page)) {
-		v.tooLong(page, c.first)
-	}
-	return read, nil
+	return v.replay(page, c), nil
 }
 
-// chain is what is to be replayed for a page, newest value first.
-type chain struct {
-	values [][]layout.Change
-	first  pinetree.LSN // that the newest value is found by
-	bytes  int          // that were read
-}
-
-func (c chain) changes() (n int) {
-	for _, changes := range c.values {
-		n += len(changes)
+// replay makes the page of a chain that is not empty.
+func (v view) replay(page pinetree.PageNo, c layout.Chain) engine.PageRead {
+	changes := c.Changes()
+	read := engine.PageRead{At: v.at, Page: c.Replay(), PageLSN: c.Last}
+	if v.tooLong != nil && (changes > longChain || c.Bytes > longChainBytes+2*len(read.Page)) {
+		v.tooLong(page, c.First)
 	}
-	return n
+	return read
 }
 
-// chain reads back to the last image. A value is found by its first change, so
-// the newest one may go on above the LSN; all changes of the others are below.
-func (v view) chain(page pinetree.PageNo) (c chain, err error) {
-	name := v.keys.Page(page)
-	err = v.store.db.Scan(name, func(it sorted.Iterator) error {
-		for it.Seek(layout.Version(bytes.Clone(name), v.at)); it.Valid(); {
-			first, err := layout.VersionLSN(name, it.Key())
-			if err != nil {
-				return err
-			}
-			value, err := layout.ReadValue(it)
-			if err != nil {
-				return err
-			}
-			changes, hasImage, err := layout.DecodePage(value, first, v.at)
-			if err != nil {
-				return fmt.Errorf("page %d, changes from %s on: %w", page, first, err)
-			}
-			if len(c.values) == 0 {
-				c.first = first
-			}
-			c.bytes += len(value)
-			if c.values = append(c.values, changes); hasImage {
-				return nil
-			}
-		}
-		return nil
+// chain reads back to the last image.
+func (v view) chain(page pinetree.PageNo) (c layout.Chain, err error) {
+	err = v.store.db.Scan(v.keys.Page(page), func(it sorted.Iterator) (err error) {
+		c, err = layout.ReadChain(it, v.keys, page, v.at)
+		return err
 	})
 	return c, err
 }
@@ -278,7 +245,7 @@ func (v view) list(it sorted.Iterator, spec engine.RangeSpec, read *engine.Range
 		if present {
 			read.Items = append(read.Items, engine.Item{Key: key, Value: value, LSN: lsn})
 		}
-		if it.Valid() && bytes.HasPrefix(it.Key(), name) {
+		if it.Valid() {
 			it.Seek(layout.After(name)) // over the older versions
 		}
 	}

@@ -119,13 +119,13 @@ func TestAShortenedChainIsDurableBeforeAnythingIsTrimmed(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.dropper.end() // the test is the dropper now
-	s.shortenWaiting(shortening{r, 1, c.first})
+	s.shortenWaiting(shortening{r, 1, c.First})
 	if o.unsynced {
 		t.Fatal("a chain was shortened and nothing synced")
 	}
 	v.at = newest
-	if c, err = v.chain(1); err != nil || c.changes() > 2*maxBatch {
-		t.Fatalf("the chain has %d changes, %v, want it shortened", c.changes(), err)
+	if c, err = v.chain(1); err != nil || c.Changes() > 2*maxBatch {
+		t.Fatalf("the chain has %d changes, %v, want it shortened", c.Changes(), err)
 	}
 }
 
@@ -188,7 +188,7 @@ func longest(t *testing.T, r *reader, pages map[pinetree.LSN][]byte) (changes in
 		if err != nil {
 			t.Fatal(err)
 		}
-		changes = max(changes, chain.changes())
+		changes = max(changes, chain.Changes())
 	}
 	return changes
 }

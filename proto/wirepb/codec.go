@@ -11,9 +11,9 @@ import (
 	"github.com/pinetree-db/pinetree"
 )
 
-// Codec is gRPC's protobuf codec with a short way for the three messages that
-// carry the log: ShipRequest, TailResponse and RaftFrame. Their bytes on the
-// wire are protobuf's, so that any gRPC client can speak to it; but payloads are
+// Codec is gRPC's protobuf codec with a short way for the messages that carry
+// the log, ShipRequest, TailResponse and RaftFrame, and those that carry pages,
+// PageResponse and PagesResponse. Their bytes on the wire are protobuf's, so that any gRPC client can speak to it; but payloads are
 // sent from where they lie, and what is received is copied once, out of gRPC's
 // buffers, into memory that the batches and raft entries go on to share.
 // Generated code would copy each payload twice on either side.
@@ -37,6 +37,10 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 		g.payloads(1, m.Batches)
 		g.number(2, m.AppliedLsn)
 		return g.done(), nil
+	case *PageResponse:
+		return marshalPage(m)
+	case *PagesResponse:
+		return marshalPages(m)
 	case *OutgoingTail:
 		return m.out, nil
 	case *OutgoingFrame:
@@ -63,6 +67,10 @@ func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
 				m.Batches = append(m.Batches, b)
 			}
 		}
+	case *PageResponse:
+		return unmarshalPage(together(data), m)
+	case *PagesResponse:
+		return unmarshalPages(together(data), m)
 	case *RaftFrame:
 		f.numbers = []number{{2, &m.From}, {3, &m.To}}
 		f.payload = func(n protowire.Number, b []byte) {

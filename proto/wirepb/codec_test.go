@@ -27,6 +27,10 @@ func TestPayloadMessagesAreProtobufOnTheWire(t *testing.T) {
 		&ShipRequest{Volume: 1, Batches: [][]byte{small, large, {}, small, large, large}},
 		&TailResponse{AppliedLsn: 9, Batches: [][]byte{large, small}},
 		&RaftFrame{Cluster: "c", From: 1, To: 300, Messages: large},
+		&PageResponse{},
+		&PageResponse{Served: &Served{Lsn: 1 << 40, Level: ReadLevel_CONSISTENT, Node: 3, StaleMs: proto.Uint32(0)}, Page: large, PageLsn: 5},
+		&PageResponse{Served: &Served{}, Page: small},
+		&PagesResponse{Served: &Served{Lsn: 9}, Pages: []*PageOf{{Found: true, Page: large, PageLsn: 300}, {}, {Found: true, Page: small}, {Found: true}, {PageLsn: 1}}},
 	} {
 		standard, err := proto.Marshal(m)
 		if err != nil {

@@ -17,6 +17,12 @@ const (
 	frameBytes = 16 << 10
 )
 
+// callWorkers are the goroutines that serve calls one after the other. A new
+// goroutine for each call grows its stack anew, a sixth of the CPU time of a
+// node that serves reads. Calls beyond so many at once get one of their own, and
+// so do all while that many streams go on.
+const callWorkers = 64
+
 // DialOptions make connections fit for the log: with Codec, and buffers of its
 // sizes.
 func DialOptions() []grpc.DialOption {
@@ -41,6 +47,7 @@ func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(Codec{}),
 		grpc.ReadBufferSize(socketBytes), grpc.WriteBufferSize(socketBytes),
+		grpc.NumStreamWorkers(callWorkers),
 		experimental.BufferPool(frames),
 	}
 }
