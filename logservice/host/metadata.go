@@ -40,6 +40,9 @@ func (g *Group) MetaTxn(ctx context.Context, id pinetree.VolumeID, txn meta.Txn)
 	defer question.Close()
 	ctx, cancel := context.WithTimeout(ctx, maxReadWait)
 	defer cancel()
+	if err := ctx.Err(); err != nil {
+		return meta.Result{}, err // nobody waits any more: a later attempt may have been answered
+	}
 	err = g.Control(ctx, storepb.StoreMetaTxn(id, txn, question.Asker()))
 	switch {
 	case errors.Is(err, pinetree.ErrQueueFull):
