@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -22,6 +23,7 @@ type Hub struct {
 	tails int
 	rings map[*ring]struct{}
 
+	fed      atomic.Int64 // when something was committed last, as UnixNano
 	caughtUp atomic.Int64 // bytes
 	crier    crier
 }
@@ -64,6 +66,14 @@ func (h *Hub) responseBytes() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.limits.response(h.tails)
+}
+
+// quietAfter is how long after the last commit nobody is taken to write here.
+const quietAfter = time.Second
+
+// quiet tells that there is nobody to give way to.
+func (h *Hub) quiet() bool {
+	return time.Since(time.Unix(0, h.fed.Load())) > quietAfter
 }
 
 // admit counts one more tail.

@@ -15,8 +15,8 @@ type Limits struct {
 	// CatchUps bounds the tails that read the engine's log at the same time.
 	CatchUps int
 	// MinCatchUpRate and MaxCatchUpRate are the bounds, in bytes a second, of what
-	// all tails that are behind are sent; in between it is as much as does not make
-	// the machine late for others.
+	// all tails that are behind are sent while somebody writes; in between it is as
+	// much as does not make the machine late for others.
 	MinCatchUpRate, MaxCatchUpRate int
 }
 
@@ -32,7 +32,7 @@ func DefaultLimits() Limits {
 		UntakenBytes:   128 << 20,
 		Tails:          4096,
 		CatchUps:       2,
-		MinCatchUpRate: 32 << 20,
+		MinCatchUpRate: 12 << 20,
 		MaxCatchUpRate: 2 << 30,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pinetree-db/pinetree"
 )
@@ -28,6 +29,9 @@ func (h *Hub) Replica() *Replica {
 // Committed takes batches that are committed and about to be replayed, and copies
 // what it keeps of them.
 func (p *Replica) Committed(batches []pinetree.Batch) {
+	if len(batches) > 0 {
+		p.hub.fed.Store(time.Now().UnixNano())
+	}
 	if p.few.Load() == 0 {
 		return
 	}

@@ -277,6 +277,37 @@ func TestWhatComesDuringARoundIsNotForgotten(t *testing.T) {
 	})
 }
 
+// TestTailsGiveWayOnlyToThoseWhoWrite reads a log while something is committed now
+// and then, and when nothing is any more.
+func TestTailsGiveWayOnlyToThoseWhoWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := small()
+		limits.MinCatchUpRate, limits.MaxCatchUpRate, limits.ResponseBytes = 1<<20, 1<<20, minResponseBytes
+		s := newStore(t, limits)
+		for range 1024 {
+			s.write(1, 10<<10, 0)
+		}
+		read := func() time.Duration {
+			began := time.Now()
+			r := &reader{store: s}
+			r.run(t.Context(), func() pinetree.LSN { return 1 << 60 })
+			if err := r.check(s.journal.end); err != nil {
+				t.Error(err)
+			}
+			return time.Since(began)
+		}
+		time.Sleep(2 * quietAfter)
+		if took := read(); took > 10*time.Millisecond {
+			t.Errorf("10 MiB took %v though nobody wrote", took)
+		}
+		s.write(1, 10, 0)
+		// The first second of the ten that it would take.
+		if took := read(); took < quietAfter/2 || took > 2*quietAfter {
+			t.Errorf("10 MiB at 1 MiB/s took %v, beside one who wrote for the last time when it began", took)
+		}
+	})
+}
+
 // TestTailsInARingReadNoDisk counts the reads of the engine's log.
 func TestTailsInARingReadNoDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
