@@ -21,11 +21,12 @@
 //	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 60m -v -run 'TestManagersAreNotInTheDataPath'       90 seconds
 //	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 60m -v -run 'TestReadsAreLinearizable'              31 minutes
 //	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 60m -v -run 'TestMetadata'                          11 minutes
-//	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 120m -v -run 'TestManyTails'                        20 minutes a round
+//	PINETREE_E2E=full go test ./test/e2e -count=1 -timeout 120m -v -run 'TestManyTails'                        4 to 10 minutes
 //	PINETREE_E2E_WEEK_GIB=20 PINETREE_E2E_WEEK_CHART=../../docs/week.svg go test ./test/e2e -count=1 -timeout 120m -v -run TestAWeekOfRedo   20 minutes
 //
 // PINETREE_E2E_TAILS=900,100,1024 changes how many tails are live and how many begin
-// behind, by so many MiB.
+// behind, by so many MiB; with these, which take up to an hour, set
+// PINETREE_E2E_ROUNDS=1.
 //
 // The hung disk needs strace and the right to trace, and metadata over HTTP needs
 // curl; without them these tests are skipped.

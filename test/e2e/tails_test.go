@@ -158,9 +158,9 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 // live, the rest catching up with a backlog. Every tail gets every batch once and
 // in order, and shipping hardly notices.
 func TestManyTails(t *testing.T) {
-	size := tailsSize{live: 90, behind: 10, backlog: 32 << 20, rate: 100, shortest: time.Second, rounds: 1}
+	size := tailsSize{live: 90, behind: 10, backlog: 8 << 20, rate: 100, shortest: time.Second, rounds: 1}
 	if full() {
-		size = tailsSize{live: 900, behind: 100, backlog: 1 << 30, rate: 200, shortest: 20 * time.Second, rounds: rounds(t, 1, 3)}
+		size = tailsSize{live: 900, behind: 100, backlog: 64 << 20, rate: 200, shortest: 20 * time.Second, rounds: rounds(t, 1, 3)}
 	}
 	if said := os.Getenv("PINETREE_E2E_TAILS"); said != "" {
 		if _, err := fmt.Sscanf(said, "%d,%d,%d", &size.live, &size.behind, &size.backlog); err != nil {
