@@ -93,10 +93,10 @@ func (k keys) write(w http.ResponseWriter, r *http.Request, key []byte, op *wire
 	w.Header().Set(revisionHeader, strconv.FormatUint(answer.Revision, 10))
 	switch {
 	case !answer.Succeeded:
-		f, code := failure(errors.New("the key is not as If-Match or If-None-Match wants it; nothing was changed"))
+		f, _ := failure(errors.New("the key is not as If-Match or If-None-Match wants it; nothing was changed"))
 		f.Code, f.Reason = "FAILED_PRECONDITION", "PRECONDITION"
-		f.Advice, code = byReason[f.Reason].advice, byReason[f.Reason].status
-		answerFailure(w, f, code)
+		f.Advice = byReason[f.Reason].advice
+		answerFailure(w, f, byReason[f.Reason].status)
 	case op.GetDelete() != nil && answer.Results[0].GetDeleted() == 0:
 		return fmt.Errorf("%w: key %q was not there", pinetree.ErrNotFound, key)
 	default:
