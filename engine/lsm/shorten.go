@@ -7,6 +7,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
+	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
 // A read that has replayed more than one of these has met a chain that is too
@@ -105,7 +106,7 @@ func (s *Store) shorten(w shortening) (done bool, err error) {
 	if len(old) > layout.MaxChunkBytes || len(entries) > 1 {
 		return false, nil
 	}
-	if err := s.commit(entries); err != nil {
+	if err := s.db.Commit(sorted.Change{Entries: entries, Rewrite: true}); err != nil {
 		return false, err
 	}
 	return true, nil

@@ -74,17 +74,18 @@ func (s *Store) enter() error {
 
 func (s *Store) leave() { s.open.RUnlock() }
 
+// commit commits what a replay makes again after a crash.
 func (s *Store) commit(entries []entry) error {
 	return s.db.Commit(sorted.Change{Entries: entries})
 }
 
 // commitFreeing commits what makes room on the disk.
 func (s *Store) commitFreeing(entries []entry) error {
-	return s.db.Commit(sorted.Change{Entries: entries, Freeing: true})
+	return s.db.Commit(sorted.Change{Entries: entries, Freeing: true, Rewrite: true})
 }
 
 func (s *Store) commitDurably(entries []entry) error {
-	if err := s.commit(entries); err != nil {
+	if err := s.db.Commit(sorted.Change{Entries: entries, Rewrite: true}); err != nil {
 		return err
 	}
 	return s.db.Sync()

@@ -40,7 +40,7 @@ func weeks() week {
 		all := uint64(gib * (1 << 30))
 		return week{shipped: all, kept: all / 10, pages: 100_000, every: all / 200, checkpoint: all / 40}
 	}
-	return week{shipped: 48 << 20, kept: 6 << 20, pages: 500, every: 2 << 20, checkpoint: 3 << 20}
+	return week{shipped: 16 << 20, kept: 2 << 20, pages: 300, every: 1 << 20, checkpoint: 1 << 20}
 }
 
 // redoer makes redo as PostgreSQL does: transactions of a few changes, most of them

@@ -2,6 +2,7 @@ package database
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
@@ -25,13 +26,15 @@ type request struct {
 	entries []sorted.Entry
 	size    int
 	freeing bool // of space: see checkSpace
+	rewrite bool // of values in the value log that are there: see valuesFirst
 	done    bool
 	err     error
 }
 
 // Commit implements sorted.Database: all in one transaction.
 func (d *DB) Commit(c sorted.Change) error {
-	return d.put(&request{entries: c.Entries, freeing: c.Freeing})
+	logged := func(e sorted.Entry) bool { return len(e.Value) >= valueThreshold }
+	return d.put(&request{entries: c.Entries, freeing: c.Freeing, rewrite: c.Rewrite && slices.ContainsFunc(c.Entries, logged)})
 }
 
 // maxDeletions bounds one transaction of DeleteRange.
@@ -88,7 +91,7 @@ func (d *DB) commitNext() {
 	n, size, count := 0, 0, 0
 	for ; n < len(d.queue); n++ {
 		r := d.queue[n]
-		if n > 0 && (r.freeing != d.queue[0].freeing || size+r.size > limits.MaxCommitBytes || count+len(r.entries) > limits.MaxCommitEntries) {
+		if n > 0 && (r.freeing != d.queue[0].freeing || r.rewrite != d.queue[0].rewrite || size+r.size > limits.MaxCommitBytes || count+len(r.entries) > limits.MaxCommitEntries) {
 			break
 		}
 		size, count = size+r.size, count+len(r.entries)
@@ -104,7 +107,13 @@ func (d *DB) commitNext() {
 		err = d.checkSpace(batch[0].freeing) // which may pass again later
 	}
 	if err == nil {
-		if err = d.transact(batch); err != nil {
+		transact := func() error { return d.transact(batch) }
+		if batch[0].rewrite {
+			err = d.valuesFirst(transact)
+		} else {
+			err = transact()
+		}
+		if err != nil {
 			d.Fail(err)
 			err = d.Failed()
 		}

@@ -23,6 +23,7 @@ type DB struct {
 	dir          string
 	log          *slog.Logger
 	minFreeBytes int64
+	syncValues   *bool // badger's own; see valuesFirst
 
 	committer
 	syncer syncer

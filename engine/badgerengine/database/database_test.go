@@ -53,3 +53,24 @@ func TestAnErrorThatBadgerOnlyLogsStopsWrites(t *testing.T) {
 		t.Fatalf("checked %d times, want until it passes once", calls)
 	}
 }
+
+// TestValuesAreSyncedFirstOnlyWhenAsked fails when badger keeps its option
+// elsewhere.
+func TestValuesAreSyncedFirstOnlyWhenAsked(t *testing.T) {
+	d, err := Open(Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if *d.syncValues {
+		t.Error("values are synced with every write")
+	}
+	if err := d.valuesFirst(func() error {
+		if !*d.syncValues {
+			t.Error("values are not synced before keys")
+		}
+		return nil
+	}); err != nil || *d.syncValues {
+		t.Errorf("afterwards: %v, %v", *d.syncValues, err)
+	}
+}

@@ -93,7 +93,11 @@ func Open(o Options) (*DB, error) {
 		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
 	}
 	d.badger, d.commitTs = db, db.MaxVersion()
-	if err := d.Failed(); err != nil { // badger ignores a damaged table, which is data that is missing
+	d.syncValues, err = valueLogSync(db)
+	if err == nil {
+		err = d.Failed()
+	}
+	if err != nil { // badger ignores a damaged table, which is data that is missing
 		if closeErr := db.Close(); closeErr != nil {
 			err = fmt.Errorf("%w (and closing it failed: %w)", err, closeErr)
 		}

@@ -76,7 +76,7 @@ func (d *DB) rewriteOne() (rewritten bool, err error) {
 	txn := d.badger.NewTransactionAt(newest, false)
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(scratchKey)})
 	d.commitMu.Lock() // badger reads the newest version without a lock
-	err = d.badger.RunValueLogGC(reclaimRatio)
+	err = d.valuesFirst(func() error { return d.badger.RunValueLogGC(reclaimRatio) })
 	d.commitMu.Unlock()
 	if errors.Is(err, badger.ErrNoRewrite) {
 		it.Close()

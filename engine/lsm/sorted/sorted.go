@@ -11,7 +11,7 @@ type Database interface {
 	// Traits are those that it was opened with.
 	Traits() Traits
 	// Commit makes a change in one step: after a crash all of it is there or
-	// nothing. It need not be durable before Sync. It is
+	// nothing, but see Change.Rewrite. It need not be durable before Sync. It is
 	// pinetree.ErrDiskFull while the reserve of free space is touched; any other
 	// error stops all writes for good.
 	Commit(Change) error
@@ -79,6 +79,10 @@ type Change struct {
 	// Freeing tells that it makes room on the disk, for which half of the
 	// reserve of free space may be used.
 	Freeing bool
+	// Rewrite tells that it replaces values which must not be lost: after a crash
+	// the old ones are there or the new ones. Without it a key may be left whose new
+	// value is damaged.
+	Rewrite bool
 }
 
 // Verifier is what a Database implements that may hold damage which reading
