@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/logservice/trimming"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -45,6 +46,9 @@ func (c *cluster) truncatedWithin(lsn, less pinetree.LSN, because string) {
 		})
 	}
 }
+
+// leftAlone is how much may be kept above what is set: less is not worth a step.
+var leftAlone = pinetree.LSN(trimming.DefaultStep.MinBytes)
 
 // ship sends batches of 128 KiB and returns their ends.
 func (s *shipper) ship(batches int) (ends []pinetree.LSN) {
@@ -90,7 +94,7 @@ func TestAVolumeKeepsWhatIsSetAndWhatASlotHolds(t *testing.T) {
 
 	// Beyond its bound the slot holds nothing any more, and says so.
 	ends = append(ends, w.ship(8)...)
-	c.truncatedWithin(ends[31], 128<<10, "less than 1 MiB of log follow")
+	c.truncatedWithin(ends[31], leftAlone, "less than 1 MiB of log follow")
 	if s := c.state(1); len(s.Slots) != 1 || !s.Slots[0].Lost {
 		t.Errorf("slots %v, want the one lost", s.Slots)
 	}
@@ -103,7 +107,7 @@ func TestAVolumeKeepsWhatIsSetAndWhatASlotHolds(t *testing.T) {
 	c.appoint(2, 2)
 	w = c.open(2, &wirepb.OpenRequest{})
 	ends = w.ship(24)
-	c.truncatedWithin(ends[15], 128<<10, "less than 1 MiB of log follow")
+	c.truncatedWithin(ends[15], leftAlone, "less than 1 MiB of log follow")
 }
 
 // tail is the first batch of the log from an LSN on.
