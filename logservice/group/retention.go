@@ -69,8 +69,17 @@ func (r *Replica) onItsWay(id pinetree.NodeID, match pinetree.RaftIndex) pinetre
 }
 
 // Floor is the index up to which the log may be compacted as far as the group is
-// concerned. It never falls.
-func (r *Replica) Floor() pinetree.RaftIndex { return r.floor }
+// concerned. A snapshot may be older than what was given up before it: what
+// follows on it is kept while it is on its way.
+func (r *Replica) Floor() pinetree.RaftIndex {
+	floor := r.floor
+	for _, sent := range r.sending.to {
+		if r.now < sent.until {
+			floor = min(floor, sent.index)
+		}
+	}
+	return floor
+}
 
 // LearnFloor takes the leader's word for Floor.
 func (r *Replica) LearnFloor(floor pinetree.RaftIndex) { r.floor = max(r.floor, floor) }

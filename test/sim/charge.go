@@ -91,7 +91,7 @@ func (c *charge) situation() policy.Situation {
 		i := int(n.id - 1)
 		r := c.reports[i]
 		s.Members = append(s.Members, policy.Member{
-			Node: n.id, Health: c.m.health(i), Reported: r.status != nil,
+			Node: n.id, Health: c.m.health(i), Reported: r.heard != 0,
 			Status: r.status, Age: now.Sub(r.heard), FsyncPending: r.fsync,
 		})
 	}
