@@ -319,8 +319,15 @@ func (r *Replica) Receive(m *raftpb.Message) {
 	r.hear(m)
 }
 
-// hear gives raft a message of a peer.
+// hear gives raft a message of a peer, but for a heartbeat of a leader that takes
+// this replica for one with more log: its disk was lost, and a snapshot that was on
+// its way since before is all that it has. Raft would panic. This leader cannot
+// bring it up to date, another one can.
 func (r *Replica) hear(m *raftpb.Message) {
+	if last, err := r.cfg.Log.LastIndex(); m.GetType() == raftpb.MsgHeartbeat && (err != nil || m.GetCommit() > last) {
+		_ = r.lose(fmt.Sprintf("node %d, the leader, knows it to have the log up to index %d", m.GetFrom(), m.GetCommit()))
+		return
+	}
 	if err := r.rn.Step(m); err != nil && err != raft.ErrStepPeerNotFound {
 		r.log.Debug("raft refused a message", "type", m.GetType(), "from", m.GetFrom(), "err", err)
 	}

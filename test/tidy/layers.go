@@ -27,6 +27,7 @@ var layers = [][]string{
 	{"engine/lsm/sorted"},
 	{"engine/walengine/files"},
 	{"logservice/outcome"},
+	{"logservice/bounds"},
 	{"logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/news", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/quota", "logservice/rawnode", "logservice/replay", "logservice/space", "logservice/sharing"},
 	{"adapter", "adapter/outbox", "adapter/picker", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention", "logservice/trimming"},
 	{"proto/gatewaypb"},
@@ -89,7 +90,7 @@ var importers = []struct {
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep", "clustermgr/ward"}, by: []string{"clustermgr/...", "test/..."}},
-	{of: []string{"logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/outcome", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/quota", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/space", "logservice/trimming", "logservice/sharing"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
+	{of: []string{"logservice/bounds", "logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/outcome", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/quota", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/space", "logservice/trimming", "logservice/sharing"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "logservice/metaserver", "logservice/trimmer", "cmd/...", "test/..."}},
 	{of: []string{"proto/gatewaypb"}, by: []string{"adapter/gateway"}},
 	{of: []string{"proto/wirepb"}, by: []string{
