@@ -68,3 +68,14 @@ func (l Losses) Note(at Place, why string, now lease.Instant, in *upkeep.Replica
 	}
 	in.Lost, in.LostFor = why, now.Sub(since)
 }
+
+// Learners are a group's, by the word of its leader, which may be older than what is
+// recorded of the voters.
+func Learners(leader *wirepb.ReplicaStatus, voters []uint64) (learners []uint64) {
+	for _, id := range leader.GetLearners() {
+		if !slices.Contains(voters, id) {
+			learners = append(learners, id)
+		}
+	}
+	return learners
+}

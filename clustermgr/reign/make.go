@@ -101,7 +101,7 @@ func (r *Reign) groupInfo(g *group) *wirepb.GroupInfo {
 	if n := r.leader(g); n != nil {
 		info.Leader = uint64(n.Is.ID)
 		info.RaftTerm = n.replicas[g.id].GetRaftTerm()
-		info.Learners = n.replicas[g.id].GetLearners()
+		info.Learners = members.Learners(n.replicas[g.id], info.Voters)
 		info.Leased = g.Is.Lease.Activated() && g.granter.Left(r.cfg.Clock()) > 0
 	}
 	if waits := r.chores.words[g.id]; waits != "" {
