@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/pinetree-db/pinetree/cmd/internal/backends"
 	"github.com/pinetree-db/pinetree/cmd/internal/benchlog"
 )
 
@@ -22,7 +23,7 @@ func TestBenchRaftlogComparesEveryStore(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	for name := range raftLogs {
+	for name := range backends.RaftLogs {
 		if seen[name] != 2 {
 			t.Errorf("%s was measured %d times", name, seen[name])
 		}

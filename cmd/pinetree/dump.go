@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/cmd/internal/backends"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 	"github.com/pinetree-db/pinetree/logservice"
 	"github.com/pinetree-db/pinetree/raftlog/segment"
@@ -78,17 +79,17 @@ func (d *dump) read() error {
 		}
 		return d.readLog(d.path)
 	}
-	node := nodeDir(d.path)
+	node := backends.Dir(d.path)
 	var failed, found = error(nil), false
 	for _, part := range []struct {
 		there bool
 		read  func() error
 	}{
 		{exists(filepath.Join(d.path, logservice.IdentityFile)), func() error { return d.readIdentity(d.path) }},
-		{exists(node.raftLog()), func() error { return d.readLog(node.raftLog()) }},
+		{exists(node.RaftLog()), func() error { return d.readLog(node.RaftLog()) }},
 		{holds(d.path, ".raftlog"), func() error { return d.readLog(d.path) }},
-		{engineIn(node.engine()) != "", func() error { return d.readEngine(node.engine()) }},
-		{engineIn(d.path) != "", func() error { return d.readEngine(d.path) }},
+		{backends.EngineIn(node.Engine()) != "", func() error { return d.readEngine(node.Engine()) }},
+		{backends.EngineIn(d.path) != "", func() error { return d.readEngine(d.path) }},
 	} {
 		if part.there {
 			found, failed = true, errors.Join(failed, part.read())
@@ -134,7 +135,7 @@ func (d *dump) readLog(path string) error {
 }
 
 func (d *dump) readEngine(dir string) (err error) {
-	store, err := engines[engineIn(dir)](dir, slog.New(slog.DiscardHandler))
+	store, err := backends.Engines[backends.EngineIn(dir)](dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return fmt.Errorf("%w; is a node running on it?", err)
 	}
@@ -155,7 +156,7 @@ func (d *dump) readEngine(dir string) (err error) {
 
 func dumpGroup(id pinetree.GroupID, at pinetree.Position) groupDump {
 	g := groupDump{Group: id, Index: at.Index, Term: at.Term, Volumes: []volumeDump{}}
-	for _, v := range sortedKeys(at.Volumes) {
+	for _, v := range cli.SortedKeys(at.Volumes) {
 		p := at.Volumes[v]
 		g.Volumes = append(g.Volumes, volumeDump{v, p.Format.String(), p.Base, p.Truncated, p.LSN, p.Term()})
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pinetree-db/pinetree/cmd/internal/benchverbs"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 	"github.com/pinetree-db/pinetree/cmd/internal/serve"
 )
@@ -27,6 +28,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	}
 	manager := serve.Command("manager")
 	c.AddCommand(demoCommand(), devCommand(), nodeCommand(), manager,
-		shipCommand(), tailCommand(), keyCommand(), pageCommand(), metaCommand(), benchCommand(), dumpCommand(), rebuildCommand())
+		shipCommand(), tailCommand(), keyCommand(), pageCommand(), metaCommand(), benchverbs.Command(), dumpCommand(), rebuildCommand())
 	return c
 }

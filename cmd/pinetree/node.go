@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,18 +17,13 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	"github.com/pinetree-db/pinetree/cmd/internal/backends"
 	"github.com/pinetree-db/pinetree/cmd/internal/bench"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 	"github.com/pinetree-db/pinetree/logservice"
 	"github.com/pinetree-db/pinetree/logservice/host"
 	"github.com/pinetree-db/pinetree/logservice/transport"
 )
-
-// nodeDir is a node's directory and what is where in it.
-type nodeDir string
-
-func (d nodeDir) raftLog() string { return filepath.Join(string(d), "raftlog") }
-func (d nodeDir) engine() string  { return filepath.Join(string(d), "engine") }
 
 // nodeFlags are the settings of a storage node.
 type nodeFlags struct {
@@ -38,7 +32,7 @@ type nodeFlags struct {
 	managers                     cli.Managers
 	transport                    string
 	keepLog, snapshotRate        bench.Size
-	storage                      storage
+	storage                      backends.Storage
 	metrics, http                string
 	config                       string
 	logging                      cli.Logging
@@ -79,11 +73,11 @@ from the YAML file that --config names, whose keys are the flags' names:
 	flags.StringVar(&f.advertise, "advertise", "", "address at which others reach this node; the one it listens on when empty")
 	flags.StringVar(&f.callFrom, "call-from", "", "IP address from which to call peers and managers; the system chooses when empty")
 	flags.StringVar(&f.zone, "zone", "", "where the node is; replicas are spread over zones")
-	flags.StringVar(&f.transport, "transport", "stream", "how raft messages travel: "+names(transports))
+	flags.StringVar(&f.transport, "transport", "stream", "how raft messages travel: "+cli.Names(backends.Transports))
 	flags.Var(&f.keepLog, "keep-log", "how much raft log is kept for a replica of a group that does not answer; one that is away for longer gets a snapshot")
 	flags.Var(&f.snapshotRate, "snapshot-rate", "how much per second the snapshots that the node sends may take of disk and network")
-	flags.StringVar(&f.storage.raftLog, "raftlog", "segment", "raft log store: "+names(raftLogs))
-	flags.StringVar(&f.storage.engine, "engine", "badger", "storage engine: "+names(engines))
+	flags.StringVar(&f.storage.RaftLog, "raftlog", "segment", "raft log store: "+cli.Names(backends.RaftLogs))
+	flags.StringVar(&f.storage.Engine, "engine", "badger", "storage engine: "+cli.Names(backends.Engines))
 	flags.StringVar(&f.metrics, "metrics", "", "address on which to serve /metrics and /debug/pprof; not served when empty")
 	flags.StringVar(&f.http, "http", "", "address on which to serve the metadata of volumes as JSON over HTTP; not served when empty")
 	flags.StringVar(&f.config, "config", "", "YAML file with settings")
@@ -98,11 +92,11 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	mode, err := choose("transport", f.transport, transports)
+	mode, err := cli.Choose("transport", f.transport, backends.Transports)
 	if err != nil {
 		return err
 	}
-	if err := f.storage.check(); err != nil {
+	if err := f.storage.Check(); err != nil {
 		return err
 	}
 	dial, err := f.dialOptions(log)
@@ -121,18 +115,18 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return joined(err, listener.Close())
 	}
-	opened, err := f.storage.open(nodeDir(f.dir), log)
+	opened, err := f.storage.Open(backends.Dir(f.dir), log)
 	if err != nil {
 		return joined(err, listener.Close())
 	}
-	defer func() { err = joined(err, opened.close()) }()
+	defer func() { err = joined(err, opened.Close()) }()
 	options := host.DefaultOptions()
 	options.Replica.MaxLogBytes = int64(f.keepLog)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	node, err := logservice.New(ctx, logservice.Config{
 		Dir: f.dir, Listener: listener, Advertise: f.advertise, Managers: f.managers.Addresses, Zone: f.zone,
-		Log: opened.log, Engines: opened.engines, Transport: mode, Options: &options,
+		Log: opened.Log, Engines: opened.Engines, Transport: mode, Options: &options,
 		Snapshots: transport.SnapshotLimits{BytesPerSecond: int(f.snapshotRate)}, Registry: registry, Logger: log, Dial: dial, Serve: serve,
 	})
 	if err != nil {

@@ -48,10 +48,6 @@ type readFlags struct {
 	node   uint64
 }
 
-var readLevels = map[string]pinetree.ReadLevel{
-	"stale": pinetree.ReadStale, "default": pinetree.ReadDefault, "consistent": pinetree.ReadConsistent,
-}
-
 func (f *readFlags) flag(c *cobra.Command, level string) {
 	f.volumeFlags.flag(c)
 	c.Flags().StringVar(&f.level, "read", level, "how fresh: stale (any replica), default (leader under its lease) or consistent (quorum)")
@@ -64,7 +60,7 @@ func (f *readFlags) flag(c *cobra.Command, level string) {
 func (f *readFlags) config(at string) (ship.ReadConfig, error) {
 	cfg := ship.ReadConfig{Node: pinetree.NodeID(f.node), MaxStaleness: f.stale}
 	var err error
-	if cfg.Level, err = choose("read", f.level, readLevels); err != nil {
+	if cfg.Level, err = cli.Choose("read", f.level, cli.ReadLevels); err != nil {
 		return cfg, err
 	}
 	if f.stale < 0 || f.stale > 0 && (f.stale < time.Millisecond || cfg.Level != pinetree.ReadStale) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pinetree-db/pinetree/cmd/internal/backends"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 	"github.com/pinetree-db/pinetree/cmd/internal/rebuild"
 	"github.com/pinetree-db/pinetree/logservice"
@@ -20,7 +21,7 @@ import (
 type rebuildFlags struct {
 	dir      string
 	managers cli.Managers
-	storage  storage
+	storage  backends.Storage
 }
 
 func rebuildCommand() *cobra.Command {
@@ -39,14 +40,14 @@ given again. Start the node afterwards as usual.`,
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.dir, "dir", "", "the node's directory")
-	flags.StringVar(&f.storage.raftLog, "raftlog", "segment", "the node's raft log store: "+names(raftLogs))
-	flags.StringVar(&f.storage.engine, "engine", "badger", "the storage engine to make: "+names(engines))
+	flags.StringVar(&f.storage.RaftLog, "raftlog", "segment", "the node's raft log store: "+cli.Names(backends.RaftLogs))
+	flags.StringVar(&f.storage.Engine, "engine", "badger", "the storage engine to make: "+cli.Names(backends.Engines))
 	f.managers.ClientFlag(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := cli.Required(cmd, "dir"); err != nil {
 			return err
 		}
-		if err := f.storage.check(); err != nil {
+		if err := f.storage.Check(); err != nil {
 			return err
 		}
 		return f.run(cmd)
@@ -63,19 +64,19 @@ func (f *rebuildFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	dir := nodeDir(f.dir)
-	fresh := dir.engine() + ".rebuilt"
+	dir := backends.Dir(f.dir)
+	fresh := dir.Engine() + ".rebuilt"
 	if err := os.RemoveAll(fresh); err != nil { // of an earlier try
 		return err
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	// It holds the directory's lock: a node that runs is told apart here.
-	log, err := raftLogs[f.storage.raftLog](dir.raftLog(), quiet)
+	log, err := backends.RaftLogs[f.storage.RaftLog](dir.RaftLog(), quiet)
 	if err != nil {
 		return fmt.Errorf("open the raft log; the node must not run: %w", err)
 	}
 	defer func() { err = joined(err, log.Close()) }()
-	engines, err := engines[f.storage.engine](fresh, quiet)
+	engines, err := backends.Engines[f.storage.Engine](fresh, quiet)
 	if err != nil {
 		return fmt.Errorf("make a new engine: %w", err)
 	}
@@ -87,8 +88,8 @@ func (f *rebuildFlags) run(cmd *cobra.Command) (err error) {
 	if err = joined(err, engines.Close()); err != nil {
 		return err
 	}
-	damaged := dir.engine() + ".damaged-" + time.Now().UTC().Format("20060102T150405.000")
-	if err := replaceDir(dir.engine(), fresh, damaged); err != nil {
+	damaged := dir.Engine() + ".damaged-" + time.Now().UTC().Format("20060102T150405.000")
+	if err := replaceDir(dir.Engine(), fresh, damaged); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%d replicas of node %d are rebuilt; the damaged engine is kept in %s until you delete it; start the node now\n", made, id.Node, damaged)

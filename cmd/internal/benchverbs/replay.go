@@ -1,6 +1,7 @@
-package main
+package benchverbs
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pinetree-db/pinetree/cmd/internal/backends"
 	"github.com/pinetree-db/pinetree/cmd/internal/bench"
 	"github.com/pinetree-db/pinetree/cmd/internal/benchreplay"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
@@ -16,8 +18,8 @@ import (
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
-// benchReplayFlags are the settings of bench replay.
-type benchReplayFlags struct {
+// replayFlags are the settings of bench replay.
+type replayFlags struct {
 	engines      []string
 	raftLog, dir string
 	bytes, patch bench.Size
@@ -26,8 +28,8 @@ type benchReplayFlags struct {
 	json         bool
 }
 
-func benchReplayCommand() *cobra.Command {
-	f := benchReplayFlags{bytes: 256 << 20, patch: 256}
+func replayCommand() *cobra.Command {
+	f := replayFlags{bytes: 256 << 20, patch: 256}
 	f.cfg.BatchBytes, f.cfg.EntryBytes = 64<<10, 1<<20
 	c := &cobra.Command{
 		Use: "replay", Short: "Measure how fast a replica replays its log after a restart", Args: cobra.NoArgs,
@@ -38,8 +40,8 @@ with one replica. Rounds of several engines are interleaved.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := c.Flags()
-	flags.StringSliceVar(&f.engines, "engine", []string{"badger"}, "which storage engines: "+names(engines))
-	flags.StringVar(&f.raftLog, "raftlog", "segment", "which raft log store: "+names(raftLogs))
+	flags.StringSliceVar(&f.engines, "engine", []string{"badger"}, "which storage engines: "+cli.Names(backends.Engines))
+	flags.StringVar(&f.raftLog, "raftlog", "segment", "which raft log store: "+cli.Names(backends.RaftLogs))
 	flags.Var(&f.bytes, "bytes", "how many bytes of patches to replay")
 	flags.Var(&f.patch, "patch-size", "bytes of each patch, which is a record of its own")
 	flags.IntVar(&f.cfg.Pages, "pages", 20_000, "how many pages of 8 KiB are patched, at random")
@@ -50,16 +52,16 @@ with one replica. Rounds of several engines are interleaved.`,
 	return c
 }
 
-func (f *benchReplayFlags) run(cmd *cobra.Command) (err error) {
+func (f *replayFlags) run(cmd *cobra.Command) (err error) {
 	for _, name := range f.engines {
-		if _, err := choose("engine", name, engines); err != nil {
+		if _, err := cli.Choose("engine", name, backends.Engines); err != nil {
 			return err
 		}
 		if name == "wal" || name == "memory" {
 			return cli.Usagef("--engine %s: it keeps no pages, or not over a restart", name)
 		}
 	}
-	if _, err := choose("raftlog", f.raftLog, raftLogs); err != nil {
+	if _, err := cli.Choose("raftlog", f.raftLog, backends.RaftLogs); err != nil {
 		return err
 	}
 	if f.rounds < 1 || f.raftLog == "memory" {
@@ -73,11 +75,11 @@ func (f *benchReplayFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = joined(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	var results []benchreplay.Result
 	for round := range f.rounds {
 		for _, name := range f.engines {
-			r, err := f.measure(cmd, name, nodeDir(filepath.Join(dir, name+strconv.Itoa(round))))
+			r, err := f.measure(cmd, name, backends.Dir(filepath.Join(dir, name+strconv.Itoa(round))))
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
@@ -91,14 +93,14 @@ func (f *benchReplayFlags) run(cmd *cobra.Command) (err error) {
 }
 
 // measure replays a log with one engine, in a directory that is gone afterwards.
-func (f *benchReplayFlags) measure(cmd *cobra.Command, name string, dir nodeDir) (r benchreplay.Result, err error) {
+func (f *replayFlags) measure(cmd *cobra.Command, name string, dir backends.Dir) (r benchreplay.Result, err error) {
 	if err := os.Mkdir(string(dir), 0o755); err != nil {
 		return r, err
 	}
-	defer func() { err = joined(err, os.RemoveAll(string(dir))) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(string(dir))) }()
 	r, err = benchreplay.Run(cmd.Context(), f.cfg, func() (raftlog.Store, engine.Store, error) {
-		opened, err := storage{raftLog: f.raftLog, engine: name}.open(dir, slog.New(slog.DiscardHandler))
-		return opened.log, opened.engines, err
+		opened, err := backends.Storage{RaftLog: f.raftLog, Engine: name}.Open(dir, slog.New(slog.DiscardHandler))
+		return opened.Log, opened.Engines, err
 	})
 	r.Engine = name
 	return r, err

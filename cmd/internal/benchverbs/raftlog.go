@@ -1,6 +1,7 @@
-package main
+package benchverbs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,20 +11,21 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pinetree-db/pinetree/cmd/internal/backends"
 	"github.com/pinetree-db/pinetree/cmd/internal/benchlog"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 )
 
-// benchRaftLogFlags are the settings of bench raftlog.
-type benchRaftLogFlags struct {
+// raftLogFlags are the settings of bench raftlog.
+type raftLogFlags struct {
 	stores []string
 	dir    string
 	cfg    benchlog.Config
 	json   bool
 }
 
-func benchRaftLogCommand() *cobra.Command {
-	var f benchRaftLogFlags
+func raftLogCommand() *cobra.Command {
+	var f raftLogFlags
 	c := &cobra.Command{
 		Use: "raftlog", Short: "Compare the raft log stores on this machine's disk", Args: cobra.NoArgs,
 		Long: `Save batches of entries in each raft log store, each batch with one sync, and print
@@ -36,7 +38,7 @@ loses everything with the process.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := c.Flags()
-	flags.StringSliceVar(&f.stores, "stores", sortedKeys(raftLogs), "which stores: "+names(raftLogs))
+	flags.StringSliceVar(&f.stores, "stores", cli.SortedKeys(backends.RaftLogs), "which stores: "+cli.Names(backends.RaftLogs))
 	flags.IntSliceVar(&f.cfg.Batches, "batches", []int{1, 16, 128}, "entries saved together")
 	flags.IntSliceVar(&f.cfg.Sizes, "sizes", []int{128, 1 << 10, 16 << 10}, "bytes of each entry")
 	flags.DurationVar(&f.cfg.Duration, "duration", time.Second, "how long to measure each")
@@ -46,9 +48,9 @@ loses everything with the process.`,
 	return c
 }
 
-func (f *benchRaftLogFlags) run(cmd *cobra.Command) (err error) {
+func (f *raftLogFlags) run(cmd *cobra.Command) (err error) {
 	for _, name := range f.stores {
-		if _, err := choose("stores", name, raftLogs); err != nil {
+		if _, err := cli.Choose("stores", name, backends.RaftLogs); err != nil {
 			return err
 		}
 	}
@@ -64,7 +66,7 @@ func (f *benchRaftLogFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = joined(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	f.cfg.Dir = dir
 	var results []benchlog.Result
 	for _, name := range f.stores {
@@ -79,12 +81,12 @@ func (f *benchRaftLogFlags) run(cmd *cobra.Command) (err error) {
 }
 
 // measure opens one store and runs all measurements on it.
-func (f *benchRaftLogFlags) measure(cmd *cobra.Command, name, dir string, results *[]benchlog.Result) (err error) {
-	store, err := raftLogs[name](dir, slog.New(slog.DiscardHandler))
+func (f *raftLogFlags) measure(cmd *cobra.Command, name, dir string, results *[]benchlog.Result) (err error) {
+	store, err := backends.RaftLogs[name](dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return fmt.Errorf("open the %s store: %w", name, err)
 	}
-	defer func() { err = joined(err, store.Close()) }()
+	defer func() { err = errors.Join(err, store.Close()) }()
 	return benchlog.Run(cmd.Context(), name, store, f.cfg, func(r benchlog.Result) {
 		*results = append(*results, r)
 		if !f.json {

@@ -1,14 +1,14 @@
-package main
+// Package backends is the map of what a node may keep its raft log and its
+// replayed state in, and where in its directory both are. Nothing but commands
+// chooses among them.
+package backends
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 	"github.com/pinetree-db/pinetree/engine"
@@ -28,7 +28,8 @@ import (
 // in memory lose everything with the process, so they make no directory's node
 // come back: they are for trying things out.
 var (
-	raftLogs = map[string]func(dir string, log *slog.Logger) (raftlog.Store, error){
+	// RaftLogs open a raft log store in a directory.
+	RaftLogs = map[string]func(dir string, log *slog.Logger) (raftlog.Store, error){
 		"segment": func(dir string, log *slog.Logger) (raftlog.Store, error) {
 			return segment.Open(dir, segment.Options{Logger: log})
 		},
@@ -40,7 +41,8 @@ var (
 		},
 		"memory": func(string, *slog.Logger) (raftlog.Store, error) { return memlog.New(), nil },
 	}
-	engines = map[string]func(dir string, log *slog.Logger) (engine.Store, error){
+	// Engines open a storage engine in a directory.
+	Engines = map[string]func(dir string, log *slog.Logger) (engine.Store, error){
 		"badger": func(dir string, log *slog.Logger) (engine.Store, error) {
 			return badgerengine.Open(badgerengine.Options{Dir: dir, Logger: log})
 		},
@@ -54,14 +56,15 @@ var (
 			return memengine.New(memengine.Options{FlushOnApply: true}), nil
 		},
 	}
-	transports = map[string]transport.Mode{"stream": transport.ModeStream, "unary": transport.ModeUnary}
+	// Transports are how raft messages may travel.
+	Transports = map[string]transport.Mode{"stream": transport.ModeStream, "unary": transport.ModeUnary}
 )
 
 // engineFiles are the names of files by which an engine's directory is known.
 var engineFiles = map[string]string{"badger": "MANIFEST", "pebble": "marker.manifest.*", "wal": "*.group"}
 
-// engineIn tells whose files are in a directory; nothing when there are none.
-func engineIn(dir string) string {
+// EngineIn tells whose files are in a directory; nothing when there are none.
+func EngineIn(dir string) string {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return ""
@@ -76,51 +79,49 @@ func engineIn(dir string) string {
 	return ""
 }
 
-// choose looks a flag's value up in a map of what there is.
-func choose[T any](flag, name string, from map[string]T) (T, error) {
-	chosen, there := from[name]
-	if !there {
-		return chosen, cli.Usagef("--%s %q: there are %s", flag, name, names(from))
-	}
-	return chosen, nil
-}
+// Dir is a node's directory and what is where in it.
+type Dir string
 
-func names[T any](of map[string]T) string { return strings.Join(sortedKeys(of), ", ") }
+// RaftLog is the folder of the raft log.
+func (d Dir) RaftLog() string { return filepath.Join(string(d), "raftlog") }
 
-func sortedKeys[K cmp.Ordered, V any](of map[K]V) []K { return slices.Sorted(maps.Keys(of)) }
+// Engine is the folder of the storage engine.
+func (d Dir) Engine() string { return filepath.Join(string(d), "engine") }
 
-// stores are a node's open backends.
-type stores struct {
-	log     raftlog.Store
-	engines engine.Store
-}
+// Storage says which backends to open.
+type Storage struct{ RaftLog, Engine string }
 
-// storage says which backends to open.
-type storage struct{ raftLog, engine string }
-
-func (s storage) check() error {
-	if _, err := choose("raftlog", s.raftLog, raftLogs); err != nil {
+// Check is a usage error that lists what there is, if it is none of that.
+func (s Storage) Check() error {
+	if _, err := cli.Choose("raftlog", s.RaftLog, RaftLogs); err != nil {
 		return err
 	}
-	_, err := choose("engine", s.engine, engines)
+	_, err := cli.Choose("engine", s.Engine, Engines)
 	return err
 }
 
-// open opens the backends of a node's directory.
-func (s storage) open(dir nodeDir, log *slog.Logger) (stores, error) {
-	var opened stores
-	if found := engineIn(dir.engine()); found != "" && found != s.engine {
-		return opened, cli.Usagef("--engine %s: the files in %s are those of %s; go on with --engine %s, or begin with an empty directory, which makes it a new node", s.engine, dir.engine(), found, found)
+// Stores are a node's open backends.
+type Stores struct {
+	Log     raftlog.Store
+	Engines engine.Store
+}
+
+// Open opens the backends of a node's directory, those that Check has found
+// good. A directory with the files of another engine is a usage error.
+func (s Storage) Open(dir Dir, log *slog.Logger) (Stores, error) {
+	var opened Stores
+	if found := EngineIn(dir.Engine()); found != "" && found != s.Engine {
+		return opened, cli.Usagef("--engine %s: the files in %s are those of %s; go on with --engine %s, or begin with an empty directory, which makes it a new node", s.Engine, dir.Engine(), found, found)
 	}
 	var err error
-	if opened.log, err = raftLogs[s.raftLog](dir.raftLog(), log); err != nil {
+	if opened.Log, err = RaftLogs[s.RaftLog](dir.RaftLog(), log); err != nil {
 		return opened, fmt.Errorf("open the raft log: %w", err)
 	}
-	if opened.engines, err = engines[s.engine](dir.engine(), log); err != nil {
-		return opened, fmt.Errorf("open the engine: %w", joined(err, opened.log.Close()))
+	if opened.Engines, err = Engines[s.Engine](dir.Engine(), log); err != nil {
+		return opened, errors.Join(fmt.Errorf("open the engine: %w", err), opened.Log.Close())
 	}
 	return opened, nil
 }
 
-// close closes the backends, in the order in which one depends on the other.
-func (s stores) close() error { return joined(s.engines.Close(), s.log.Close()) }
+// Close closes the backends, in the order in which one depends on the other.
+func (s Stores) Close() error { return errors.Join(s.Engines.Close(), s.Log.Close()) }

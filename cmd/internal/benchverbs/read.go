@@ -1,4 +1,4 @@
-package main
+package benchverbs
 
 import (
 	"encoding/json"
@@ -8,13 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pinetree-db/pinetree/cmd/internal/backends"
 	"github.com/pinetree-db/pinetree/cmd/internal/bench"
 	"github.com/pinetree-db/pinetree/cmd/internal/benchread"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 )
 
-// benchReadFlags are the settings of bench read that are not read as they are.
-type benchReadFlags struct {
+// readFlags are the settings of bench read that are not read as they are.
+type readFlags struct {
 	cfg    benchread.Config
 	page   bench.Size
 	levels []string
@@ -22,8 +23,8 @@ type benchReadFlags struct {
 	json   bool
 }
 
-func benchReadCommand() *cobra.Command {
-	f := benchReadFlags{page: 8 << 10}
+func readCommand() *cobra.Command {
+	f := readFlags{page: 8 << 10}
 	c := &cobra.Command{
 		Use: "read", Short: "Measure reading pages, one at a time or in batches", Args: cobra.NoArgs,
 		Long: `Start three storage nodes and a manager as processes in a temporary directory, write
@@ -52,8 +53,8 @@ few bytes. --bars measures everything for which there is a bar.`,
 	flags.IntVar(&f.cfg.Rounds, "rounds", 1, "how often each is measured")
 	flags.DurationVar(&f.cfg.Duration, "duration", 3*time.Second, "how long to measure each in a round")
 	flags.DurationVar(&f.cfg.Warmup, "warmup", 300*time.Millisecond, "how long to load before that")
-	flags.StringVar(&f.cfg.Engine, "engine", "badger", "storage engine of the nodes: "+names(engines))
-	flags.StringVar(&f.cfg.RaftLog, "raftlog", "segment", "raft log store of the nodes: "+names(raftLogs))
+	flags.StringVar(&f.cfg.Engine, "engine", "badger", "storage engine of the nodes: "+cli.Names(backends.Engines))
+	flags.StringVar(&f.cfg.RaftLog, "raftlog", "segment", "raft log store of the nodes: "+cli.Names(backends.RaftLogs))
 	flags.StringVar(&f.cfg.Dir, "dir", "", "where to make the temporary directory; the system's place for such when empty")
 	flags.StringArrayVar(&f.cfg.NodeArgs, "node-arg", nil, "one more argument for each node's command line; may be repeated")
 	flags.StringSliceVar(&f.cfg.Targets, "target", nil, "load the cluster with managers at these addresses instead of starting one")
@@ -63,16 +64,16 @@ few bytes. --bars measures everything for which there is a bar.`,
 	return c
 }
 
-func (f *benchReadFlags) run(cmd *cobra.Command) error {
+func (f *readFlags) run(cmd *cobra.Command) error {
 	cfg := f.cfg
 	for _, name := range f.levels {
-		level, err := choose("read", name, readLevels)
+		level, err := cli.Choose("read", name, cli.ReadLevels)
 		if err != nil {
 			return err
 		}
 		cfg.Levels = append(cfg.Levels, level)
 	}
-	if err := (storage{raftLog: cfg.RaftLog, engine: cfg.Engine}).check(); err != nil {
+	if err := (backends.Storage{RaftLog: cfg.RaftLog, Engine: cfg.Engine}).Check(); err != nil {
 		return err
 	}
 	cfg.PageBytes, cfg.Transport = int(f.page), "stream"
@@ -105,19 +106,4 @@ func (f *benchReadFlags) run(cmd *cobra.Command) error {
 	}
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), string(line))
 	return err
-}
-
-// benchEchoCommand is what bench read starts beside the cluster.
-func benchEchoCommand() *cobra.Command {
-	page := bench.Size(8 << 10)
-	var listen string
-	c := &cobra.Command{
-		Use: "echo", Short: "Serve a bare gRPC service for bench read", Args: cobra.NoArgs, Hidden: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return benchread.ServeEcho(cmd.Context(), listen, int(page))
-		},
-	}
-	c.Flags().Var(&page, "page-size", "bytes of an answer")
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address to listen on")
-	return c
 }

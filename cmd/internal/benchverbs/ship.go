@@ -1,4 +1,4 @@
-package main
+package benchverbs
 
 import (
 	"encoding/json"
@@ -10,19 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pinetree-db/pinetree/cmd/internal/backends"
 	"github.com/pinetree-db/pinetree/cmd/internal/bench"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 	"github.com/pinetree-db/pinetree/cmd/internal/operator"
 )
 
-func benchCommand() *cobra.Command {
-	c := &cobra.Command{Use: "bench", Short: "Measure how fast it is, and at what cost"}
-	c.AddCommand(benchShipCommand(), benchReadCommand(), benchRaftLogCommand(), benchReplayCommand(), benchEchoCommand())
-	return c
-}
-
-// benchFlags are the settings of bench ship that are not read as they are.
-type benchFlags struct {
+// shipFlags are the settings of bench ship that are not read as they are.
+type shipFlags struct {
 	cfg    bench.Config
 	record bench.Size
 	window bench.Size
@@ -31,8 +26,8 @@ type benchFlags struct {
 	json   bool
 }
 
-func benchShipCommand() *cobra.Command {
-	f := benchFlags{record: 1 << 10}
+func shipCommand() *cobra.Command {
+	f := shipFlags{record: 1 << 10}
 	c := &cobra.Command{
 		Use: "ship", Short: "Measure appending: from a writer to a majority's disks and back", Args: cobra.NoArgs,
 		Long: `Start three storage nodes and a manager as processes in a temporary directory, load
@@ -62,9 +57,9 @@ usual loads run one after the other, each on a cluster of its own.`,
 	flags.IntVar(&f.cfg.Groups, "groups", 1, "how many raft groups to load")
 	flags.IntVar(&f.cfg.Volumes, "volumes", 0, "how many volumes, spread over the groups; one in each group when not given")
 	flags.StringVar(&f.format, "format", "opaque", "how the engine reads payloads: opaque, or redo, where each record changes a key")
-	flags.StringVar(&f.cfg.Engine, "engine", "badger", "storage engine of the nodes: "+names(engines))
-	flags.StringVar(&f.cfg.RaftLog, "raftlog", "segment", "raft log store of the nodes: "+names(raftLogs))
-	flags.StringVar(&f.cfg.Transport, "transport", "stream", "how raft messages travel: "+names(transports))
+	flags.StringVar(&f.cfg.Engine, "engine", "badger", "storage engine of the nodes: "+cli.Names(backends.Engines))
+	flags.StringVar(&f.cfg.RaftLog, "raftlog", "segment", "raft log store of the nodes: "+cli.Names(backends.RaftLogs))
+	flags.StringVar(&f.cfg.Transport, "transport", "stream", "how raft messages travel: "+cli.Names(backends.Transports))
 	flags.StringVar(&f.cfg.Dir, "dir", "", "where to make the temporary directory; the system's place for such when empty")
 	flags.StringArrayVar(&f.cfg.NodeArgs, "node-arg", nil, "one more argument for each node's command line; may be repeated")
 	flags.StringSliceVar(&f.cfg.Targets, "target", nil, "load the cluster with managers at these addresses instead of starting one")
@@ -80,7 +75,7 @@ usual loads run one after the other, each on a cluster of its own.`,
 	return c
 }
 
-func (f *benchFlags) run(cmd *cobra.Command) error {
+func (f *shipFlags) run(cmd *cobra.Command) error {
 	cfg, err := f.config(cmd)
 	if err != nil {
 		return err
@@ -114,7 +109,7 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 }
 
 // config is what the flags say.
-func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, error) {
+func (f *shipFlags) config(cmd *cobra.Command) (bench.Config, error) {
 	cfg := f.cfg
 	if err := f.check(cmd); err != nil {
 		return cfg, err
@@ -136,7 +131,7 @@ func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, error) {
 }
 
 // check refuses flags that do not go together, and backends that there are not.
-func (f *benchFlags) check(cmd *cobra.Command) error {
+func (f *shipFlags) check(cmd *cobra.Command) error {
 	given := func(names ...string) []string {
 		return slices.DeleteFunc(names, func(name string) bool { return !cmd.Flags().Changed(name) })
 	}
@@ -149,9 +144,9 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 	if shape := given("inflight", "window", "together", "rate", "record-size", "groups", "volumes", "cpuprofile-dir"); f.table && len(shape) > 0 {
 		return cli.Usagef("--%s is for one load, and --table runs the usual ones", shape[0])
 	}
-	if err := (storage{raftLog: f.cfg.RaftLog, engine: f.cfg.Engine}).check(); err != nil {
+	if err := (backends.Storage{RaftLog: f.cfg.RaftLog, Engine: f.cfg.Engine}).Check(); err != nil {
 		return err
 	}
-	_, err := choose("transport", f.cfg.Transport, transports)
+	_, err := cli.Choose("transport", f.cfg.Transport, backends.Transports)
 	return err
 }
