@@ -120,3 +120,39 @@ func TestALearnerWhoseDiskWasLostIsFilledAnewByTheNextLeader(t *testing.T) {
 		t.Fatal("it has its state again, and says that it is lost")
 	}
 }
+
+// TestALearnerWhoseDiskWasLostSurvivesAHeartbeatBeyondItsLog has a snapshot from
+// before the loss arrive after it: the replica is blank no more, and its leader knows
+// it to have more log than that.
+func TestALearnerWhoseDiskWasLostSurvivesAHeartbeatBeyondItsLog(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.write(1, 3)
+	c.holdAll = true
+	fourth := c.newPeer().blank()
+	c.mustChange(1, add(4))
+	c.pass(c.options.TickInterval)
+	twice := c.orders[0]
+	c.holdAll = false
+	c.run()
+	c.peer(1).lazy = true // so the second copy is no newer
+	old := fourth.engine.Position().Index
+	c.write(1, 5)
+	c.run()
+	if has, _ := fourth.log.View(theGroup).LastIndex(); pinetree.RaftIndex(has) <= old {
+		t.Fatalf("the learner's log ends at %d, and it began at %d", has, old)
+	}
+	fourth.wipe()
+	c.transfer(twice, func(err error) { c.must(err) })
+	c.run()
+	if at := fourth.engine.Position().Index; at != old {
+		t.Fatalf("it is at %d, the snapshot was at %d", at, old)
+	}
+	c.pass(2 * c.options.TickInterval)
+	if why := fourth.replica.lost; why == nil || fourth.replica.stopped != nil {
+		t.Fatalf("it says %v, and stopped: %v", why, fourth.replica.stopped)
+	}
+	c.peer(1).lazy = false
+	c.lead(2, 2)
+	c.pass(3 * c.options.TickInterval)
+	c.equal(2, 4)
+}
