@@ -13,6 +13,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/disk/faultfs"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/metatest"
 	"github.com/pinetree-db/pinetree/engine/walengine"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
@@ -25,11 +26,12 @@ const storyLength = 36
 
 // history is what is applied to group 1, by raft index from 1 on.
 func history(t testing.TB) []engine.Write {
-	random := rand.New(rand.NewPCG(5, 5))
+	random, source := rand.New(rand.NewPCG(5, 5)), metatest.NewSource(t)
 	position := pinetree.Position{Term: 1, Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{}}
 	var writes []engine.Write
 	for index := pinetree.RaftIndex(1); index <= storyLength; index++ {
 		position = position.Clone()
+		source.Random(&position, random, pinetree.VolumeID(index%4)) // there is no volume 0
 		position.Index = index
 		if index%11 == 1 {
 			position.Membership = fmt.Appendf(nil, "members of %d", index)
@@ -61,7 +63,7 @@ func history(t testing.TB) []engine.Write {
 				position.Volumes[id] = v
 			}
 		}
-		writes = append(writes, engine.Write{Position: position, Batches: batches})
+		writes = append(writes, engine.Write{Position: position, Batches: batches, Meta: source.Take()})
 	}
 	return writes
 }
@@ -261,7 +263,28 @@ func (s *story) checkGroup(id pinetree.GroupID) error {
 	if e.Flushed().Index != want.Index {
 		return fmt.Errorf("group %d is at %d and says that %d is flushed", id, at, e.Flushed().Index)
 	}
-	return checkLog(e, s.history[:at])
+	return errors.Join(checkLog(e, s.history[:at]), checkMetadata(e, s.history[:at]))
+}
+
+// checkMetadata compares the metadata of all volumes with what a history leads to.
+func checkMetadata(e engine.Engine, history []engine.Write) error {
+	var want engine.Metadata
+	for _, w := range history {
+		var err error
+		if want, _, err = want.Advance(w); err != nil {
+			return err
+		}
+	}
+	for id := range e.Position().Volumes {
+		got, err := e.Meta(id)
+		if err != nil {
+			return err
+		}
+		if diff, err := metatest.Diff(got, want.Table(id)); err != nil || diff != "" {
+			return fmt.Errorf("metadata of volume %d, want (-) and got (+), %v:\n%s", id, err, diff)
+		}
+	}
+	return nil
 }
 
 // checkLog compares the log of all volumes with that of a history.
