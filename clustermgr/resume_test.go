@@ -25,6 +25,7 @@ type mortal struct {
 	left  int // decisions to write before the fatal one
 	after bool
 	dead  bool
+	quiet []string // records that were changed without an event
 }
 
 var errKilled = errors.New("the process of this manager is gone")
@@ -62,6 +63,7 @@ func (m *mortal) strikes(changes []ledger.Change) (now, before bool) {
 func (m *mortal) Swap(ctx context.Context, o ledger.Office, changes []ledger.Change) (int64, error) {
 	was := m.killed()
 	now, before := m.strikes(changes)
+	m.listen(changes)
 	if now && !was {
 		defer func() { go m.kill() }()
 	}
@@ -73,6 +75,19 @@ func (m *mortal) Swap(ctx context.Context, o ledger.Office, changes []ledger.Cha
 		return 0, errKilled
 	}
 	return revision, err
+}
+
+func (m *mortal) listen(changes []ledger.Change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.quiet = append(m.quiet, untold(changes)...)
+}
+
+// unheard are the records that were changed without an event.
+func (m *mortal) unheard() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.quiet
 }
 
 func (m *mortal) Confirm(ctx context.Context, o ledger.Office) error {
@@ -244,6 +259,9 @@ func (s story) tell(t *testing.T, number int, after bool) bool {
 			}
 		}()
 		c.eventually("all is in order again", check)
+		if quiet := m.unheard(); len(quiet) > 0 {
+			t.Errorf("changed without an event in the same write: %v", quiet)
+		}
 		if died = m.killed(); !died {
 			if answer != nil {
 				t.Errorf("nobody died, and the order was answered with %v", answer)

@@ -33,7 +33,7 @@ func eventKey(id uint64) string { return fmt.Sprintf("%s%020d", events, id) }
 //
 //	ids rise, and none is given to two events that anybody was told of
 //	list has at most as many as are kept, and so has the store
-//	unwritten are the last ones of list; removed are in the store and not in list
+//	unwritten are of list, in its order; removed are in the store and not in list
 type Events struct {
 	most      int
 	last      uint64 // id of the newest event
@@ -136,23 +136,30 @@ func (e *Events) since(id uint64) []Event {
 }
 
 // write takes what is not written yet, as at most room changes, and returns the
-// id that wrote is to be called with. No more is put than removed while there is
-// anything to remove, so that the store never has too many; and while there is
-// anything to put, something is, so that the store always has the highest id.
-func (e *Events) write(room int) (changes []Change, upTo uint64) {
-	if room < 2 {
-		return nil, e.written
+// id that wrote is to be called with. Events after the one named told tell of what
+// the same write decides, and all of them go with it; of the others, the oldest do
+// for which there is room. No more is put than removed while there is anything to
+// remove, so that the store never has too many; and while there is anything to
+// put, something is, so that the store always has the highest id.
+func (e *Events) write(room int, told uint64) (changes []Change, upTo uint64) {
+	others := slices.IndexFunc(e.unwritten, func(k Event) bool { return k.ID > told })
+	if others < 0 {
+		others = len(e.unwritten)
 	}
-	puts := min(len(e.unwritten), room/2)
-	removals := min(len(e.removed), room-puts)
-	for _, id := range e.removed[:removals] {
-		changes = append(changes, Change{Key: eventKey(id), Expect: AnyRevision})
+	going := e.unwritten[others:]
+	room -= len(going)
+	puts := min(others, max(0, room-len(going))/2)
+	if puts+len(going) > 0 || others == 0 {
+		removals := max(0, min(len(e.removed), room-puts))
+		for _, id := range e.removed[:removals] {
+			changes = append(changes, Change{Key: eventKey(id), Expect: AnyRevision})
+		}
+		e.removed = slices.Delete(e.removed, 0, removals)
 	}
-	for _, event := range e.unwritten[:puts] {
+	for _, event := range slices.Concat(e.unwritten[:puts], going) {
 		changes = append(changes, Change{Key: eventKey(event.ID), Value: encode(event)})
 	}
-	e.removed = slices.Delete(e.removed, 0, removals)
-	e.unwritten = slices.Delete(e.unwritten, 0, puts)
+	e.unwritten = slices.Clone(e.unwritten[puts:others])
 	if len(e.unwritten) > 0 {
 		return changes, e.unwritten[0].ID - 1
 	}

@@ -34,8 +34,8 @@ func TestADecisionDoesNotWaitForTheWriteOfAnEvent(t *testing.T) {
 		o.mu.Unlock()
 		o.scribe.Wake()
 		time.Sleep(eventPause / 10)
-		err := o.scribe.Persist(t.Context(), func() ([]Change, error) {
-			return []Change{cluster.Put(ClusterKey, Cluster{ID: string(rune('a' + try))})}, nil
+		err := o.scribe.Persist(t.Context(), func() (Decision, error) {
+			return Decision{Changes: []Change{cluster.Put(ClusterKey, Cluster{ID: string(rune('a' + try))})}}, nil
 		}, func(revision int64) { cluster.Revision = revision })
 		if err != nil {
 			t.Fatal(err)

@@ -32,31 +32,32 @@ type Scribe struct {
 	Timeout time.Duration // of one write
 	Log     *slog.Logger
 
-	decisions chan *decision
+	decisions chan *pending
 	wake      chan struct{}
 	over      chan struct{} // closed when Run has ended
 }
 
-// decision is to be written. The owner's goroutine runs prepare when its turn
+// pending is a decision to be written. The owner's goroutine runs prepare when its turn
 // has come and commit when it is durable, so both see the newest state and no
 // other decision comes between them.
-type decision struct {
-	prepare func() ([]Change, error)
+type pending struct {
+	prepare func() (Decision, error)
 	commit  func(revision int64)
 	done    chan error
 }
 
 // Start makes the channels. It is to be called before anything else.
 func (s *Scribe) Start() {
-	s.decisions, s.wake, s.over = make(chan *decision, 256), make(chan struct{}, 1), make(chan struct{})
+	s.decisions, s.wake, s.over = make(chan *pending, 256), make(chan struct{}, 1), make(chan struct{})
 }
 
-// Persist makes a decision durable. Prepare makes the changes and commit takes
-// note of their revision, both in the owner's goroutine; without changes there
-// is no commit. After ErrInterrupted and an error of the context the decision may
+// Persist makes a decision durable, with the events that tell of it: after a crash
+// both are there or neither. Prepare makes it and commit takes note of its revision,
+// both in the owner's goroutine; without changes there is no commit, and prepare may
+// be called again. After ErrInterrupted and an error of the context the decision may
 // still be made; after any other it is not.
-func (s *Scribe) Persist(ctx context.Context, prepare func() ([]Change, error), commit func(revision int64)) error {
-	d := &decision{prepare, commit, make(chan error, 1)}
+func (s *Scribe) Persist(ctx context.Context, prepare func() (Decision, error), commit func(revision int64)) error {
+	d := &pending{prepare, commit, make(chan error, 1)}
 	select {
 	case s.decisions <- d:
 	case <-ctx.Done():
@@ -89,18 +90,19 @@ func (s *Scribe) Wake() {
 
 // batch is what goes into one write to the store.
 type batch struct {
-	decisions []*decision
+	decisions []*pending
 	changes   []Change
+	told      int // events of the decisions
 	keys      map[string]bool
-	later     []*decision // touch a key that the batch has already, or too many
-	events    uint64      // the batch has all events up to this id
+	later     []*pending // touch a key that the batch has already, or too many
+	events    uint64     // the store has all events up to this id after the batch
 }
 
 // Run writes until ctx ends or the store refuses: ErrNotActive, or ErrConflict
 // when somebody else has written, and everything is to be read anew.
 func (s *Scribe) Run(ctx context.Context) error {
 	defer close(s.over)
-	var waiting []*decision
+	var waiting []*pending
 	for {
 		if len(waiting) == 0 {
 			select {
@@ -147,7 +149,7 @@ func (s *Scribe) wrote(upTo uint64) {
 }
 
 // gather takes what waits, without waiting.
-func (s *Scribe) gather(waiting []*decision) []*decision {
+func (s *Scribe) gather(waiting []*pending) []*pending {
 	for len(waiting) < maxChanges {
 		select {
 		case d := <-s.decisions:
@@ -159,25 +161,30 @@ func (s *Scribe) gather(waiting []*decision) []*decision {
 	return waiting
 }
 
-func (s *Scribe) prepare(b *batch, waiting []*decision) {
+func (s *Scribe) prepare(b *batch, waiting []*pending) {
+	before := s.Events.last
 	for i, d := range waiting {
-		if len(b.changes) > maxChanges/2 {
+		if len(b.changes)+b.told > maxChanges/2 {
 			b.later = append(b.later, waiting[i:]...)
 			break
 		}
 		// A decision is prepared on the state before this batch, so it must
 		// not touch what the batch changes.
-		changes, err := d.prepare()
+		decided, err := d.prepare()
 		switch {
-		case err != nil || len(changes) == 0:
+		case err != nil || len(decided.Changes) == 0:
 			d.done <- err
-		case b.add(changes):
+		case b.add(decided.Changes):
 			b.decisions = append(b.decisions, d)
+			b.told += len(decided.Events)
+			for _, e := range decided.Events {
+				s.Events.Add(e)
+			}
 		default:
 			b.later = append(b.later, d)
 		}
 	}
-	changes, upTo := s.Events.write(maxChanges - len(b.changes))
+	changes, upTo := s.Events.write(maxChanges-len(b.changes), before)
 	b.changes, b.events = append(b.changes, changes...), upTo
 }
 

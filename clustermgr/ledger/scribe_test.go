@@ -100,11 +100,11 @@ func TestEveryDecisionSeesTheOneBefore(t *testing.T) {
 		all.Go(func() {
 			var next Counters
 			var volume Volume
-			err := o.scribe.Persist(t.Context(), func() ([]Change, error) {
+			err := o.scribe.Persist(t.Context(), func() (Decision, error) {
 				next = counter.Is
 				next.Volume++
 				volume = Volume{ID: next.Volume, Name: fmt.Sprint(i)}
-				return []Change{counter.Put(CountersKey, next), Kept[Volume]{}.Put(volume.Key(), volume)}, nil
+				return Decide(Event{Kind: volume.Name}, counter.Put(CountersKey, next), Kept[Volume]{}.Put(volume.Key(), volume)), nil
 			}, func(revision int64) { counter = Kept[Counters]{next, revision} })
 			if err != nil {
 				t.Errorf("decision %d: %v", i, err)
@@ -148,7 +148,7 @@ func TestDecisionsOfManyGroupsShareAWrite(t *testing.T) {
 	for i := range 400 {
 		all.Go(func() {
 			g := Group{ID: pinetree.GroupID(i + 1)}
-			err := o.scribe.Persist(t.Context(), func() ([]Change, error) { return []Change{Kept[Group]{}.Put(g.Key(), g)}, nil }, func(int64) {})
+			err := o.scribe.Persist(t.Context(), func() (Decision, error) { return Decision{Changes: []Change{Kept[Group]{}.Put(g.Key(), g)}}, nil }, func(int64) {})
 			if err != nil {
 				t.Error(err)
 			}
@@ -167,7 +167,7 @@ func TestAWriteOfSomebodyElseEndsTheScribe(t *testing.T) {
 	if _, err := store.Swap(t.Context(), o.scribe.Office, []Change{Kept[Node]{}.Put(n.Key(), Node{ID: 1, Instance: "b"})}); err != nil {
 		t.Fatal(err)
 	}
-	err := o.scribe.Persist(t.Context(), func() ([]Change, error) { return []Change{Kept[Node]{}.Put(n.Key(), n)}, nil },
+	err := o.scribe.Persist(t.Context(), func() (Decision, error) { return Decision{Changes: []Change{Kept[Node]{}.Put(n.Key(), n)}}, nil },
 		func(int64) { t.Error("committed over another's write") })
 	if !errors.Is(err, ErrNotActive) {
 		t.Errorf("persist: %v", err)
@@ -181,7 +181,7 @@ func TestTheOfficeIsLostWithItsWrites(t *testing.T) {
 	store := NewMemory()
 	o := write(t, store, 10)
 	store.Expire()
-	err := o.scribe.Persist(t.Context(), func() ([]Change, error) { return []Change{{Key: "k", Value: []byte("v")}}, nil }, func(int64) {})
+	err := o.scribe.Persist(t.Context(), func() (Decision, error) { return Decision{Changes: []Change{{Key: "k", Value: []byte("v")}}}, nil }, func(int64) {})
 	if !errors.Is(err, ErrNotActive) {
 		t.Errorf("persist: %v", err)
 	}
@@ -199,7 +199,7 @@ func TestWhoIsToldThatNothingWasWrittenCanRelyOnIt(t *testing.T) {
 	store := &deposed{Memory: NewMemory(), entered: make(chan struct{}), leave: make(chan struct{})}
 	o := write(t, store, 10)
 	decide := func(key string) error {
-		return o.scribe.Persist(t.Context(), func() ([]Change, error) { return []Change{{Key: key, Value: []byte("v")}}, nil }, func(int64) {})
+		return o.scribe.Persist(t.Context(), func() (Decision, error) { return Decision{Changes: []Change{{Key: key, Value: []byte("v")}}}, nil }, func(int64) {})
 	}
 	first, second := make(chan error, 1), make(chan error, 1)
 	go func() { first <- decide("first") }()
@@ -249,7 +249,7 @@ func TestARefusedDecisionWritesNothing(t *testing.T) {
 	store := NewMemory()
 	o := write(t, store, 10)
 	no := errors.New("no")
-	err := o.scribe.Persist(t.Context(), func() ([]Change, error) { return []Change{{Key: "k", Value: []byte("v")}}, no }, func(int64) { t.Error("committed") })
+	err := o.scribe.Persist(t.Context(), func() (Decision, error) { return Decision{Changes: []Change{{Key: "k", Value: []byte("v")}}}, no }, func(int64) { t.Error("committed") })
 	if !errors.Is(err, no) {
 		t.Errorf("persist: %v", err)
 	}

@@ -61,6 +61,18 @@ type Entry struct {
 // AnyRevision expects nothing of a key.
 const AnyRevision int64 = -1
 
+// Decision is what is recorded in one step or not at all: the changes, and the
+// events that tell of them. Without changes there is nothing to record.
+type Decision struct {
+	Changes []Change
+	Events  []Event
+}
+
+// Decide makes the decision of which one event tells.
+func Decide(tells Event, changes ...Change) Decision {
+	return Decision{Changes: changes, Events: []Event{tells}}
+}
+
 // Change puts or, with a nil value, deletes a key, if the key still has the
 // expected revision: zero expects that there is no such key.
 type Change struct {

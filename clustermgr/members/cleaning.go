@@ -54,12 +54,9 @@ func (h *Hands) recordClean(ctx context.Context, c Cleaning, id pinetree.NodeID,
 // Forget ends the record of a deleted group of which no node has anything left.
 // Then is called where the records belong.
 func (h *Hands) Forget(ctx context.Context, k *Group, then func()) error {
-	var id pinetree.GroupID
-	return h.Persist(ctx, func() ([]ledger.Change, error) {
-		id = k.Is.ID
-		return []ledger.Change{{Key: k.Is.Key(), Expect: k.Revision}}, nil
-	}, func(int64) {
-		h.Note(ledger.Event{Kind: "group_forgotten", Group: id, Cause: "no node has anything left of it"})
-		then()
-	})
+	return h.Persist(ctx, func() (ledger.Decision, error) {
+		return ledger.Decide(
+			ledger.Event{Kind: "group_forgotten", Group: k.Is.ID, Cause: "no node has anything left of it"},
+			ledger.Change{Key: k.Is.Key(), Expect: k.Revision}), nil
+	}, func(int64) { then() })
 }

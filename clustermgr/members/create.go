@@ -21,40 +21,41 @@ func (h *Hands) Register(ctx context.Context, q *wirepb.RegisterRequest, counter
 	}
 	var n ledger.Node
 	var known *Node
-	prepare := func() (_ []ledger.Change, err error) {
+	prepare := func() (d ledger.Decision, err error) {
 		if known, err = find(); err != nil {
-			return nil, err
+			return d, err
 		}
 		if known == nil {
 			n = ledger.Node{ID: counters.Is.Node + 1, Instance: q.GetInstance(), Address: q.GetAddress(), Zone: q.GetZone()}
 			c := counters.Is
 			c.Node = n.ID
-			return []ledger.Change{counters.Put(ledger.CountersKey, c), Node{}.Put(n.Key(), n)}, nil
+			return ledger.Decide(registered("node_registered", "a new directory", n), counters.Put(ledger.CountersKey, c), Node{}.Put(n.Key(), n)), nil
 		}
 		n = known.Is
 		n.Address, n.Zone = q.GetAddress(), q.GetZone()
 		if n == known.Is {
-			return nil, nil
+			return d, nil
 		}
-		return []ledger.Change{known.Put(n.Key(), n)}, nil
+		return ledger.Decide(registered("node_changed", "registered anew", n), known.Put(n.Key(), n)), nil
 	}
 	// A node that comes back unchanged needs no store.
-	var changes []ledger.Change
+	var decided ledger.Decision
 	var err error
-	if e := h.Do(ctx, func() { changes, err = prepare() }); e != nil {
+	if e := h.Do(ctx, func() { decided, err = prepare() }); e != nil {
 		return n, e
 	}
-	if err != nil || len(changes) == 0 {
+	if err != nil || len(decided.Changes) == 0 {
 		return n, err
 	}
 	err = h.Persist(ctx, prepare, func(revision int64) {
-		e := ledger.Event{Kind: "node_changed", Node: n.ID, Cause: "registered anew", Outcome: n.Address + ", zone " + n.Zone}
 		if known == nil {
 			counters.Is.Node, counters.Revision = n.ID, revision
-			e.Kind, e.Cause = "node_registered", "a new directory"
 		}
-		h.Note(e)
 		then(Node{Is: n, Revision: revision})
 	})
 	return n, err
+}
+
+func registered(kind, cause string, n ledger.Node) ledger.Event {
+	return ledger.Event{Kind: kind, Node: n.ID, Cause: cause, Outcome: n.Address + ", zone " + n.Zone}
 }

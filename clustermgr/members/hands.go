@@ -23,8 +23,8 @@ type Hands struct {
 	Dial *orders.Nodes
 	// Persist makes a decision durable; prepare and commit run where the records
 	// belong.
-	Persist func(ctx context.Context, prepare func() ([]ledger.Change, error), commit func(revision int64)) error
-	// Note keeps an event. It is called within commit.
+	Persist func(ctx context.Context, prepare func() (ledger.Decision, error), commit func(revision int64)) error
+	// Note keeps an event of what was seen. It is called where the records belong.
 	Note func(ledger.Event)
 	// Do runs a function where the records belong, and so does Tell, for what ends
 	// only with all of it.
@@ -112,17 +112,14 @@ func (h *Hands) recordMembers(ctx context.Context, c Change, status *wirepb.Repl
 // record replaces the record of a group and keeps an event of that.
 func (h *Hands) record(ctx context.Context, k *Group, change func(ledger.Group) (ledger.Group, error), event func(now ledger.Group) ledger.Event) error {
 	var next ledger.Group
-	return h.Persist(ctx, func() (_ []ledger.Change, err error) {
+	return h.Persist(ctx, func() (d ledger.Decision, err error) {
 		if next, err = change(k.Is); err != nil {
-			return nil, err
+			return d, err
 		}
-		return []ledger.Change{k.Put(next.Key(), next)}, nil
-	}, func(revision int64) {
-		k.Is, k.Revision = next, revision
 		e := event(next)
 		e.Group = next.ID
-		h.Note(e)
-	})
+		return ledger.Decide(e, k.Put(next.Key(), next)), nil
+	}, func(revision int64) { k.Is, k.Revision = next, revision })
 }
 
 // Numbers are nodes on the wire.

@@ -20,13 +20,13 @@ type desk struct {
 
 func (d *desk) hands() *Hands {
 	return &Hands{
-		Persist: func(_ context.Context, prepare func() ([]ledger.Change, error), commit func(int64)) error {
-			changes, err := prepare()
+		Persist: func(_ context.Context, prepare func() (ledger.Decision, error), commit func(int64)) error {
+			decided, err := prepare()
 			if err != nil {
 				return err
 			}
 			d.revision++
-			d.written = append(d.written, changes...)
+			d.written, d.events = append(d.written, decided.Changes...), append(d.events, decided.Events...)
 			commit(d.revision)
 			return nil
 		},

@@ -30,6 +30,16 @@ func NewGroup(id pinetree.GroupID, sites []policy.Site, replicas uint32, home st
 	return ledger.Group{ID: id, Voters: voters, HomeZone: home}, err
 }
 
+// Placed tells that a new group was recorded.
+func Placed(g ledger.Group) ledger.Event {
+	return ledger.Event{Kind: "group_placed", Group: g.ID, Cause: "created", Outcome: fmt.Sprintf("voters %v", g.Voters)}
+}
+
+// VolumeEvent tells what became of a volume, and why.
+func VolumeEvent(kind, cause string, v ledger.Volume) ledger.Event {
+	return ledger.Event{Kind: kind, Group: v.Group, Cause: cause, Outcome: fmt.Sprintf("volume %d, %s", v.ID, v.Name)}
+}
+
 // Maker is a node that is to make its replica of a new group.
 type Maker struct {
 	orders.Target
@@ -76,14 +86,13 @@ func (h *Hands) MakeVolume(ctx context.Context, leader orders.Target, v ledger.V
 	}
 	v.Ready = true
 	var k *ledger.Kept[ledger.Volume]
-	return h.Persist(ctx, func() ([]ledger.Change, error) {
+	return h.Persist(ctx, func() (d ledger.Decision, _ error) {
 		if k = find(); k == nil {
-			return nil, nil
+			return d, nil
 		}
-		return []ledger.Change{k.Put(v.Key(), v)}, nil
+		return ledger.Decide(VolumeEvent("volume_created", "the group has it", v), k.Put(v.Key(), v)), nil
 	}, func(revision int64) {
 		k.Is, k.Revision = v, revision
-		h.Note(ledger.Event{Kind: "volume_created", Group: v.Group, Cause: "the group has it", Outcome: fmt.Sprintf("volume %d, %s", v.ID, v.Name)})
 		then()
 	})
 }

@@ -22,27 +22,24 @@ func (h *Hands) Begin(ctx context.Context, c ledger.ReplicaChange, find func() (
 	var k *Group
 	var next ledger.Group
 	want := policy.Change{Add: c.Add, Remove: c.Remove}
-	err := h.Persist(ctx, func() (_ []ledger.Change, err error) {
+	err := h.Persist(ctx, func() (d ledger.Decision, err error) {
 		if k, err = find(); err != nil {
-			return nil, err
+			return d, err
 		}
 		next = k.Is
 		if under := k.Is.Change; under != nil && under.Add == c.Add && under.Remove == c.Remove {
-			return nil, nil
+			return d, nil
 		}
 		if err := Check(k.Is, want, health); err != nil {
-			return nil, err
+			return d, err
 		}
 		next = next.Changing(c)
-		return []ledger.Change{k.Put(next.Key(), next)}, nil
-	}, func(revision int64) {
-		k.Is, k.Revision = next, revision
 		e := ledger.Event{Kind: "change_recorded", Group: next.ID, Node: max(c.Add, c.Remove), Cause: c.Cause, Outcome: want.String()}
 		if c.Cause == "" {
 			e.Cause = byOrder
 		}
-		h.Note(e)
-	})
+		return ledger.Decide(e, k.Put(next.Key(), next)), nil
+	}, func(revision int64) { k.Is, k.Revision = next, revision })
 	return next, err
 }
 
@@ -58,25 +55,23 @@ type Ending struct {
 func (h *Hands) End(ctx context.Context, counters *ledger.Kept[ledger.Counters], find func() (Ending, error), then func(Ending)) error {
 	var e Ending
 	var next ledger.Group
-	return h.Persist(ctx, func() (_ []ledger.Change, err error) {
+	return h.Persist(ctx, func() (d ledger.Decision, err error) {
 		if e, err = find(); err != nil {
-			return nil, err
+			return d, err
 		}
 		next = e.Group.Is.Ended()
 		// Whoever makes a volume changes the counters: none is made in the group at
 		// the same time.
-		changes := []ledger.Change{e.Group.Put(next.Key(), next), counters.Put(ledger.CountersKey, counters.Is)}
-		if e.Volume != nil {
-			changes = append(changes, ledger.Change{Key: e.Volume.Is.Key(), Expect: e.Volume.Revision})
-		}
-		return changes, nil
-	}, func(revision int64) {
+		d.Changes = []ledger.Change{e.Group.Put(next.Key(), next), counters.Put(ledger.CountersKey, counters.Is)}
 		event := ledger.Event{Kind: "group_deleted", Group: next.ID, Cause: byOrder, Outcome: fmt.Sprintf("nodes %v are to remove their replicas", e.Group.Is.Members())}
 		if v := e.Volume; v != nil {
 			event.Outcome = fmt.Sprintf("volume %d, %s, goes with it; %s", v.Is.ID, v.Is.Name, event.Outcome)
+			d.Changes = append(d.Changes, ledger.Change{Key: v.Is.Key(), Expect: v.Revision})
 		}
+		d.Events = []ledger.Event{event}
+		return d, nil
+	}, func(revision int64) {
 		e.Group.Is, e.Group.Revision, counters.Revision = next, revision, revision
-		h.Note(event)
 		then(e)
 	})
 }
@@ -87,19 +82,16 @@ func (h *Hands) End(ctx context.Context, counters *ledger.Kept[ledger.Counters],
 func (h *Hands) Mark(ctx context.Context, find func() (*Node, error), set func(*ledger.Node), kind string) error {
 	var k *Node
 	var next ledger.Node
-	return h.Persist(ctx, func() (_ []ledger.Change, err error) {
+	return h.Persist(ctx, func() (d ledger.Decision, err error) {
 		if k, err = find(); err != nil || k == nil {
-			return nil, err
+			return d, err
 		}
 		next = k.Is
 		if set(&next); next == k.Is {
-			return nil, nil
+			return d, nil
 		}
-		return []ledger.Change{k.Put(next.Key(), next)}, nil
-	}, func(revision int64) {
-		k.Is, k.Revision = next, revision
-		h.Note(ledger.Event{Kind: kind, Node: next.ID, Cause: byOrder})
-	})
+		return ledger.Decide(ledger.Event{Kind: kind, Node: next.ID, Cause: byOrder}, k.Put(next.Key(), next)), nil
+	}, func(revision int64) { k.Is, k.Revision = next, revision })
 }
 
 // Either is the kind of an event about what is set or reset.
@@ -114,15 +106,14 @@ func Either(set bool, yes, no string) string {
 // is called where the records belong.
 func (h *Hands) ForgetNode(ctx context.Context, find func() *Node, then func()) error {
 	var k *Node
-	return h.Persist(ctx, func() ([]ledger.Change, error) {
+	return h.Persist(ctx, func() (d ledger.Decision, _ error) {
 		if k = find(); k == nil {
-			return nil, nil
+			return d, nil
 		}
-		return []ledger.Change{{Key: k.Is.Key(), Expect: k.Revision}}, nil
-	}, func(int64) {
-		h.Note(ledger.Event{Kind: "node_removed", Node: k.Is.ID, Cause: "it was to leave, and has no replicas any more", Outcome: "its id is not given again"})
-		then()
-	})
+		return ledger.Decide(
+			ledger.Event{Kind: "node_removed", Node: k.Is.ID, Cause: "it was to leave, and has no replicas any more", Outcome: "its id is not given again"},
+			ledger.Change{Key: k.Is.Key(), Expect: k.Revision}), nil
+	}, func(int64) { then() })
 }
 
 // Unknown refuses what is asked of a node that there is not: one that was removed,

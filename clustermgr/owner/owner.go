@@ -116,9 +116,19 @@ func (o *Owner) Tell(fn func()) { _ = o.Do(o.ctx, fn) }
 // Spawn runs a task beside the goroutine.
 func (o *Owner) Spawn(task func()) { o.tasks.Go(task) }
 
-// Persist makes a decision durable; see ledger.Scribe.
-func (o *Owner) Persist(ctx context.Context, prepare func() ([]ledger.Change, error), commit func(revision int64)) error {
-	err := o.scribe.Persist(ctx, prepare, commit)
+// Persist makes a decision durable, and logs its events when it is; see
+// ledger.Scribe.
+func (o *Owner) Persist(ctx context.Context, prepare func() (ledger.Decision, error), commit func(revision int64)) error {
+	var decided ledger.Decision
+	err := o.scribe.Persist(ctx, func() (_ ledger.Decision, err error) {
+		decided, err = prepare()
+		return decided, err
+	}, func(revision int64) {
+		commit(revision)
+		for _, e := range decided.Events {
+			o.tell(e)
+		}
+	})
 	switch {
 	case errors.Is(err, ledger.ErrNotActive):
 		return refusal.NotActive("")
@@ -157,11 +167,15 @@ func (o *Owner) Await(ctx context.Context, check func() (bool, error)) error {
 	}
 }
 
-// Event keeps a decision or an observation, and logs it.
+// Event keeps an observation, and logs it. What is decided comes with its Persist.
 func (o *Owner) Event(e ledger.Event) {
-	o.cfg.Log.Info(e.Kind, "group", e.Group, "node", e.Node, "appointment", e.Appointment, "cause", e.Cause, "inputs", e.Inputs, "outcome", e.Outcome)
+	o.tell(e)
 	o.events.Add(e)
 	o.scribe.Wake()
+}
+
+func (o *Owner) tell(e ledger.Event) {
+	o.cfg.Log.Info(e.Kind, "group", e.Group, "node", e.Node, "appointment", e.Appointment, "cause", e.Cause, "inputs", e.Inputs, "outcome", e.Outcome)
 }
 
 // confirmOffice asks the store again and again whether the office is still

@@ -111,7 +111,7 @@ type decision struct {
 // replica has heard of.
 func (r *Reign) decree(g *group, d decision) (pinetree.AppointmentID, error) {
 	var next ledger.Group
-	err := r.persist(r.ctx, func() ([]ledger.Change, error) {
+	err := r.persist(r.ctx, func() (ledger.Decision, error) {
 		next = g.Is
 		next.Lease.Node = d.to
 		next.Lease.Appointment = max(next.Lease.Appointment, d.floor) + 1
@@ -119,14 +119,15 @@ func (r *Reign) decree(g *group, d decision) (pinetree.AppointmentID, error) {
 		if d.keep > 0 {
 			next.KeptUntil = time.Now().Add(d.keep).UnixMilli()
 		}
-		return []ledger.Change{g.Put(next.Key(), next)}, nil
+		return ledger.Decide(
+			ledger.Event{Kind: "appointed", Group: g.id, Node: d.to, Appointment: next.Lease.Appointment, Cause: d.cause, Inputs: d.inputs},
+			g.Put(next.Key(), next)), nil
 	}, func(revision int64) {
 		r.led[g.Is.Lease.Node]--
 		r.led[d.to]++
 		g.Is, g.Revision = next, revision
 		g.granter.Recorded(next.Lease)
 		g.claimed, g.waiting = false, false
-		r.event(ledger.Event{Kind: "appointed", Group: g.id, Node: d.to, Appointment: next.Lease.Appointment, Cause: d.cause, Inputs: d.inputs})
 	})
 	if err != nil {
 		return 0, fmt.Errorf("appointing node %d: %w", d.to, err)

@@ -109,13 +109,13 @@ func (r *Reign) CreateGroup(ctx context.Context, q *wirepb.CreateGroupRequest) (
 		return nil, err
 	}
 	var record ledger.Group
-	err := r.persist(ctx, func() (_ []ledger.Change, err error) {
+	err := r.persist(ctx, func() (d ledger.Decision, err error) {
 		if record, err = r.newGroup(q.GetReplicas(), q.GetHomeZone()); err != nil {
-			return nil, err
+			return d, err
 		}
 		c := r.counters.Is
 		c.Group = record.ID
-		return []ledger.Change{r.counters.Put(ledger.CountersKey, c), ledger.Kept[ledger.Group]{}.Put(record.Key(), record)}, nil
+		return ledger.Decide(members.Placed(record), r.counters.Put(ledger.CountersKey, c), ledger.Kept[ledger.Group]{}.Put(record.Key(), record)), nil
 	}, func(revision int64) { r.groupMade(record, revision) })
 	if err != nil {
 		return nil, err
@@ -139,7 +139,6 @@ func (r *Reign) CreateGroup(ctx context.Context, q *wirepb.CreateGroupRequest) (
 func (r *Reign) groupMade(record ledger.Group, revision int64) {
 	r.counters.Is.Group, r.counters.Revision = record.ID, revision
 	g := r.addGroup(ledger.Kept[ledger.Group]{Is: record, Revision: revision})
-	r.event(ledger.Event{Kind: "group_placed", Group: g.id, Cause: "created", Outcome: fmt.Sprintf("voters %v", record.Voters)})
 	r.lookAt(g, r.cfg.Clock())
 }
 
@@ -154,27 +153,28 @@ func (r *Reign) CreateVolume(ctx context.Context, q *wirepb.CreateVolumeRequest)
 	}
 	var volume ledger.Volume
 	var own *ledger.Group
-	prepare := func() ([]ledger.Change, error) {
+	prepare := func() (d ledger.Decision, _ error) {
 		own = nil
 		if known := r.volumes[r.names[q.GetName()]]; known != nil {
 			volume = known.Is
-			return nil, members.SameVolume(known.Is, q)
+			return d, members.SameVolume(known.Is, q)
 		}
 		c := r.counters.Is
 		c.Volume++
 		volume = ledger.Volume{ID: c.Volume, Name: q.GetName(), Group: pinetree.GroupID(q.GetGroup()), Format: pinetree.Format(q.GetFormat())}
-		var changes []ledger.Change
 		if volume.Group == 0 {
 			record, err := r.newGroup(q.GetReplicas(), "")
 			if err != nil {
-				return nil, err
+				return d, err
 			}
 			own, volume.Group, c.Group = &record, record.ID, record.ID
-			changes = append(changes, ledger.Kept[ledger.Group]{}.Put(record.Key(), record))
+			d = ledger.Decide(members.Placed(record), ledger.Kept[ledger.Group]{}.Put(record.Key(), record))
 		} else if r.groups[volume.Group] == nil {
-			return nil, refuse(pinetree.ErrUnknownGroup, "there is no group %d to put volume %s into", volume.Group, volume.Name)
+			return d, refuse(pinetree.ErrUnknownGroup, "there is no group %d to put volume %s into", volume.Group, volume.Name)
 		}
-		return append(changes, r.counters.Put(ledger.CountersKey, c), ledger.Kept[ledger.Volume]{}.Put(volume.Key(), volume)), nil
+		d.Changes = append(d.Changes, r.counters.Put(ledger.CountersKey, c), ledger.Kept[ledger.Volume]{}.Put(volume.Key(), volume))
+		d.Events = append(d.Events, members.VolumeEvent("volume_placed", "created", volume))
+		return d, nil
 	}
 	commit := func(revision int64) {
 		if own != nil {
@@ -182,7 +182,6 @@ func (r *Reign) CreateVolume(ctx context.Context, q *wirepb.CreateVolumeRequest)
 		}
 		r.counters.Is.Volume, r.counters.Revision = volume.ID, revision
 		r.addVolume(ledger.Kept[ledger.Volume]{Is: volume, Revision: revision})
-		r.event(ledger.Event{Kind: "volume_placed", Group: volume.Group, Cause: "created", Outcome: fmt.Sprintf("volume %d, %s", volume.ID, volume.Name)})
 		r.lookAt(r.groups[volume.Group], r.cfg.Clock())
 	}
 	if err := r.persist(ctx, prepare, commit); err != nil {

@@ -69,21 +69,21 @@ func (r *Reign) activate(g *group, n *node, c lease.Claim) {
 	}
 	g.activating = true
 	var next ledger.Group
-	prepare := func() ([]ledger.Change, error) {
+	prepare := func() (d ledger.Decision, _ error) {
 		if _, v := g.granter.Ask(c, r.cfg.Clock()); v != lease.RecordFirst {
-			return nil, fmt.Errorf("activation overtaken: %s", v)
+			return d, fmt.Errorf("activation overtaken: %s", v)
 		}
 		next = g.Is
 		next.Lease = g.granter.Activation(c)
-		return []ledger.Change{g.Put(next.Key(), next)}, nil
+		return ledger.Decide(ledger.Event{Kind: "activated", Group: g.id, Node: n.Is.ID, Appointment: c.Appointment,
+			Cause: "its leader proved a quorum and a disk, and nobody else holds the lease", Outcome: fmt.Sprintf("raft term %d", c.Term)},
+			g.Put(next.Key(), next)), nil
 	}
 	commit := func(revision int64) {
 		g.Is, g.Revision = next, revision
 		g.granter.Recorded(next.Lease)
 		g.activated = r.cfg.Clock()
 		g.reason = ""
-		r.event(ledger.Event{Kind: "activated", Group: g.id, Node: n.Is.ID, Appointment: c.Appointment,
-			Cause: "its leader proved a quorum and a disk, and nobody else holds the lease", Outcome: fmt.Sprintf("raft term %d", c.Term)})
 	}
 	r.spawn(func() {
 		err := r.persist(r.ctx, prepare, commit)

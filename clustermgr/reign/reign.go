@@ -116,7 +116,7 @@ func (r *Reign) Run() error {
 func scale(d time.Duration, by float64) time.Duration { return time.Duration(float64(d) * by) }
 
 // persist makes a decision durable; see ledger.Scribe.
-func (r *Reign) persist(ctx context.Context, prepare func() ([]ledger.Change, error), commit func(revision int64)) error {
+func (r *Reign) persist(ctx context.Context, prepare func() (ledger.Decision, error), commit func(revision int64)) error {
 	return r.owner.Persist(ctx, prepare, func(revision int64) { commit(revision); r.notify() })
 }
 

@@ -23,30 +23,23 @@ func (w *Ward) sentence(n *Node, why string) {
 	}
 	n.sentencing = true
 	var next ledger.Node
-	prepare := func() ([]ledger.Change, error) {
+	prepare := func() (d ledger.Decision, _ error) {
 		if n.Gone {
-			return nil, nil
+			return d, nil
 		}
 		next = n.Is
 		next.Quarantine = why
+		event := ledger.Event{Kind: "quarantine_ended", Node: next.ID, Cause: "its time is over", Outcome: "it may lead again; it was because " + n.Is.Quarantine}
 		if why != "" {
 			wall := time.Now()
 			length, number := w.cfg.Quarantine.Sentence(n.Is.Quarantines, wall.Sub(time.UnixMilli(n.Is.QuarantinedUntil)))
 			next.QuarantinedUntil, next.Quarantines = wall.Add(length).UnixMilli(), number
+			event = ledger.Event{Kind: "quarantined", Node: next.ID, Cause: why,
+				Outcome: fmt.Sprintf("not appointed for %v while others can lead; number %d in a row", length.Round(time.Second), next.Quarantines)}
 		}
-		return []ledger.Change{n.Put(next.Key(), next)}, nil
+		return ledger.Decide(event, n.Put(next.Key(), next)), nil
 	}
-	commit := func(revision int64) {
-		before := n.Is.Quarantine
-		n.Kept = ledger.Kept[ledger.Node]{Is: next, Revision: revision}
-		if why == "" {
-			w.owner.Event(ledger.Event{Kind: "quarantine_ended", Node: next.ID, Cause: "its time is over", Outcome: "it may lead again; it was because " + before})
-			return
-		}
-		left := time.Until(time.UnixMilli(next.QuarantinedUntil)).Round(time.Second)
-		w.owner.Event(ledger.Event{Kind: "quarantined", Node: next.ID, Cause: why,
-			Outcome: fmt.Sprintf("not appointed for %v while others can lead; number %d in a row", left, next.Quarantines)})
-	}
+	commit := func(revision int64) { n.Kept = ledger.Kept[ledger.Node]{Is: next, Revision: revision} }
 	w.owner.Spawn(func() {
 		err := w.owner.Persist(w.owner.Context(), prepare, commit)
 		w.owner.Tell(func() { n.sentencing = false })
