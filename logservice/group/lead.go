@@ -18,6 +18,7 @@ type campaign struct {
 	id   pinetree.AppointmentID // zero when there is none
 	wait bool                   // leadership comes by transfer: do not ask for votes
 	next lease.Instant          // when to ask for votes (again)
+	late bool                   // next is to be counted from the next turn
 	done func(error)
 }
 
@@ -65,12 +66,20 @@ func (r *Replica) Unappoint(id pinetree.AppointmentID, why error) {
 }
 
 // campaignIfDue asks for votes. Raft sends each request once and tells nothing
-// when it does not, so success is seen in the role alone.
+// when it does not, so success is seen in the role alone. First it reads what is
+// committed and not replayed, which may take longer than votes do: they have their
+// time from the next turn on.
 func (r *Replica) campaignIfDue() {
-	if r.appoint.id == 0 || r.appoint.wait || r.now < r.appoint.next {
+	if r.appoint.id == 0 || r.appoint.wait {
 		return
 	}
-	r.appoint.next = r.now.Add(r.opt.CampaignRetry)
+	if r.appoint.late {
+		r.appoint.late, r.appoint.next = false, r.now.Add(r.opt.CampaignRetry)
+	}
+	if r.now < r.appoint.next {
+		return
+	}
+	r.appoint.late, r.appoint.next = true, r.now.Add(r.opt.CampaignRetry)
 	if err := r.rn.Campaign(); err != nil {
 		r.log.Warn("campaign", "err", err)
 	}

@@ -273,3 +273,24 @@ func TestTransfersAreOrderedAtTheLeaderAlone(t *testing.T) {
 		t.Error("a peer's word made the leader hand over")
 	}
 }
+
+// TestTrap3VotesHaveTimeAfterALongLookAtTheLog: raft reads all that is not replayed
+// before it asks for votes, here for longer than votes are waited for.
+func TestTrap3VotesHaveTimeAfterALongLookAtTheLog(t *testing.T) {
+	c := newCluster(t, 3, DefaultOptions())
+	c.appoint(1, Appointment{ID: 1})
+	for asked := 0; !c.leads(1); {
+		for _, p := range c.peers {
+			for p.turn() || p.save() || p.apply() {
+				if p.id == 1 && slices.ContainsFunc(c.wire, letter{from: 1, kind: "MsgPreVote"}.matches) {
+					if asked++; asked > 3 {
+						t.Fatal("it asks for votes anew before it has heard of those that it has")
+					}
+					c.now = c.now.Add(2 * c.options.CampaignRetry)
+					c.deliver(c.take(letter{from: 1, kind: "MsgPreVote"}))
+				}
+			}
+		}
+		c.deliver(c.take(letter{}))
+	}
+}
