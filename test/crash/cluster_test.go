@@ -43,12 +43,13 @@ type cluster struct {
 
 	grid grid
 
-	mu   sync.Mutex
-	away pinetree.NodeID // cut off from the others; zero for none
+	mu    sync.Mutex
+	away  pinetree.NodeID // cut off from the others; zero for none
+	notes notes
 }
 
 // marks are interesting things that happened in a run.
-type marks struct{ snapshots, elections, revivals, stopped, wentOn atomic.Int64 }
+type marks struct{ snapshots, elections, revivals, annotated, stopped, wentOn atomic.Int64 }
 
 func startCluster(t *testing.T, p plan) *cluster {
 	c := &cluster{t: t, plan: p, began: time.Now().Add(-time.Hour)}

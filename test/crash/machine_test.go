@@ -92,7 +92,10 @@ func (m *machine) open() (err error) {
 			return errors.Join(fmt.Errorf("open the engine: %w", err), m.log.Close())
 		}
 	}
-	h, err := host.NewHost(m.c.config(m))
+	var h *host.Host
+	if err = m.checkNotes(); err == nil {
+		h, err = host.NewHost(m.c.config(m))
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("start the host: %w", err), m.engines.Close(), m.log.Close())
 	}

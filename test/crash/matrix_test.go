@@ -22,9 +22,9 @@ const (
 
 // tally is what the runs of a test have seen.
 type tally struct {
-	runs, struck                                    int
-	snapshots, elections, revivals, stopped, wentOn int64
-	calls                                           map[string]int // that were struck first
+	runs, struck                                               int
+	snapshots, elections, revivals, annotated, stopped, wentOn int64
+	calls                                                      map[string]int // that were struck first
 }
 
 // add takes the marks of a run.
@@ -33,6 +33,7 @@ func (s *tally) add(c *cluster, struck []string) {
 	s.snapshots += c.marks.snapshots.Load()
 	s.elections += c.marks.elections.Load()
 	s.revivals += c.marks.revivals.Load()
+	s.annotated += c.marks.annotated.Load()
 	s.stopped += c.marks.stopped.Load()
 	s.wentOn += c.marks.wentOn.Load()
 	if len(struck) > 0 {
@@ -119,6 +120,9 @@ func judge(t *testing.T, seen map[kind]*tally) {
 		}
 		if s.elections <= int64(s.runs) {
 			t.Errorf("%s: %d elections in %d runs: no leader was ever struck", kind, s.elections, s.runs)
+		}
+		if s.annotated < 3*int64(s.runs) {
+			t.Errorf("%s: in %d runs %d starts had metadata to compare; each run ends with three", kind, s.runs, s.annotated)
 		}
 		for call, count := range s.calls {
 			calls[call] += count

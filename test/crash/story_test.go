@@ -13,9 +13,10 @@ import (
 	"github.com/pinetree-db/pinetree/logservice/membership"
 )
 
-// story is what happens in every run: a group is made, written to, and its log
-// compacted; a follower is left behind and gets a snapshot; another one is
-// replaced, and removed from its machine. It returns the members at the end.
+// story is what happens in every run: a group is made, written to, with transactions
+// on the volume's metadata between, and its log compacted; a follower is left behind
+// and gets a snapshot; another one is replaced, and removed from its machine. It
+// returns the members at the end.
 func (c *cluster) story() (members []*machine) {
 	c.t.Helper()
 	w := &writer{c: c}
@@ -28,13 +29,19 @@ func (c *cluster) story() (members []*machine) {
 		return g.CreateVolume(ctx, theVolume, pinetree.FormatOpaque)
 	})
 	w.write(12)
+	w.annotate(6)
 	time.Sleep(100 * time.Millisecond) // engines are flushed, logs compacted
 	w.write(12)
+	w.annotate(4)
+	w.forget()
 	c.leaveBehind(w)
+	w.annotate(2)
 	removed := c.replace(w)
+	w.annotate(2)
 	w.write(6)
 	c.remove(removed)
 	w.write(6)
+	w.annotate(2)
 	for _, m := range c.machines {
 		if m != removed {
 			members = append(members, m)
@@ -182,7 +189,10 @@ func (c *cluster) judge(members []*machine) {
 					c.t.Fatalf("%s: round %d: node %d has %d records, %d bytes, digest %x; written were %d records, %d bytes, digest %x",
 						c.plan, round, m.id, got.Records, got.Bytes, got.Sum[:4], want.Records, want.Bytes, want.Sum[:4])
 				}
-				return err
+				if err != nil {
+					return err
+				}
+				return c.judgeNotes(ctx, g)
 			})
 		}
 		if round > 0 {
