@@ -16,6 +16,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/cmd/internal/bench"
+	"github.com/pinetree-db/pinetree/cmd/internal/benchcompare"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
 	"github.com/pinetree-db/pinetree/cmd/internal/localcluster"
 )
@@ -100,6 +101,48 @@ func TestBenchShipLoadsAClusterThatRuns(t *testing.T) {
 	t.Run("a replica that lags", func(t *testing.T) { testCaughtUp(t, c, measure) })
 	if err := c.Failure(); err != nil {
 		t.Errorf("a cluster that was there before does not go on: %v", err)
+	}
+}
+
+// TestBenchShipComparesEngines also ships PostgreSQL's log to nodes that keep
+// nothing of it, which no other node may do.
+func TestBenchShipComparesEngines(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	dir := t.TempDir()
+	out := must(t, "bench", "ship", "--json", "--compare", "wal,none", "--rounds", "1", "--wal", bench.SampleWAL, "--window", "1MiB",
+		"--duration", "300ms", "--warmup", "100ms", "--dir", dir)
+	var r benchcompare.Result
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Engines) != 2 || len(r.Ratios) != 1 || r.Ratios[0].Of != "wal" || r.Ratios[0].To != "none" || r.Ratios[0].Want != 0.9 {
+		t.Fatalf("compared: %s", out)
+	}
+	for _, e := range r.Engines {
+		one := e.Rounds[0]
+		// A record of PostgreSQL's has a header of 24 bytes and hardly more than a page.
+		if mean := one.MBPerSecond * 1e6 / one.OpsPerSecond; mean < 24 || mean > 9000 || e.MBPerSecond != one.MBPerSecond || one.Config.WAL != bench.SampleWAL || one.Config.Engine != e.Name {
+			t.Errorf("%s: records of %.0f bytes: %+v", e.Name, mean, one)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	for _, args := range [][]string{
+		{"node", "--dir", dir, "--listen", "127.0.0.1:0", "--manager", "127.0.0.1:1", "--engine", "none"},
+		{"rebuild", "--dir", dir, "--engine", "none"},
+		{"bench", "read", "--engine", "none"},
+		{"bench", "ship", "--compare", "wal"},
+		{"bench", "ship", "--compare", "wal,abacus"},
+		{"bench", "ship", "--compare", "wal,none", "--engine", "wal"},
+		{"bench", "ship", "--wal", bench.SampleWAL, "--record-size", "1KiB"},
+		{"bench", "ship", "--wal", bench.SampleWAL, "--format", "redo"},
+	} {
+		if o := run(t, args...); o.code != cli.ExitUsage || o.err == "" {
+			t.Errorf("%s: %+v", strings.Join(args, " "), o)
+		}
 	}
 }
 

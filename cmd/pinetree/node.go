@@ -78,6 +78,8 @@ from the YAML file that --config names, whose keys are the flags' names:
 	flags.Var(&f.snapshotRate, "snapshot-rate", "how much per second the snapshots that the node sends may take of disk and network")
 	flags.StringVar(&f.storage.RaftLog, "raftlog", "segment", "raft log store: "+cli.Names(backends.RaftLogs))
 	flags.StringVar(&f.storage.Engine, "engine", "badger", "storage engine: "+cli.Names(backends.Engines))
+	flags.BoolVar(&f.storage.Measuring, "measuring", false, "the node is a benchmark's and may run an engine that keeps nothing")
+	_ = flags.MarkHidden("measuring") // fails only for a flag that there is not
 	flags.StringVar(&f.metrics, "metrics", "", "address on which to serve /metrics and /debug/pprof; not served when empty")
 	flags.StringVar(&f.http, "http", "", "address on which to serve the metadata of volumes as JSON over HTTP; not served when empty")
 	flags.StringVar(&f.config, "config", "", "YAML file with settings")

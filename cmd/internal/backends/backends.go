@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/voidengine"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/badgerengine"
 	"github.com/pinetree-db/pinetree/engine/memengine"
@@ -56,6 +57,11 @@ var (
 			return memengine.New(memengine.Options{FlushOnApply: true}), nil
 		},
 	}
+	// measured are engines for measuring alone; see Storage.Measuring. They are
+	// in no list of what there is.
+	measured = map[string]func(dir string, log *slog.Logger) (engine.Store, error){
+		"none": func(string, *slog.Logger) (engine.Store, error) { return voidengine.New(), nil },
+	}
 	// Transports are how raft messages may travel.
 	Transports = map[string]transport.Mode{"stream": transport.ModeStream, "unary": transport.ModeUnary}
 )
@@ -88,16 +94,36 @@ func (d Dir) RaftLog() string { return filepath.Join(string(d), "raftlog") }
 // Engine is the folder of the storage engine.
 func (d Dir) Engine() string { return filepath.Join(string(d), "engine") }
 
+// KeepsNothing tells whether an engine is one of those that lose what they are
+// sent, to measure what the others cost.
+func KeepsNothing(engine string) bool { return measured[engine] != nil }
+
 // Storage says which backends to open.
-type Storage struct{ RaftLog, Engine string }
+type Storage struct {
+	RaftLog, Engine string
+	// Measuring lets Engine be one that keeps nothing. Nothing but a benchmark,
+	// which starts its own nodes, sets it.
+	Measuring bool
+}
 
 // Check is a usage error that lists what there is, if it is none of that.
 func (s Storage) Check() error {
 	if _, err := cli.Choose("raftlog", s.RaftLog, RaftLogs); err != nil {
 		return err
 	}
-	_, err := cli.Choose("engine", s.Engine, Engines)
+	_, err := s.engine()
 	return err
+}
+
+// engine is what opens the engine.
+func (s Storage) engine() (func(dir string, log *slog.Logger) (engine.Store, error), error) {
+	if !KeepsNothing(s.Engine) {
+		return cli.Choose("engine", s.Engine, Engines)
+	}
+	if !s.Measuring {
+		return nil, cli.Usagef("--engine %s loses everything that it is sent; it is for the nodes that `pinetree bench ship` starts; there are %s", s.Engine, cli.Names(Engines))
+	}
+	return measured[s.Engine], nil
 }
 
 // Stores are a node's open backends.
@@ -113,11 +139,17 @@ func (s Storage) Open(dir Dir, log *slog.Logger) (Stores, error) {
 	if found := EngineIn(dir.Engine()); found != "" && found != s.Engine {
 		return opened, cli.Usagef("--engine %s: the files in %s are those of %s; go on with --engine %s, or begin with an empty directory, which makes it a new node", s.Engine, dir.Engine(), found, found)
 	}
-	var err error
+	open, err := s.engine()
+	if err != nil {
+		return opened, err
+	}
+	if _, err := os.Stat(dir.RaftLog()); err == nil && KeepsNothing(s.Engine) {
+		return opened, cli.Usagef("--engine %s: %s is there, and what it once led to cannot be kept; begin with an empty directory", s.Engine, dir.RaftLog())
+	}
 	if opened.Log, err = RaftLogs[s.RaftLog](dir.RaftLog(), log); err != nil {
 		return opened, fmt.Errorf("open the raft log: %w", err)
 	}
-	if opened.Engines, err = Engines[s.Engine](dir.Engine(), log); err != nil {
+	if opened.Engines, err = open(dir.Engine(), log); err != nil {
 		return opened, errors.Join(fmt.Errorf("open the engine: %w", err), opened.Log.Close())
 	}
 	return opened, nil

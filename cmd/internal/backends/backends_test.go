@@ -33,3 +33,30 @@ func TestADirectoryIsOfOneEngine(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEngineThatKeepsNothingIsNeverAnAccident: it takes a setting that no list
+// and no help names, and a directory in which there was nothing before.
+func TestAnEngineThatKeepsNothingIsNeverAnAccident(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	s, dir := Storage{RaftLog: "segment", Engine: "none"}, Dir(t.TempDir())
+	if err := s.Check(); err == nil || !strings.Contains(err.Error(), "loses everything") || strings.Contains(cli.Names(Engines), "none") {
+		t.Errorf("without being told that it is for measuring: %v; there are %s", err, cli.Names(Engines))
+	}
+	if opened, err := s.Open(dir, quiet); err == nil {
+		t.Errorf("it was opened: %v", opened.Close())
+	}
+	s.Measuring = true
+	if err := s.Check(); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := s.Open(dir, quiet)
+	if err == nil {
+		err = opened.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if opened, err := s.Open(dir, quiet); err == nil || !strings.Contains(err.Error(), "empty directory") {
+		t.Errorf("a directory that was used before: %v, %v", opened, err)
+	}
+}

@@ -65,10 +65,10 @@ func TestCostIsWhatLiesBetween(t *testing.T) {
 		return nodeUsage{cpu, map[string]float64{syncsMetric: fsyncs, savesMetric: fsyncs / 2, logBytesMetric: logged}}
 	}
 	began := time.Now()
-	from := usage{began, 1000, 1 * time.Second, 9 * time.Second, 2 * time.Second, []nodeUsage{node(1, 10, 1000), node(2, 20, 2000)}}
-	to := usage{began.Add(2 * time.Second), 6000, 3 * time.Second, 13 * time.Second, 3 * time.Second, []nodeUsage{node(5, 40, 3000), node(8, 30, 5000)}}
+	from := usage{began, 1000, 100_000, 1 * time.Second, 9 * time.Second, 2 * time.Second, []nodeUsage{node(1, 10, 1000), node(2, 20, 2000)}}
+	to := usage{began.Add(2 * time.Second), 6000, 700_000, 3 * time.Second, 13 * time.Second, 3 * time.Second, []nodeUsage{node(5, 40, 3000), node(8, 30, 5000)}}
 	c := between(from, to)
-	if c.ops() != 2500 || c.load != 2*time.Second || c.manager != time.Second || c.nodes != 10 || c.cpu() != 3*time.Second+10 {
+	if c.ops() != 2500 || c.bytes != 600_000 || c.load != 2*time.Second || c.manager != time.Second || c.nodes != 10 || c.cpu() != 3*time.Second+10 {
 		t.Errorf("%+v", c)
 	}
 	if c.others() != time.Second-10 {

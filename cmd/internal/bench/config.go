@@ -41,6 +41,10 @@ const (
 type Config struct {
 	// RecordBytes is the size of each record's payload.
 	RecordBytes int
+	// WAL is a segment of PostgreSQL's log, or a folder of them, whose records
+	// are shipped over and over; "sample" is the one that this binary has in it.
+	// When it is empty, records are made, of RecordBytes each.
+	WAL string
 	// Workers have one record outstanding each; zero unless the load is a
 	// closed loop.
 	Workers int
@@ -89,6 +93,8 @@ func (c Config) Check() error {
 	switch {
 	case c.RecordBytes < 1 || c.RecordBytes > maxRecordBytes:
 		return cli.Usagef("--record-size %d: want 1 to %d bytes", c.RecordBytes, maxRecordBytes)
+	case c.WAL != "" && c.Format != pinetree.FormatOpaque:
+		return cli.Usagef("--wal %s: PostgreSQL's log is of format opaque, not %s", c.WAL, c.Format)
 	case c.Format == pinetree.FormatRedo && c.RecordBytes < minRedoBytes:
 		return cli.Usagef("--record-size %d: a record of format redo changes a key and has at least %d bytes", c.RecordBytes, minRedoBytes)
 	case c.Mode() == Closed && (c.Workers < 1 || c.Workers > maxWorkers):
@@ -158,5 +164,9 @@ func (c Config) String() string {
 	if c.Volumes > 1 {
 		where = fmt.Sprintf(", %d volumes in %d groups", c.Volumes, c.Groups)
 	}
-	return fmt.Sprintf("%s, records of %s%s", load, Size(c.RecordBytes), where)
+	records := "of " + Size(c.RecordBytes).String()
+	if c.WAL != "" {
+		records = "of the WAL in " + c.WAL
+	}
+	return fmt.Sprintf("%s, records %s%s", load, records, where)
 }

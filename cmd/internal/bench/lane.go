@@ -25,10 +25,12 @@ type lane struct {
 	// appending puts records into the order of their LSNs.
 	appending sync.Mutex
 	together  []pinetree.Record // those of one append
+	base      pinetree.LSN      // where the log was when the load began
 	tail      pinetree.LSN
 	appended  int // records
 
 	acked atomic.Int64 // records
+	bytes atomic.Int64 // of their payloads
 	mu    sync.Mutex
 	wait  queue
 }
@@ -68,7 +70,8 @@ func (l *lane) open(ctx context.Context, cfg ship.Config, window int) (err error
 		_ = l.client.Close() // the error that counts is the one before
 		return fmt.Errorf("volume %s: %w", cfg.Volume, err)
 	}
-	l.writer, l.tail = w, w.Durable()
+	l.base = w.Durable()
+	l.writer, l.tail = w, l.base
 	return nil
 }
 
@@ -103,6 +106,8 @@ func (l *lane) hear(batch ship.Acked) {
 	now := time.Now()
 	measured := l.phase.measured.Load()
 	l.acked.Add(int64(batch.Records))
+	// An LSN is as far above the one before as its record has bytes.
+	l.bytes.Store(int64(batch.LSN - l.base))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.wait.count > 0 && l.wait.first().lsn <= batch.LSN {

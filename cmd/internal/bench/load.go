@@ -183,6 +183,15 @@ func (l *load) records() int64 {
 	return n
 }
 
+// bytes is how many bytes of payload were acknowledged so far.
+func (l *load) bytes() int64 {
+	n := int64(0)
+	for _, lane := range l.lanes {
+		n += lane.bytes.Load()
+	}
+	return n
+}
+
 // resumes is how often shipping began anew.
 func (l *load) resumes() uint64 {
 	n := uint64(0)

@@ -196,6 +196,26 @@ func TestPacedLoadCountsWhatAStallDelays(t *testing.T) {
 	}
 }
 
+// TestBytesAreThoseOfTheRecords: records of a log have many sizes.
+func TestBytesAreThoseOfTheRecords(t *testing.T) {
+	l := &load{cfg: Config{Together: 1}, ring: [][]byte{make([]byte, 10), make([]byte, 3000)}}
+	at := l.newLane()
+	l.lanes = []*lane{at, {}}
+	at.base, at.tail = 500, 500
+	f := newFake(at, manners{})
+	for range 3 {
+		if err := at.append(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l.bytes() != 3020 || l.records() != 3 {
+		t.Errorf("%d records of %d bytes, want 3 of 10, 3,000 and 10", l.records(), l.bytes())
+	}
+}
+
 func TestQueueKeepsItsOrderWhileItGrows(t *testing.T) {
 	var q queue
 	next, want := pinetree.LSN(1), pinetree.LSN(1)

@@ -20,6 +20,25 @@ const (
 	payloadMemory, maxPayloads = 8 << 20, 1024
 )
 
+// payloads are those of the load's records, to be shipped over and over.
+func (c Config) payloads() ([][]byte, error) {
+	if c.WAL == "" {
+		return payloads(c.Format, c.RecordBytes)
+	}
+	ring, err := walPayloads(c.WAL)
+	if err != nil {
+		return nil, err
+	}
+	longest := 0
+	for _, payload := range ring {
+		longest = max(longest, len(payload))
+	}
+	if c.Mode() == Stream && c.WindowBytes < longest || c.Together*(longest+32) > maxRecordBytes {
+		return nil, cli.Usagef("--wal %s: its longest record has %d bytes, which neither --window nor, times --together, a batch of 8 MiB may be less than", c.WAL, longest)
+	}
+	return ring, nil
+}
+
 // payloads makes a ring of payloads that do not compress. Those of format redo
 // change one key each, different ones around the ring.
 func payloads(format pinetree.Format, bytes int) ([][]byte, error) {

@@ -69,7 +69,8 @@ type cpuShare struct {
 // Settings are all that a result depends on.
 type Settings struct {
 	Mode        Mode     `json:"mode"`
-	RecordBytes int      `json:"record_size"`
+	RecordBytes int      `json:"record_size,omitempty"`
+	WAL         string   `json:"wal,omitempty"`
 	Workers     int      `json:"inflight"`
 	WindowBytes int      `json:"window"`
 	Together    int      `json:"together"`
@@ -94,13 +95,16 @@ type Settings struct {
 // settings of a run.
 func (c Config) settings() Settings {
 	s := Settings{
-		Mode: c.Mode(), RecordBytes: c.RecordBytes, WindowBytes: c.window(), Together: c.Together, Rate: c.Rate,
+		Mode: c.Mode(), WAL: c.WAL, RecordBytes: c.RecordBytes, WindowBytes: c.window(), Together: c.Together, Rate: c.Rate,
 		DurationS: c.Duration.Seconds(), WarmupS: c.Warmup.Seconds(),
 		Groups: c.Groups, Volumes: c.Volumes, Format: c.Format.String(), Targets: c.Targets,
 		CPUs: runtime.NumCPU(), Go: runtime.Version(),
 	}
 	if s.Mode == Closed {
 		s.Workers = c.Workers
+	}
+	if c.WAL != "" {
+		s.RecordBytes = 0
 	}
 	if len(c.Targets) == 0 {
 		s.Nodes, s.Engine, s.RaftLog, s.Transport, s.NodeArgs = testbed.Replicas, c.Engine, c.RaftLog, c.Transport, c.NodeArgs
@@ -115,7 +119,7 @@ func (r *run) result() Result {
 		took.Merge(lane.took)
 	}
 	c := r.cost
-	payload := float64(c.records) * float64(r.cfg.RecordBytes)
+	payload := float64(c.bytes)
 	result := Result{
 		OpsPerSecond: rounded(c.ops()), MBPerSecond: rounded(payload / 1e6 / c.seconds),
 		P50: rounded(took.Quantile(50)), P99: rounded(took.Quantile(99)), P999: rounded(took.Quantile(99.9)),
@@ -191,6 +195,9 @@ func orDash(v *float64) any {
 // load says the settings in a few words.
 func (s Settings) load() string {
 	words := []string{Size(s.RecordBytes).String()}
+	if s.WAL != "" {
+		words[0] = "WAL"
+	}
 	switch s.Mode {
 	case Closed:
 		words = append(words, fmt.Sprintf("× %d in flight", s.Workers))

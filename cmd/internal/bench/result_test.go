@@ -21,7 +21,7 @@ func finished() *run {
 		cfg: cfg, load: &load{cfg: cfg, lanes: []*lane{at}}, caughtUp: 1500 * time.Microsecond,
 		footprint: footprint{rssPeak: 50_000_000, rssGrowth: -2_000_000, logPeak: 7_000_000, logGrowth: -1_000_000},
 		cost: cost{
-			seconds: 4, records: 200_000, load: time.Second, nodes: 2 * time.Second, manager: time.Second, machine: 6 * time.Second,
+			seconds: 4, records: 200_000, bytes: 200_000_000, load: time.Second, nodes: 2 * time.Second, manager: time.Second, machine: 6 * time.Second,
 			loggedBytes: 220_000_000, logged: true, fsyncs: 10_000, observed: true,
 		},
 	}

@@ -24,7 +24,7 @@ func Run(ctx context.Context, cfg Config) (result Result, err error) {
 			err = errInterrupted
 		}
 	}()
-	ring, err := payloads(cfg.Format, cfg.RecordBytes)
+	ring, err := cfg.payloads()
 	if err != nil {
 		return Result{}, err
 	}

@@ -28,6 +28,7 @@ const scrapeTimeout = 5 * time.Second
 type usage struct {
 	at      time.Time
 	records int64
+	bytes   int64         // of payload
 	load    time.Duration // CPU of this process
 	machine time.Duration // CPU of everybody
 	manager time.Duration
@@ -42,7 +43,7 @@ type nodeUsage struct {
 // use takes stock. Figures of processes are left out where the system has no
 // /proc.
 func use(ctx context.Context, s *testbed.Servers, l *load) (usage, error) {
-	u := usage{at: time.Now(), records: l.records()}
+	u := usage{at: time.Now(), records: l.records(), bytes: l.bytes()}
 	var err error
 	if u.load, err = testbed.OwnCPU(); err != nil || !observable(s) {
 		return u, err
@@ -121,7 +122,7 @@ func parseMetrics(text string) map[string]float64 {
 // cost is what lies between two usages.
 type cost struct {
 	seconds              float64
-	records              int64
+	records, bytes       int64
 	load, manager, nodes time.Duration
 	machine              time.Duration
 	// loggedBytes and fsyncs are means of the nodes; the first is known only of
@@ -134,7 +135,7 @@ type cost struct {
 
 func between(from, to usage) cost {
 	c := cost{
-		seconds: to.at.Sub(from.at).Seconds(), records: to.records - from.records,
+		seconds: to.at.Sub(from.at).Seconds(), records: to.records - from.records, bytes: to.bytes - from.bytes,
 		load: to.load - from.load, manager: to.manager - from.manager,
 		machine:  to.machine - from.machine,
 		observed: len(to.nodes) > 0, logged: len(to.nodes) > 0,

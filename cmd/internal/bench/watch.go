@@ -66,7 +66,7 @@ func (w *watcher) stop(err error) {
 	}
 }
 
-func (w *watcher) bytes() int64 { return w.load.records() * int64(w.load.cfg.RecordBytes) }
+func (w *watcher) bytes() int64 { return w.load.bytes() }
 
 func (w *watcher) run() {
 	tick := time.NewTicker(w.every)

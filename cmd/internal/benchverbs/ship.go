@@ -24,6 +24,9 @@ type shipFlags struct {
 	format string
 	table  bool
 	json   bool
+	// compare are engines to compare, rounds how often each is measured.
+	compare []string
+	rounds  int
 }
 
 func shipCommand() *cobra.Command {
@@ -44,10 +47,14 @@ The load has one of three shapes:
                  of each begins when it was due
 
 At the end it waits until all replicas have replayed everything. With --table the
-usual loads run one after the other, each on a cluster of its own.`,
+usual loads run one after the other, each on a cluster of its own. With --compare
+one load runs with several engines, in turns, and the last one is what the others are
+compared with: "none" keeps nothing, to tell what an engine costs, and there is no
+other way to have it.`,
 	}
 	flags := c.Flags()
 	flags.Var(&f.record, "record-size", "size of each record's payload")
+	flags.StringVar(&f.cfg.WAL, "wal", "", "ship PostgreSQL's log over and over: a segment, a folder of them, or "+bench.SampleWAL+", which this binary has in it")
 	flags.IntVar(&f.cfg.Workers, "inflight", 256, "closed loop with this many records outstanding")
 	flags.Var(&f.window, "window", "stream with this many bytes outstanding for each writer")
 	flags.IntVar(&f.cfg.Together, "together", 1, "how many records of a stream are appended by one call, as those of a transaction are")
@@ -68,6 +75,8 @@ usual loads run one after the other, each on a cluster of its own.`,
 	flags.BoolVar(&f.json, "json", false, "print one JSON object, in a line, for each load")
 	flags.StringVar(&f.cfg.Profiles, "cpuprofile-dir", "", "store CPU profiles of the load and of each node here")
 	flags.BoolVar(&f.cfg.Allocs, "allocs", false, "store profiles of memory there, too")
+	flags.StringSliceVar(&f.compare, "compare", nil, "engines to compare instead of --engine, such as wal,none")
+	flags.IntVar(&f.rounds, "rounds", 5, "with --compare: how often each engine is measured")
 	for _, hidden := range []string{"cpuprofile-dir", "allocs"} {
 		_ = flags.MarkHidden(hidden) // fails only for a flag that there is not
 	}
@@ -79,6 +88,9 @@ func (f *shipFlags) run(cmd *cobra.Command) error {
 	cfg, err := f.config(cmd)
 	if err != nil {
 		return err
+	}
+	if len(f.compare) > 0 {
+		return f.runCompare(cmd, cfg)
 	}
 	loads := []bench.Config{cfg}
 	if f.table {
@@ -122,6 +134,7 @@ func (f *shipFlags) config(cmd *cobra.Command) (bench.Config, error) {
 		cfg.Volumes = cfg.Groups
 	}
 	cfg.RecordBytes, cfg.WindowBytes = int(f.record), int(f.window)
+	measuring(cfg.Engine, &cfg)
 	// A script that reads the object does not read along.
 	cfg.Say, cfg.Meter = cmd.ErrOrStderr(), !f.json
 	if f.json {
@@ -141,11 +154,19 @@ func (f *shipFlags) check(cmd *cobra.Command) error {
 	if own := given("engine", "raftlog", "transport", "dir", "node-arg"); len(f.cfg.Targets) > 0 && len(own) > 0 {
 		return cli.Usagef("--%s is for a cluster that is started, and --target names one that runs", own[0])
 	}
-	if shape := given("inflight", "window", "together", "rate", "record-size", "groups", "volumes", "cpuprofile-dir"); f.table && len(shape) > 0 {
+	if made := given("record-size"); f.cfg.WAL != "" && len(made) > 0 {
+		return cli.Usagef("--record-size is for records that are made, and --wal ships those of a log")
+	}
+	if one := given("engine", "target", "table", "cpuprofile-dir"); len(f.compare) > 0 && len(one) > 0 {
+		return cli.Usagef("--%s does not go with --compare, which starts clusters with several engines for one load", one[0])
+	}
+	if shape := given("inflight", "window", "together", "rate", "record-size", "wal", "groups", "volumes", "cpuprofile-dir"); f.table && len(shape) > 0 {
 		return cli.Usagef("--%s is for one load, and --table runs the usual ones", shape[0])
 	}
-	if err := (backends.Storage{RaftLog: f.cfg.RaftLog, Engine: f.cfg.Engine}).Check(); err != nil {
-		return err
+	for _, engine := range append([]string{f.cfg.Engine}, f.compare...) {
+		if err := (backends.Storage{RaftLog: f.cfg.RaftLog, Engine: engine, Measuring: true}).Check(); err != nil {
+			return err
+		}
 	}
 	_, err := cli.Choose("transport", f.cfg.Transport, backends.Transports)
 	return err
