@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/pinetree-db/pinetree/clustermgr/accord"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/reign"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -42,7 +43,8 @@ func New(cfg Config) (*Manager, error) {
 }
 
 // Serve answers on the listener, which it closes, and campaigns for the office
-// until ctx ends, which is no error. On return nothing of it runs any more.
+// until ctx ends, which is no error. A manager with other settings than its cluster
+// ends with an *accord.RefusedError. On return nothing of it runs any more.
 func (m *Manager) Serve(ctx context.Context, listener net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -65,25 +67,29 @@ func (m *Manager) Serve(ctx context.Context, listener net.Listener) error {
 		defer close(watched)
 		m.relay.watch(ctx)
 	}()
-	m.campaign(ctx)
+	refused := m.campaign(ctx)
+	cancel()
 	<-watched
 	stop := time.AfterFunc(stopTimeout, server.Stop)
 	server.GracefulStop()
 	stop.Stop()
 	m.receivers.Wait()
 	m.relay.close()
-	if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := <-served; err != nil && refused == nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("cluster manager at %s: %w", listener.Addr(), err)
 	}
-	return nil
+	return refused
 }
 
-// campaign reigns again and again until ctx ends.
-func (m *Manager) campaign(ctx context.Context) {
+// campaign reigns again and again until ctx ends, or the manager is refused.
+func (m *Manager) campaign(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := m.reignOnce(ctx)
 		if ctx.Err() != nil {
-			return
+			return nil
+		}
+		if refused := (*accord.RefusedError)(nil); errors.As(err, &refused) {
+			return refused
 		}
 		m.cfg.Log.Warn("not the active cluster manager; campaigning", "reason", err)
 		select {
@@ -91,9 +97,16 @@ func (m *Manager) campaign(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+	return nil
 }
 
 func (m *Manager) reignOnce(ctx context.Context) error {
+	checking, cancel := context.WithTimeout(ctx, m.cfg.OfficeClaim)
+	err := accord.Check(checking, m.cfg) // before it is in anybody's way
+	cancel()
+	if err != nil {
+		return fmt.Errorf("before the campaign: %w", err)
+	}
 	office, err := m.cfg.Store.Campaign(ctx, m.cfg.Address)
 	if err != nil {
 		return fmt.Errorf("campaign: %w", err)

@@ -16,6 +16,7 @@ import (
 const (
 	ClusterKey  = "cluster"
 	CountersKey = "counters"
+	SettingsKey = "settings"
 
 	nodes   = "nodes/"
 	groups  = "groups/"
@@ -26,6 +27,38 @@ const (
 // Cluster names the cluster, for ever.
 type Cluster struct {
 	ID string `json:"id"`
+}
+
+// Settings are what all managers of the cluster agree on, as the active one has
+// recorded them. Zero is what nobody has recorded.
+type Settings struct {
+	Grants
+	QuorumAgeMS    int64 `json:"quorum_age_ms"`
+	FsyncPendingMS int64 `json:"fsync_pending_ms"`
+	HeartbeatMS    int64 `json:"heartbeat_ms"`
+	SilentAfterMS  int64 `json:"silent_after_ms"`
+	DeadAfterMS    int64 `json:"dead_after_ms"`
+	SickAfterMS    int64 `json:"sick_after_ms"`
+	ReplaceAfterMS int64 `json:"replace_after_ms"`
+	// Former bounds what was granted by settings before these and may still count;
+	// nil when nothing does.
+	Former *Grants `json:"former,omitempty"`
+}
+
+// Grants bound for how long what a manager grants may count: it holds the office
+// for at most the claim, and each lease lasts as long as it says, by clocks that are
+// wrong by at most the drift.
+type Grants struct {
+	LeaseMS       int64   `json:"lease_ms"`
+	MaxDrift      float64 `json:"max_drift"`
+	OfficeClaimMS int64   `json:"office_claim_ms"`
+}
+
+// Same tells whether both say the same.
+func (s Settings) Same(as Settings) bool {
+	former := (s.Former == nil) == (as.Former == nil) && (s.Former == nil || *s.Former == *as.Former)
+	s.Former, as.Former = nil, nil
+	return former && s == as
 }
 
 // Counters are the last ids that were given. They never fall.
@@ -109,6 +142,7 @@ func encode(value any) []byte {
 type Book struct {
 	Cluster  Kept[Cluster]
 	Counters Kept[Counters]
+	Settings Kept[Settings]
 	Nodes    []Kept[Node]
 	Groups   []Kept[Group]
 	Volumes  []Kept[Volume]
@@ -126,6 +160,8 @@ func Open(entries []Entry) (Book, error) {
 			b.Cluster, err = read[Cluster](e)
 		case e.Key == CountersKey:
 			b.Counters, err = read[Counters](e)
+		case e.Key == SettingsKey:
+			b.Settings, err = read[Settings](e)
 		case strings.HasPrefix(e.Key, nodes):
 			err = readInto(&b.Nodes, e)
 		case strings.HasPrefix(e.Key, groups):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/accord"
 	"github.com/pinetree-db/pinetree/clustermgr/chronicle"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/members"
@@ -15,7 +16,8 @@ import (
 )
 
 // Begin reads everything that is recorded and begins the reign of an office
-// that was just won. The reign ends with ctx; nothing happens in it before Run.
+// that was just won; an *accord.RefusedError when this manager may not hold it. The
+// reign ends with ctx; nothing happens in it before Run.
 func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error) {
 	taken := cfg.Clock()
 	reading, cancel := context.WithTimeout(ctx, 10*cfg.OfficeClaim)
@@ -25,6 +27,10 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 		return nil, err
 	}
 	b, err := ledger.Open(entries)
+	if err != nil {
+		return nil, err
+	}
+	agreed, err := accord.Take(reading, cfg, office, b.Settings, taken)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +46,7 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 		Chronicle: chronicle.Of(o),
 		cfg:       cfg, log: cfg.Log, ctx: o.Context(), owner: o,
 		dial:    orders.New(orders.Timeouts{Probe: cfg.Probe, Call: cfg.Call, Appoint: cfg.Appoint}, cfg.Dial...),
-		since:   taken.Add(scale(cfg.OfficeClaim, 1+cfg.Lease.MaxDrift)),
+		since:   agreed.Since,
 		cluster: b.Cluster, counters: b.Counters,
 		nodes: map[pinetree.NodeID]*node{}, groups: map[pinetree.GroupID]*group{}, deleted: map[pinetree.GroupID]*group{}, losses: members.Losses{},
 		volumes: map[pinetree.VolumeID]*ledger.Kept[ledger.Volume]{}, names: map[string]pinetree.VolumeID{},
@@ -67,5 +73,9 @@ func Begin(ctx context.Context, cfg Config, office ledger.Office) (*Reign, error
 	}
 	r.event(ledger.Event{Kind: "manager_active", Cause: "elected as " + office.Name, Outcome: fmt.Sprintf(
 		"at %s for cluster %s with %d nodes, %d groups, %d volumes", cfg.Address, r.cluster.Is.ID, len(r.nodes), len(r.groups), len(r.volumes))})
+	if agreed.Changed != "" {
+		r.event(ledger.Event{Kind: "settings_changed", Cause: "this manager was started with --new-settings", Outcome: agreed.Changed})
+	}
+	r.spawn(func() { agreed.Settle(r.ctx, r.persist) })
 	return r, nil
 }

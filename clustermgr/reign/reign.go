@@ -3,7 +3,6 @@ package reign
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/chronicle"
@@ -112,8 +111,6 @@ func (r *Reign) Run() error {
 	defer r.dial.Close()
 	return r.owner.Run(r.look)
 }
-
-func scale(d time.Duration, by float64) time.Duration { return time.Duration(float64(d) * by) }
 
 // persist makes a decision durable; see ledger.Scribe.
 func (r *Reign) persist(ctx context.Context, prepare func() (ledger.Decision, error), commit func(revision int64)) error {

@@ -17,7 +17,8 @@ import (
 )
 
 // Config is what a manager needs to know. Zero fields get the defaults that
-// their comments name; all managers of a cluster are to have the same ones.
+// their comments name; all managers of a cluster are to have the same ones, and
+// those that others rely on are recorded; see package accord.
 type Config struct {
 	// Store is the shared durable memory. The manager does not close it.
 	Store ledger.Store
@@ -27,6 +28,9 @@ type Config struct {
 	// Serve to those of the manager's own server, for credentials.
 	Dial  []grpc.DialOption
 	Serve []grpc.ServerOption
+
+	// NewSettings tells that these are to replace the recorded ones that differ.
+	NewSettings bool
 
 	// Lease is 600 ms, 1 % of drift, and proof not older than 1 s.
 	Lease lease.Rules

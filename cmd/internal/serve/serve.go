@@ -27,7 +27,9 @@ type flags struct {
 	prefix            string
 	files             etcdstore.Files // of an etcd outside
 	user, password    string
+	lease             time.Duration
 	replaceAfter      time.Duration
+	newSettings       bool
 	tls               cli.TLS
 	logging           cli.Logging
 }
@@ -71,6 +73,8 @@ func Command(name string) *cobra.Command {
 	c.Flags().StringVar(&f.user, "etcd-user", "", "with --etcd: user name")
 	c.Flags().StringVar(&f.password, "etcd-password-file", "", "with --etcd-user: file with the password")
 	c.Flags().DurationVar(&f.replaceAfter, "replace-after", 5*time.Minute, "after how long the replicas of a node that is dead, or has lost them, are put elsewhere")
+	c.Flags().DurationVar(&f.lease, "lease", 600*time.Millisecond, "how long a leader's lease lasts: the least time for which a group has none after its leader's death, and the longest pause that does not cost one its lease")
+	c.Flags().BoolVar(&f.newSettings, "new-settings", false, "what this manager is told replaces what the cluster has, as soon as it is the active one; without it a manager that is told something else than the cluster has ends")
 	f.tls.Flag(c)
 	f.logging.Flag(c)
 	return c
@@ -165,7 +169,7 @@ func (f *flags) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	cfg := clustermgr.Config{Store: store, Address: f.advertise, Dial: dial, Serve: serve, Log: log}
-	cfg.Replicas.ReplaceAfter = f.replaceAfter
+	cfg.Replicas.ReplaceAfter, cfg.Lease.Duration, cfg.NewSettings = f.replaceAfter, f.lease, f.newSettings
 	m, err := clustermgr.New(cfg)
 	if err != nil {
 		return err
