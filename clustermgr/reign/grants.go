@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/grants"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/lease"
 )
@@ -12,7 +13,7 @@ import (
 // claim decides what the node that says it leads the group is granted, and adds
 // it to the reply. An activation is recorded first; the grant then follows by
 // itself, as an answer to the newest heartbeat.
-func (r *Reign) claim(g *group, n *node, to *reply) {
+func (r *Reign) claim(g *group, n *node, to *grants.Bundle) {
 	now := r.cfg.Clock()
 	status := n.replicas[g.id]
 	if status == nil || !status.GetLeader() || status.GetStopped() != "" || status.GetQuiet() || !r.owner.Claimed(now) {
@@ -44,7 +45,7 @@ func (r *Reign) claim(g *group, n *node, to *reply) {
 	case lease.Granted:
 		grant.Group = g.id
 		g.grants++
-		to.grant(grant)
+		to.Grant(grant)
 	}
 }
 
@@ -55,8 +56,8 @@ func (r *Reign) claimAgain(g *group) {
 	if n == nil || n.session == nil || n.session.sequence == 0 {
 		return
 	}
-	a := reply{sequence: n.session.sequence}
-	if r.claim(g, n, &a); len(a.grants) > 0 {
+	a := grants.Bundle{Sequence: n.session.sequence}
+	if r.claim(g, n, &a); len(a.Grants) > 0 {
 		r.push(n.session, a)
 	}
 }
@@ -97,9 +98,9 @@ func (r *Reign) activate(g *group, n *node, c lease.Claim) {
 }
 
 // answered counts from here on for what a reply has granted.
-func (r *Reign) answered(a reply) {
+func (r *Reign) answered(a grants.Bundle) {
 	now := r.cfg.Clock()
-	for _, grant := range a.grants {
+	for _, grant := range a.Grants {
 		if g := r.groups[grant.Group]; g != nil {
 			g.granter.Answered(grant.Appointment, now)
 		}

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/grants"
 	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/lease"
@@ -18,7 +19,7 @@ type session struct {
 	node      *node
 	sequence  uint64        // of the newest request
 	addresses uint64        // reign.addresses when they were last sent
-	waiting   reply         // what is to leave next
+	waiting   grants.Bundle // what is to leave next
 	wake      chan struct{} // holds a token when something waits
 	over      chan struct{} // closed when a newer session of the node began, or it has left
 }
@@ -61,11 +62,11 @@ func (r *Reign) send(stream beats, s *session, broken <-chan error) error {
 	for {
 		select {
 		case <-s.wake:
-			var a reply
-			if err := r.do(stream.Context(), func() { a, s.waiting = s.waiting, reply{} }); err != nil {
+			var a grants.Bundle
+			if err := r.do(stream.Context(), func() { a, s.waiting = s.waiting, grants.Bundle{} }); err != nil {
 				return err
 			}
-			if err := stream.Send(a.response()); err != nil {
+			if err := stream.Send(a.Response()); err != nil {
 				return err
 			}
 			r.tell(func() { r.answered(a) })
@@ -136,7 +137,7 @@ func (r *Reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 	} else {
 		r.report(n, request.GetReplicas())
 	}
-	answer := reply{sequence: s.sequence}
+	answer := grants.Bundle{Sequence: s.sequence}
 	for _, status := range request.GetReplicas() {
 		if g := r.groups[pinetree.GroupID(status.GetGroup())]; g != nil && status.GetLeader() {
 			r.claim(g, n, &answer)
@@ -144,7 +145,7 @@ func (r *Reign) heartbeat(s *session, request *wirepb.HeartbeatRequest) {
 	}
 	if s.addresses != r.addresses {
 		s.addresses = r.addresses
-		answer.peers = r.peers()
+		answer.Peers = r.peers()
 	}
 	r.push(s, answer)
 }
@@ -188,8 +189,8 @@ func (r *Reign) update(n *node, replicas []*wirepb.ReplicaStatus, before map[pin
 }
 
 // push has a reply sent, together with what still waits to be.
-func (r *Reign) push(s *session, a reply) {
-	s.waiting.add(a)
+func (r *Reign) push(s *session, a grants.Bundle) {
+	s.waiting.Add(a)
 	select {
 	case s.wake <- struct{}{}:
 	default:

@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
 	{"raftlog/segment/frame", "clustermgr/reign"},
 	{"clustermgr/chronicle", "clustermgr/ward"},
-	{"clustermgr/accord", "clustermgr/members", "clustermgr/owner"},
+	{"clustermgr/accord", "clustermgr/grants", "clustermgr/members", "clustermgr/owner"},
 	{"clustermgr/settings", "clustermgr/refusal"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/lsm/pages", "engine/lsm/trash", "engine/badgerengine/database", "engine/pebbleengine/database"},
 	{"engine/lsm/layout"},
@@ -89,12 +89,12 @@ var importers = []struct {
 	{of: []string{"adapter/picker"}, by: []string{"adapter/resolver", "adapter/ship"}},
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
-	{of: []string{"clustermgr/accord", "clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep", "clustermgr/ward"}, by: []string{"clustermgr/...", "test/..."}},
+	{of: []string{"clustermgr/accord", "clustermgr/chronicle", "clustermgr/grants", "clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep", "clustermgr/ward"}, by: []string{"clustermgr/...", "test/..."}},
 	{of: []string{"logservice/bounds", "logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/outcome", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/quota", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/space", "logservice/trimming", "logservice/sharing"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "logservice/metaserver", "logservice/trimmer", "cmd/...", "test/..."}},
 	{of: []string{"proto/gatewaypb"}, by: []string{"adapter/gateway"}},
 	{of: []string{"proto/wirepb"}, by: []string{
-		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "proto/gatewaypb", "adapter/gateway", "adapter/metaclient", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
+		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/grants", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "proto/gatewaypb", "adapter/gateway", "adapter/metaclient", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
 	}},
 }
 
