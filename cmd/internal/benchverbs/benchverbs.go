@@ -13,7 +13,7 @@ import (
 // Command is "bench" with its verbs.
 func Command() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure how fast it is, and at what cost"}
-	c.AddCommand(shipCommand(), readCommand(), raftLogCommand(), replayCommand(), echoCommand())
+	c.AddCommand(shipCommand(), readCommand(), raftLogCommand(), replayCommand(), readBackCommand(), echoCommand())
 	return c
 }
 
