@@ -56,6 +56,7 @@ func (m *member) replay(commits []group.Commit) {
 		w.fail("%s: group %d: replay: %w", m.node.name, m.group, err)
 		return
 	}
+	m.mutateWrite(commits, &write.Write)
 	m.checkWrite(write.Write)
 	if err := m.engine.Apply(write.Write); err != nil {
 		w.fail("%s: group %d: apply: %w", m.node.name, m.group, err)
@@ -82,7 +83,11 @@ func (m *member) checkWrite(write engine.Write) {
 	w := m.node.w
 	for _, b := range write.Batches {
 		w.hist.Applied(m.node.id, b)
+		if w.plan.trims {
+			w.hist.Grew(b, w.now)
+		}
 	}
+	m.checkTrimmed(write.Position)
 	m.node.w.learnMembers(m.group, write.Position)
 	at := write.Position
 	at.Restored = 0 // is a replica's own

@@ -71,6 +71,12 @@ const (
 	DiskLost          Mark = "a node lost its disk"
 	MetaWritten       Mark = "transactions on metadata were acknowledged"
 	MetaTwice         Mark = "a transaction on metadata was sent twice"
+	Trimmed           Mark = "a volume's log was truncated"
+	TrimmedBehind     Mark = "a snapshot brought a replica over what was truncated"
+	ReadTruncated     Mark = "a reader was refused what was truncated"
+	SlotMade          Mark = "a slot was made or moved"
+	SlotKeeps         Mark = "a slot kept log that was to go"
+	SlotLost          Mark = "a reader found its slot lost"
 )
 
 // AllMarks are those that a suite must have seen.
@@ -82,6 +88,7 @@ var AllMarks = []Mark{
 	WentQuiet, WokeUp, QuorumStale, DiskStale, ClaimRefused, ReleaseAsked, ManagerFailover, LongPause, LateTimeoutNow, OneWayCut, Duel,
 	MembersChanged, LearnerAdded, JointChange, Replaced, ChangeRefused, ReplicaRemoved, SnapshotOrdered, SnapshotFailed,
 	SnapshotInstalled, CrashInstalling, RestoreFinished, DiskLost, MetaWritten, MetaTwice,
+	Trimmed, TrimmedBehind, ReadTruncated, SlotMade, SlotKeeps, SlotLost,
 }
 
 // Marks counts them.

@@ -51,6 +51,14 @@ const (
 	NotReady           Mutant = "not-ready"            // a leader reads before it has committed in its own raft term
 	TermlessLease      Mutant = "termless-lease"       // lease and activation hold in every raft term of a node
 	MetaForgotten      Mutant = "meta-forgotten"       // one replica does not replay transactions on metadata
+	TrimTooFar         Mutant = "trim-too-far"         // a log is truncated one LSN further than was decided
+	TrimBeyondSlot     Mutant = "trim-beyond-slot"     // a log is truncated as far as was decided, whatever slots hold since
+	SlotsUnseen        Mutant = "slots-unseen"         // nobody looks at slots when a log is truncated
+	TrimForgotten      Mutant = "trim-forgotten"       // a snapshot does not say that the log was truncated
+	SlotsForgotten     Mutant = "slots-forgotten"      // a snapshot does not say what slots there are
+	CutAbove           Mutant = "cut-above"            // one replica loses the batch after what is truncated
+	KeepsLess          Mutant = "keeps-less"           // much less is kept than the settings say
+	SlotLostEarly      Mutant = "slot-lost-early"      // a slot is given up that holds less than it may
 )
 
 // Mutants are all of them.
@@ -60,6 +68,7 @@ var Mutants = []Mutant{
 	CountFromReceipt, NoLeaseWait, ImpatientManager, EternalManager, WildClocks, BlindChoice,
 	LogBeforeEngine, SavedBeforeInstall, RestartOneOff, ReportLost, CompactUnderWay, WipedFounder, StaleMembership,
 	StoppedClock, EarlyReadIndex, EarlyCommit, ReleaseNotForGood, ReleaseUnasked, GrantBeforeRecord, AnotherTerm, NotReady, TermlessLease, MetaForgotten,
+	TrimTooFar, TrimBeyondSlot, SlotsUnseen, TrimForgotten, SlotsForgotten, CutAbove, KeepsLess, SlotLostEarly,
 }
 
 // mutate takes the fences, or the transactions on metadata, out of what a replica is

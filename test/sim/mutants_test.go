@@ -49,6 +49,14 @@ var mutants = []struct {
 	{mutant: NotReady, theme: Leases},
 	{mutant: TermlessLease, theme: Leases},
 	{mutant: MetaForgotten},
+	{mutant: TrimTooFar},
+	{mutant: TrimBeyondSlot, rare: true},
+	{mutant: SlotsUnseen},
+	{mutant: TrimForgotten},
+	{mutant: SlotsForgotten},
+	{mutant: CutAbove},
+	{mutant: KeepsLess},
+	{mutant: SlotLostEarly},
 }
 
 // mostSeeds is after how many seeds a mutant has got away.

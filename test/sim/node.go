@@ -24,6 +24,7 @@ type node struct {
 	disk    *disk
 	engines *memengine.Store
 	members []*member // of this life, by group; nil where it has no replica
+	growth  map[pinetree.VolumeID]*growth
 	logger  *slog.Logger
 	lost    bool // its disk was lost, and with it all that it promised
 }
@@ -84,6 +85,9 @@ func (n *node) boot() {
 	n.every(n.w.plan.options.TickInterval, n.tick)
 	n.every(n.w.plan.heartbeat, n.heartbeat)
 	n.every(n.w.plan.flush, n.askFlush)
+	if n.growth = map[pinetree.VolumeID]*growth{}; n.w.plan.trims {
+		n.every(trimPace, n.trim)
+	}
 }
 
 func (n *node) open(id pinetree.GroupID) (*member, error) {

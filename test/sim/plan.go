@@ -38,6 +38,7 @@ type plan struct {
 	silent, dead, sick     time.Duration // what managers make of a node
 	patience               time.Duration // how long a new leader may take
 	theme                  Theme
+	trims                  bool          // no more of a volume is kept than is wanted
 	trouble                time.Duration // for how long there are faults
 	between                between       // from one fault to the next
 
@@ -130,6 +131,7 @@ func newWorld(cfg Config) *World {
 	w.plan = w.newPlan()
 	w.plan.changing(cfg)
 	w.plan.leasing(cfg)
+	w.plan.trimming(cfg)
 	if w.plan.spares > 0 {
 		w.operator = newOperator(w)
 	}

@@ -163,13 +163,13 @@ func (q *read) quorum(how string) {
 // look reads what is replayed now.
 func (q *read) look() (pinetree.LSN, bool) {
 	m := q.m
-	reader, err := m.engine.Volume(q.volume.id)
+	reader, err := m.reader(q.volume.id)
 	if err != nil {
 		return 0, false
 	}
 	at := reader.Position()
 	if q.whole && at.LSN > 0 {
-		end := m.node.w.hist.Log(m.node.id, q.volume.id, reader, at.Base)
+		end := m.node.w.hist.Log(m.node.id, q.volume.id, reader, at.First())
 		if end != at.LSN {
 			m.node.w.fail("volume %d on node %d: the log reads up to %s, the position says %s", q.volume.id, m.node.id, end, at.LSN)
 		}

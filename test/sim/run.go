@@ -62,6 +62,7 @@ func (w *World) begin() {
 		w.every(15*time.Millisecond, r.ask)
 	}
 	w.beginMeta()
+	w.beginTrimming()
 	w.after(time.Second, w.trouble)
 }
 
@@ -154,6 +155,9 @@ func (w *World) end() (batches int) {
 	for _, s := range w.scribes {
 		s.check()
 	}
+	for _, t := range w.tailers {
+		t.check()
+	}
 	for _, v := range w.volumes {
 		w.resolveAll(v)
 		end, n := w.hist.End(v.id)
@@ -161,12 +165,12 @@ func (w *World) end() (batches int) {
 		var first engine.DigestResult
 		for i, m := range w.seats(v.group) {
 			node := m.node
-			reader, err := m.engine.Volume(v.id)
+			reader, err := m.reader(v.id)
 			if err != nil {
 				w.fail("%s: %w", node.name, err)
 				return batches
 			}
-			if got := w.hist.Log(node.id, v.id, reader, reader.Position().Base); n > 0 && got != end {
+			if got := w.hist.Log(node.id, v.id, reader, reader.Position().First()); n > 0 && got != end {
 				w.fail("volume %d: node %d reads its log back up to %s, it ends at %s", v.id, node.id, got, end)
 			}
 			digest, err := engine.Digest(reader, 0)

@@ -71,7 +71,7 @@ func (m *member) sendState(o group.SnapshotOrder, report func(error)) error {
 		return err
 	}
 	defer snapshot.Close()
-	message, err := manifest.Rebase(o.Message, snapshot.Position())
+	message, err := manifest.Rebase(o.Message, m.forgetful(snapshot.Position()))
 	if err != nil {
 		return err
 	}
@@ -206,6 +206,7 @@ func (m *member) commit(err error) bool {
 		return false
 	}
 	w.mark(SnapshotInstalled)
+	m.checkTrimmed(m.engine.Position())
 	m.applied = m.engine.Position()
 	w.note(m.node.name, "holds a snapshot, group, index", uint64(m.group), uint64(m.applied.Index))
 	w.learnMembers(m.group, m.applied)

@@ -35,6 +35,7 @@ type World struct {
 	calm     bool      // faults are over
 	closing  bool      // nobody writes any more
 	scribes  []*scribe
+	tailers  []*tailer // only where logs are given up
 }
 
 // event is something that happens at a true time.

@@ -19,6 +19,7 @@ type History struct {
 	volumes map[pinetree.VolumeID]*volumeHistory
 	leases  map[pinetree.GroupID][]Lease
 	marks   map[markKey]seenMarks
+	kept    map[pinetree.VolumeID]*kept
 }
 
 // New makes the history of a run in which nothing has happened.
@@ -28,6 +29,7 @@ func New() *History {
 		volumes: map[pinetree.VolumeID]*volumeHistory{},
 		leases:  map[pinetree.GroupID][]Lease{},
 		marks:   map[markKey]seenMarks{},
+		kept:    map[pinetree.VolumeID]*kept{},
 	}
 }
 
