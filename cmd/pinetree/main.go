@@ -10,6 +10,7 @@ import (
 
 	"github.com/pinetree-db/pinetree/cmd/internal/benchverbs"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/dump"
 	"github.com/pinetree-db/pinetree/cmd/internal/serve"
 )
 
@@ -28,6 +29,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	}
 	manager := serve.Command("manager")
 	c.AddCommand(demoCommand(), devCommand(), nodeCommand(), manager,
-		shipCommand(), tailCommand(), keyCommand(), pageCommand(), metaCommand(), benchverbs.Command(), dumpCommand(), rebuildCommand())
+		shipCommand(), tailCommand(), keyCommand(), pageCommand(), metaCommand(), benchverbs.Command(), dump.Command(), rebuildCommand())
 	return c
 }

@@ -26,6 +26,9 @@ import (
 // Options of a Store.
 type Options = database.Options
 
+// ErrNotWhole is why a store cannot be opened read-only.
+var ErrNotWhole = database.ErrNotWhole
+
 // Open opens the store in a directory, or makes one. A directory that is open
 // elsewhere, damaged or of another format is an error.
 func Open(o Options) (*lsm.Store, error) {

@@ -75,9 +75,14 @@ type dropper struct {
 	reclaimed time.Time // when that was
 }
 
-func (d *dropper) start(s *Store) {
+// start begins the goroutine, unless there is nothing that it may delete.
+func (d *dropper) start(s *Store, idle bool) {
 	d.wake, d.long = make(chan struct{}, 1), make(chan shortening, maxShortenings)
 	d.stop, d.done = make(chan struct{}), make(chan struct{})
+	if idle {
+		close(d.done)
+		return
+	}
 	d.kick()
 	go func() {
 		defer close(d.done)

@@ -41,11 +41,12 @@ var _ engine.Store = (*Store)(nil)
 // Open opens the store that is in a database, or makes one, and goes on in the
 // background to delete what a crash left of removals and restores. A database
 // that is damaged or of another format is an error. The database is the
-// store's from now on, and is closed after an error.
+// store's from now on, and is closed after an error. One that is read-only is left
+// as it is, unchecked, and what is written to it is an error.
 func Open(db sorted.Database) (*Store, error) {
 	s := &Store{db: db, traits: db.Traits(), groups: map[pinetree.GroupID]*group{}, restores: map[pinetree.GroupID]*restore{}}
 	err := s.checkFormat()
-	if verifier, ok := db.(sorted.Verifier); ok && err == nil {
+	if verifier, ok := db.(sorted.Verifier); ok && err == nil && !s.traits.ReadOnly {
 		err = verifier.RegainTrust(s.Verify)
 	}
 	if err != nil {
@@ -54,7 +55,7 @@ func Open(db sorted.Database) (*Store, error) {
 		}
 		return nil, fmt.Errorf("%s engine in %s: %w", s.traits.Name, s.traits.Dir, err)
 	}
-	s.dropper.start(s)
+	s.dropper.start(s, s.traits.ReadOnly)
 	return s, nil
 }
 
@@ -195,7 +196,7 @@ func (s *Store) Close() error {
 func (s *Store) checkFormat() error {
 	format, err := s.get([]byte{layout.FormatKey})
 	switch {
-	case err == errNoValue:
+	case err == errNoValue && !s.traits.ReadOnly:
 		entries, err := layout.AppendValue(nil, []byte{layout.FormatKey}, []byte{formatVersion})
 		if err != nil {
 			return err

@@ -44,8 +44,8 @@ type stop struct {
 
 // recoverLog reads the files of a generation, given where they begin, and mends
 // what a crash has left. The log at hand is the empty one with which the
-// generation began.
-func recoverLog(l *groupLog, bases []frames.Offset) error {
+// generation began. Of a log that is only looked into nothing is mended.
+func recoverLog(l *groupLog, bases []frames.Offset, readOnly bool) error {
 	r := &recovery{log: l, solid: true}
 	for i, base := range bases {
 		f := &foundFile{logFile: newLogFile(l.set.Known(l.logName(base)), l.life, base), last: i == len(bases)-1}
@@ -70,6 +70,9 @@ func recoverLog(l *groupLog, bases []frames.Offset) error {
 	if r.first > 0 && !r.found[r.first].truncated(l.position) {
 		f := r.found[r.first-1]
 		return f.corrupt(f.base, fmt.Sprintf("it has %d bytes, the file after it begins at offset %d of the log, and what is between is not truncated", f.size, f.next))
+	}
+	if readOnly {
+		return nil
 	}
 	return r.mend()
 }

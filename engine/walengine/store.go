@@ -33,6 +33,9 @@ type Options struct {
 	// MaxOpenFiles bounds the files that are open at once, all groups together,
 	// but for those that are in use at the moment.
 	MaxOpenFiles int
+	// ReadOnly opens a store that is there to be looked into: nothing that a crash
+	// left is mended or removed, and what is written is an error.
+	ReadOnly bool
 	// Logger gets what an operator may want to know. Nothing by default.
 	Logger *slog.Logger
 }
@@ -66,7 +69,11 @@ type foundGroup struct {
 // Open opens the store in a directory, or makes an empty one there. Groups are
 // read when they are opened.
 func Open(dir string, o Options) (*Store, error) {
-	fs, err := disk.OpenDirectory(dir)
+	open := disk.OpenDirectory
+	if o.ReadOnly {
+		open = disk.OpenReadOnly
+	}
+	fs, err := open(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +108,7 @@ func OpenFS(fs disk.FS, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(leftovers) == 0 {
+	if len(leftovers) == 0 || o.ReadOnly {
 		return s, nil
 	}
 	// What made them leftovers must not be lost when they are gone.
@@ -250,7 +257,7 @@ func (s *Store) group(id pinetree.GroupID) (*group, error) {
 		return nil, err
 	}
 	l := s.newLog(found.life, o)
-	if err := recoverLog(l, found.bases); err != nil {
+	if err := recoverLog(l, found.bases, s.options.ReadOnly); err != nil {
 		return nil, fmt.Errorf("group %d: %w", id, err)
 	}
 	g := &group{store: s, id: id, log: l}

@@ -24,6 +24,7 @@ type DB struct {
 	log          *slog.Logger
 	minFreeBytes int64
 	syncValues   *bool // badger's own; see valuesFirst
+	readOnly     bool
 
 	committer
 	syncer syncer
@@ -43,7 +44,7 @@ const newest = math.MaxUint64
 // count.
 func (d *DB) Traits() sorted.Traits {
 	return sorted.Traits{
-		Name: "badger", Dir: d.dir, Log: d.log,
+		Name: "badger", Dir: d.dir, Log: d.log, ReadOnly: d.readOnly,
 		MaxCommitBytes: int(d.badger.MaxBatchSize()) - 4096, MaxCommitEntries: int(d.badger.MaxBatchCount()) - 16,
 	}
 }

@@ -1,8 +1,10 @@
 package database
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -23,6 +25,9 @@ type Options struct {
 	// MinFreeBytes is the free space below which writes are refused with
 	// pinetree.ErrDiskFull; 20 memtables when zero. See checkSpace.
 	MinFreeBytes int64
+	// ReadOnly opens a database that is there to be looked into, and changes no file.
+	// One that a crash has left, whose end Open would cut, is ErrNotWhole.
+	ReadOnly bool
 }
 
 const (
@@ -66,8 +71,14 @@ func (o Options) badgerOptions(log badger.Logger) badger.Options {
 	b.ValueThreshold = valueThreshold
 	b.ValueLogFileSize = 64 << 20
 	b.VerifyValueChecksum = true // badger trusts the lengths of a value that it reads
+	b.ReadOnly = o.ReadOnly
 	return b
 }
+
+// ErrNotWhole is why a database cannot be opened read-only: its last writes are
+// where only an ordinary Open, which changes files, makes them readable. A copy of it
+// can be opened.
+var ErrNotWhole = errors.New("a crash has left it, and what was written last cannot be read without changing its files")
 
 // Open opens the database in a directory, or makes one. A directory that is open
 // elsewhere or damaged is an error.
@@ -84,11 +95,17 @@ func Open(o Options) (*DB, error) {
 	if o.MinFreeBytes == 0 {
 		o.MinFreeBytes = reserveMemTables * o.MemTableBytes
 	}
-	if err := dropEmptyFiles(o.Dir); err != nil {
-		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
+	if !o.ReadOnly {
+		if err := dropEmptyFiles(o.Dir); err != nil {
+			return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
+		}
 	}
-	d := &DB{dir: o.Dir, minFreeBytes: o.MinFreeBytes, log: o.Logger.With("engine", o.Dir)}
+	d := &DB{dir: o.Dir, readOnly: o.ReadOnly, minFreeBytes: o.MinFreeBytes, log: o.Logger.With("engine", o.Dir)}
 	db, err := badger.OpenManaged(o.badgerOptions((*badgerLog)(d)))
+	// Badger wraps its errors in text alone.
+	if o.ReadOnly && err != nil && strings.Contains(err.Error(), badger.ErrTruncateNeeded.Error()) {
+		err = ErrNotWhole
+	}
 	if err != nil {
 		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
 	}

@@ -62,6 +62,8 @@ type Traits struct {
 	// InOrder tells that commits become durable in the order in which they
 	// were made: one that survives a crash does so with all that came before it.
 	InOrder bool
+	// ReadOnly tells that every commit is an error.
+	ReadOnly bool
 }
 
 // Entry is a key and its value, or the removal of a key.

@@ -38,7 +38,7 @@ const (
 // first gap is: what survives a crash is all that was committed up to a point.
 func (d *DB) Traits() sorted.Traits {
 	return sorted.Traits{
-		Name: "pebble", Dir: d.options.Dir, Log: d.log(), InOrder: true,
+		Name: "pebble", Dir: d.options.Dir, Log: d.log(), InOrder: true, ReadOnly: d.options.ReadOnly,
 		MaxCommitBytes: maxCommitBytes, MaxCommitEntries: maxCommitEntries,
 	}
 }

@@ -25,6 +25,8 @@ type Options struct {
 	// MinFreeBytes is the free space below which writes are refused with
 	// pinetree.ErrDiskFull; 8 memtables by default. See checkSpace.
 	MinFreeBytes int64
+	// ReadOnly opens a database that is there to be looked into, and changes no file.
+	ReadOnly bool
 	// FS is the file system, the operating system's by default.
 	FS vfs.FS
 }
@@ -66,7 +68,7 @@ func (o Options) withDefaults() Options {
 func (d *DB) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 	log := pebbleLog{d.log()}
 	p := &pebble.Options{
-		FS: d.options.FS, Cache: cache, Logger: log, FormatMajorVersion: format,
+		FS: d.options.FS, ReadOnly: d.options.ReadOnly, Cache: cache, Logger: log, FormatMajorVersion: format,
 		MemTableSize: uint64(d.options.MemTableBytes), MemTableStopWritesThreshold: 3,
 		L0CompactionThreshold: 4, L0StopWritesThreshold: 24, LBaseMaxBytes: 64 << 20,
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 1 },
