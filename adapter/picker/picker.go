@@ -45,6 +45,9 @@ type Wish struct {
 	Zone   string        // where the reader is; empty when it does not matter
 	MinLSN pinetree.LSN  // a state no older than this
 	Stale  time.Duration // no staler than this; zero is no bound
+	// Spare, when not zero, is a node that comes after its equals: the leader, when
+	// what is asked for takes long and others can give it as well.
+	Spare pinetree.NodeID
 }
 
 // Picker knows the replicas of one volume.
@@ -94,7 +97,7 @@ func (p *Picker) Order(w Wish, now time.Time) []pinetree.NodeID {
 	order := make([]pinetree.NodeID, 0, len(p.known))
 	for _, rest := range classes {
 		for len(rest) > 0 {
-			at := p.choose(rest, now)
+			at := p.choose(rest, w.Spare, now)
 			order = append(order, rest[at].Node)
 			rest = slices.Delete(rest, at, at+1)
 		}
@@ -129,9 +132,15 @@ func fit(r Replica, m *measure, w Wish) bool {
 }
 
 // choose takes two of a list at random and returns the index of the better one.
-func (p *Picker) choose(list []Replica, now time.Time) int {
+// The spare node is chosen when it is the only one.
+func (p *Picker) choose(list []Replica, spare pinetree.NodeID, now time.Time) int {
 	if len(list) == 1 {
 		return 0
+	}
+	if at := slices.IndexFunc(list, func(r Replica) bool { return r.Node == spare }); at >= 0 {
+		last := len(list) - 1
+		list[at], list[last] = list[last], list[at]
+		return p.choose(list[:last], 0, now)
 	}
 	a := p.random(len(list))
 	b := p.random(len(list) - 1)

@@ -59,6 +59,8 @@ func TestTheNearestFreshEnoughReplicaComesFirst(t *testing.T) {
 		"older than the LSN":                 {behind(2, time.Second), Wish{Zone: "b", MinLSN: 101}, 0, []pinetree.NodeID{1, 3}},
 		"behind and has the LSN":             {behind(2, time.Second), Wish{Zone: "b", MinLSN: 100}, 0, []pinetree.NodeID{2}},
 		"up to date with an older LSN known": {behind(2, 0), Wish{Zone: "b", MinLSN: 101}, 0, []pinetree.NodeID{2}},
+		"one is to be spared":                {nil, Wish{Spare: 2}, 0, []pinetree.NodeID{1, 3}},
+		"the nearest is to be spared":        {nil, Wish{Zone: "b", Spare: 2}, 0, []pinetree.NodeID{2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			count := firsts(t, three(test.change), test.wish, start.Add(test.after))
@@ -80,6 +82,17 @@ func TestThoseThatAreNotFitAreAskedLast(t *testing.T) {
 	p.Begin(2)
 	p.Failed(2, start)
 	if order := p.Order(Wish{Zone: "b"}, start); !slices.Equal(order, []pinetree.NodeID{3, 1, 2}) {
+		t.Errorf("order %v", order)
+	}
+}
+
+// TestTheSparedNodeComesBeforeThoseThatAreNotFit lets each of the others be worse
+// than busy.
+func TestTheSparedNodeComesBeforeThoseThatAreNotFit(t *testing.T) {
+	p := three(func(l []Replica) { l[2].Behind = time.Minute })
+	p.Begin(1)
+	p.Failed(1, start)
+	if order := p.Order(Wish{Spare: 2}, start); !slices.Equal(order, []pinetree.NodeID{2, 3, 1}) {
 		t.Errorf("order %v", order)
 	}
 }

@@ -2,6 +2,7 @@ package ship
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -16,8 +17,8 @@ import (
 
 // targets lists the replicas that may answer a read which needs no leader, the
 // one to ask first before the others: the one that was named, or else as the
-// picker orders them.
-func (c *Client) targets(ctx context.Context, cfg ReadConfig) ([]Replica, error) {
+// picker orders them. Those who ask for much spare the leader.
+func (c *Client) targets(ctx context.Context, cfg ReadConfig, much bool) ([]Replica, error) {
 	route, err := c.trusted(ctx)
 	if err != nil {
 		return nil, err
@@ -30,8 +31,12 @@ func (c *Client) targets(ctx context.Context, cfg ReadConfig) ([]Replica, error)
 		}
 		return named, nil
 	}
+	wish := cfg.wish(c.cfg.Zone)
+	if much {
+		wish.Spare = route.Leader
+	}
 	c.mu.Lock()
-	order := c.picker.Order(cfg.wish(c.cfg.Zone), time.Now())
+	order := c.picker.Order(wish, time.Now())
 	c.mu.Unlock()
 	list := slices.Clone(route.Replicas)
 	rank := func(r Replica) int {
@@ -54,17 +59,19 @@ func (cfg ReadConfig) wish(zone string) picker.Wish {
 	return w
 }
 
-// onReplica makes one round over the replicas that may answer a read which
-// needs no leader.
+// onReplica makes one round over the replicas that may send a stream which needs
+// no leader. A stream goes on for long, and the leader ships meanwhile: it is asked
+// when no other replica is as near and as fresh.
 func (c *Client) onReplica(ctx context.Context, cfg ReadConfig, call nodeCall) error {
-	targets, err := c.targets(ctx, cfg)
+	targets, err := c.targets(ctx, cfg, true)
 	if err != nil {
 		return err
 	}
 	var failed error
 	for _, at := range targets {
 		err := c.attempt(ctx, at, call)
-		if err == nil || ctx.Err() != nil || !Elsewhere(err) {
+		full := errors.Is(err, pinetree.ErrQueueFull) || errors.Is(err, pinetree.ErrOverQuota) // each replica counts its own streams
+		if err == nil || ctx.Err() != nil || !full && !Elsewhere(err) {
 			return err
 		}
 		failed = alsoFailed(failed, err)
@@ -79,7 +86,7 @@ func (c *Client) onReplica(ctx context.Context, cfg ReadConfig, call nodeCall) e
 func race[A answered](ctx context.Context, r *Reader, q question, call readCall[A]) (A, error) {
 	var none A
 	c := r.client
-	targets, err := c.targets(ctx, r.cfg)
+	targets, err := c.targets(ctx, r.cfg, false)
 	if err != nil {
 		return none, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/pinetree-db/pinetree"
@@ -73,5 +74,50 @@ func TestTailGoesWhereThereIsRoom(t *testing.T) {
 		got, err := collect(t, w.dial(nil).Reader(ReadConfig{Level: pinetree.ReadStale}), 0)
 		must(t, err)
 		same(t, got, made)
+	}
+}
+
+// TestTailsSpareTheLeader opens tails where the leader, node 1, is as near as the
+// others, where it is the nearest, and where no other has room.
+func TestTailsSpareTheLeader(t *testing.T) {
+	for name, test := range map[string]struct {
+		zone  int
+		cfg   ReadConfig
+		full  bool
+		leads bool // the leader serves
+	}{
+		"stale":                    {cfg: ReadConfig{Level: pinetree.ReadStale}},
+		"consistent":               {cfg: ReadConfig{Level: pinetree.ReadConsistent}},
+		"beside the leader":        {zone: 1, cfg: ReadConfig{Level: pinetree.ReadStale}, leads: true},
+		"beside another one":       {zone: 2, cfg: ReadConfig{Level: pinetree.ReadStale}},
+		"others have no room":      {cfg: ReadConfig{Level: pinetree.ReadStale}, full: true, leads: true},
+		"default, only the leader": {leads: true},
+		"the leader by name":       {cfg: ReadConfig{Level: pinetree.ReadStale, Node: 1}, leads: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			made := fill(w, 3)
+			var mu sync.Mutex
+			served := map[pinetree.NodeID]int{}
+			for _, n := range w.nodes {
+				n.tailFault = func(*wirepb.TailRequest, *wirepb.TailResponse) error {
+					if test.full && n.id != 1 {
+						return fmt.Errorf("%w: 5 tails, 5 allowed", pinetree.ErrQueueFull)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					served[n.id]++
+					return nil
+				}
+			}
+			for range 10 {
+				got, err := collect(t, w.dial(in(test.zone)).Reader(test.cfg), 0)
+				must(t, err)
+				same(t, got, made)
+			}
+			if others := served[2] + served[3]; test.leads && others > 0 || !test.leads && served[1] > 0 {
+				t.Errorf("served by %v", served)
+			}
+		})
 	}
 }
