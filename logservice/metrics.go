@@ -116,6 +116,8 @@ func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
 		gauge("tail_ring_bytes", "Memory that keeps the newest log for tails.", func() float64 { return float64(n.host.Tails().RingBytes) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "pinetree", Name: "tail_catch_up_bytes_total", Help: "Bytes sent to tails that were behind the newest log in memory."},
 			func() float64 { return float64(n.host.Tails().CaughtUp) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "pinetree", Name: "tail_read_bytes_total", Help: "Bytes read from engines for tails that were behind; those at about the same place share them."},
+			func() float64 { return float64(n.host.Tails().Read) }),
 		gauge("raftlog_free_bytes", "What is left to the raft log on its disk; zero when the store does not know.", func() float64 {
 			space, _ := n.host.Space()
 			return float64(space.Free)

@@ -16,7 +16,7 @@ var errFull = errors.New("the slice is full")
 
 // catchUp reads what follows from the engine's log: when it is this tail's turn,
 // and its bytes are within what all who are behind may be sent. Those that are at
-// the same place are given the same slice, which was read once.
+// about the same place are given the same slice, which was read once.
 func (t *Tail) catchUp(ctx context.Context, log Log) (part, error) {
 	t.called.leave()
 	t.called = nil
@@ -27,14 +27,14 @@ func (t *Tail) catchUp(ctx context.Context, log Log) (part, error) {
 	defer h.slots.Release(1)
 	p, known := h.recent.find(t.ring, t.at, t.query)
 	if !known {
-		var err error
-		if p, err = t.slice(ctx, log); err != nil {
+		read, err := t.slice(ctx, log)
+		if err != nil {
 			return part{}, err
 		}
-		h.recent.add(t.ring, p)
-	}
-	if p.message == nil {
-		return p, nil
+		if p = read.part; p.message == nil {
+			return p, nil
+		}
+		h.recent.add(read)
 	}
 	h.caughtUp.Add(int64(p.message.Bytes()))
 	if h.quiet() {
@@ -44,89 +44,52 @@ func (t *Tail) catchUp(ctx context.Context, log Log) (part, error) {
 }
 
 // slice reads one answer's worth of the engine's log, at least a batch.
-func (t *Tail) slice(ctx context.Context, log Log) (part, error) {
-	p, limit := part{from: t.at, to: t.at}, t.ring.hub.responseBytes()
-	var piece []byte
-	hole := false
+func (t *Tail) slice(ctx context.Context, log Log) (slice, error) {
+	h := t.ring.hub
+	s, limit := slice{ring: t.ring, part: part{from: t.at, to: t.at}}, h.responseBytes()
+	hole, began := false, time.Now()
 	at, err := log(ctx, t.at, func(b pinetree.Batch) error {
 		size := wirepb.TailBatchBytes(b.Size())
 		switch {
-		case len(piece) > 0 && (len(piece)+size > limit || !t.query.Follow && b.LSN > t.query.Applied):
+		case len(s.piece) > 0 && (len(s.piece)+size > limit || !t.query.Follow && b.LSN > t.query.Applied):
 			return errFull
-		case b.Prev > p.to && len(piece) > 0, b.Prev > p.to && p.to != 0:
+		case b.Prev > s.to && len(s.piece) > 0, b.Prev > s.to && s.to != 0:
 			hole = true
 			return errFull
 		}
-		if cap(piece)-len(piece) < size {
-			piece = slices.Grow(piece, max(size, min(len(piece), limit-len(piece))))
+		if cap(s.piece)-len(s.piece) < size {
+			s.piece = slices.Grow(s.piece, max(size, min(len(s.piece), limit-len(s.piece))))
 		}
-		piece, p.to = wirepb.AppendTailBatch(piece, b.Encoded), b.LSN
+		s.piece, s.to = wirepb.AppendTailBatch(s.piece, b.Encoded), b.LSN
+		s.ends = append(s.ends, end{b.LSN, len(s.piece)})
 		return nil
 	})
 	if err != nil && !errors.Is(err, errFull) {
-		return part{}, err
+		return slice{}, err
 	}
 	switch {
 	case t.at < at.Truncated:
-		return part{}, &pinetree.TruncatedError{Volume: t.ring.volume, Asked: t.at, First: at.Truncated}
-	case len(piece) == 0 && !hole && t.at < at.Base:
-		p.to = at.Base
-		return p, nil
-	case len(piece) == 0 || hole:
-		return part{}, &pinetree.CorruptError{
-			Where: "log of volume", What: "nothing follows on " + p.to.String() + ", although it is replayed up to " + at.LSN.String(),
+		return slice{}, &pinetree.TruncatedError{Volume: t.ring.volume, Asked: t.at, First: at.Truncated}
+	case len(s.piece) == 0 && !hole && t.at < at.Base:
+		s.to = at.Base
+		return s, nil
+	case len(s.piece) == 0 || hole:
+		return slice{}, &pinetree.CorruptError{
+			Where: "log of volume", What: "nothing follows on " + s.to.String() + ", although it is replayed up to " + at.LSN.String(),
 		}
 	}
+	h.readBytes.Add(int64(len(s.piece)))
+	h.pace.rest(time.Since(began), len(s.piece))
 	t.ring.reach(at.LSN)
-	p.message = wirepb.NewOutgoingTail([][]byte{piece}, at.LSN)
-	return p, nil
-}
-
-// shelf keeps the slices read last.
-type shelf struct {
-	mu     sync.Mutex
-	slices [8]shelved
-	next   int // where the next one goes
-}
-
-type shelved struct {
-	ring *ring
-	part
-}
-
-// find is the slice of a ring's log that a tail goes on with.
-func (s *shelf) find(r *ring, after pinetree.LSN, q Query) (part, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.slices {
-		if p.ring == r && p.from == after && (q.Follow || p.to <= q.Applied) {
-			return p.part, true
-		}
-	}
-	return part{}, false
-}
-
-func (s *shelf) add(r *ring, p part) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.slices[s.next] = shelved{r, p}
-	s.next = (s.next + 1) % len(s.slices)
-}
-
-// forget drops the slices of a ring.
-func (s *shelf) forget(r *ring) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.slices {
-		if s.slices[i].ring == r {
-			s.slices[i] = shelved{}
-		}
-	}
+	s.applied = at.LSN
+	s.message = wirepb.NewOutgoingTail([][]byte{s.piece}, at.LSN)
+	return s, nil
 }
 
 // pace is how fast those that are behind may go. It finds out how much is left for
 // them: each wait asks to be woken at an instant, and when that comes late others
-// find no processor either. It has no clock.
+// find no processor either. And after each reading they rest in proportion to what
+// it took, so that a disk is there for others most of the time. It has no clock.
 type pace struct {
 	least, most, rate float64 // bytes a second
 	free              time.Time
@@ -134,7 +97,11 @@ type pace struct {
 }
 
 const (
-	lateAfter = time.Millisecond
+	// paceLate is how late a processor is taken to be short. The runtime's timers
+	// alone are up to a millisecond late.
+	paceLate = 3 * time.Millisecond
+	// readRest is how many times as long as a reading the rest after it is.
+	readRest = 3
 	// cutPause is how long a lower rate is given to show its effect.
 	cutPause = 10 * time.Millisecond
 )
@@ -154,10 +121,19 @@ func (p *pace) reserve(bytes int, now time.Time) time.Time {
 	return due
 }
 
+// readFor tells how long the reading of so many bytes took. The rest after it is no
+// longer than the bytes take at the least rate.
+func (p *pace) readFor(took time.Duration, bytes int, now time.Time) {
+	if p.free.Before(now) {
+		p.free = now
+	}
+	p.free = p.free.Add(min(readRest*took, time.Duration(float64(bytes)/p.least*float64(time.Second))))
+}
+
 // woke tells how late one who waited until then was woken.
 func (p *pace) woke(late time.Duration, now time.Time) {
 	switch {
-	case late <= lateAfter:
+	case late <= paceLate:
 		p.rate = min(p.most, p.rate*1.02)
 	case now.Sub(p.cut) >= cutPause:
 		p.rate, p.cut = max(p.least, p.rate/2), now
@@ -168,6 +144,13 @@ func (p *pace) woke(late time.Duration, now time.Time) {
 type throttle struct {
 	mu sync.Mutex
 	pace
+}
+
+// rest lets all wait some more after a reading of so many bytes.
+func (t *throttle) rest(took time.Duration, bytes int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.readFor(took, bytes, time.Now())
 }
 
 // minNap is the shortest wait that tells anything.

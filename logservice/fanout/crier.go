@@ -15,6 +15,8 @@ const (
 	// they came for. Who takes longer has a slow client.
 	groupWait = 2 * time.Millisecond
 	maxRest   = 250 * time.Millisecond
+	// lateAfter is how late a processor is taken to be short.
+	lateAfter = time.Millisecond
 )
 
 // crier is a goroutine that calls the tails that wait, ring by ring in turns. Who

@@ -23,9 +23,10 @@ type Hub struct {
 	tails int
 	rings map[*ring]struct{}
 
-	fed      atomic.Int64 // when something was committed last, as UnixNano
-	caughtUp atomic.Int64 // bytes
-	crier    crier
+	fed       atomic.Int64 // when something was committed last, as UnixNano
+	caughtUp  atomic.Int64 // bytes
+	readBytes atomic.Int64
+	crier     crier
 }
 
 // Stats is what the tails of a node take now, and took since it began.
@@ -33,13 +34,14 @@ type Stats struct {
 	Open      int   // tails
 	RingBytes int   // in all rings together
 	CaughtUp  int64 // bytes that were sent to tails that were behind their ring
+	Read      int64 // bytes that were read from engines for that
 }
 
 // Stats tells what the tails take.
 func (h *Hub) Stats() Stats {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := Stats{Open: h.tails, CaughtUp: h.caughtUp.Load()}
+	s := Stats{Open: h.tails, CaughtUp: h.caughtUp.Load(), Read: h.readBytes.Load()}
 	for r := range h.rings {
 		s.RingBytes += r.bytes()
 	}
@@ -50,7 +52,8 @@ func (h *Hub) Stats() Stats {
 func NewHub(limits Limits) *Hub {
 	h := &Hub{
 		limits: limits, rings: map[*ring]struct{}{},
-		slots: semaphore.NewWeighted(int64(max(1, limits.CatchUps))),
+		slots:  semaphore.NewWeighted(int64(max(1, limits.CatchUps))),
+		recent: shelf{limit: limits.ShelfBytes},
 	}
 	h.pace.pace = newPace(limits)
 	h.crier.start()

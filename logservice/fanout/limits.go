@@ -12,8 +12,11 @@ type Limits struct {
 	ResponseBytes, UntakenBytes int
 	// Tails bounds those that are open.
 	Tails int
-	// CatchUps bounds the tails that read the engine's log at the same time.
-	CatchUps int
+	// CatchUps bounds the tails that read the engine's log at the same time, and
+	// ShelfBytes what is kept of what was read, for others that are at about the
+	// same place.
+	CatchUps   int
+	ShelfBytes int
 	// MinCatchUpRate and MaxCatchUpRate are the bounds, in bytes a second, of what
 	// all tails that are behind are sent while somebody writes; in between it is as
 	// much as does not make the machine late for others.
@@ -32,8 +35,9 @@ func DefaultLimits() Limits {
 		UntakenBytes:   128 << 20,
 		Tails:          4096,
 		CatchUps:       2,
+		ShelfBytes:     16 << 20,
 		MinCatchUpRate: 12 << 20,
-		MaxCatchUpRate: 2 << 30,
+		MaxCatchUpRate: 128 << 20,
 	}
 }
 

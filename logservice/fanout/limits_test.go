@@ -182,7 +182,7 @@ func TestPaceGivesWayToOthers(t *testing.T) {
 	}
 	for range 100 {
 		now = now.Add(time.Second)
-		p.woke(2*lateAfter, now)
+		p.woke(2*paceLate, now)
 	}
 	if p.rate != 1<<20 {
 		t.Errorf("%v bytes/s when all wake late", p.rate)
@@ -195,7 +195,7 @@ func TestPaceGivesWayToOthers(t *testing.T) {
 		t.Error("lowered again before the last time could show an effect")
 	}
 	for range 1_000 {
-		p.woke(lateAfter, now)
+		p.woke(paceLate, now)
 	}
 	if p.rate != 1<<30 {
 		t.Errorf("%v bytes/s when nobody wakes late", p.rate)

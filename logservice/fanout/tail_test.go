@@ -22,7 +22,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // store is a replica with one volume: an engine's log and the rings that it feeds.
 type store struct {
 	replica *Replica
-	reads   int // of the log
+	reads   int           // of the log
+	disk    time.Duration // that each of them takes
 
 	mu      sync.Mutex
 	journal journal
@@ -65,6 +66,7 @@ func (s *store) log(_ context.Context, from pinetree.LSN, fn func(pinetree.Batch
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
+	time.Sleep(s.disk)
 	for _, b := range s.journal.batches[:s.applied] {
 		if b.LSN <= from || b.LSN <= s.at.Truncated {
 			continue
@@ -347,7 +349,7 @@ func TestTailsInARingReadNoDisk(t *testing.T) {
 func TestASlowClientHoldsOneAnswer(t *testing.T) {
 	limits := DefaultLimits()
 	limits.RingBytes, limits.NodeBytes = 2<<20, 4<<20
-	limits.MinCatchUpRate = limits.MaxCatchUpRate
+	limits.MinCatchUpRate, limits.MaxCatchUpRate = 2<<30, 2<<30
 	s := newStore(t, limits)
 	const clients, written = 50, 400
 	stuck, goOn := make(chan struct{}, clients*written), make(chan struct{})
