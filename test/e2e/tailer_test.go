@@ -28,7 +28,7 @@ const tailerEnv = "PINETREE_E2E_TAILER"
 
 // tailerPlan is what a tailer does. Streams share connections.
 type tailerPlan struct {
-	Addresses []string // of the nodes, which get equal parts of the tails
+	Addresses []string // of nodes, which get equal parts of the tails
 	Volume    uint64
 	Live      int          // tails that begin at From
 	From      pinetree.LSN // a batch ends there
@@ -182,6 +182,16 @@ func tailer(plan string) int {
 	return 0
 }
 
+// tailerOptions are those with which adapter/ship dials. With grpc-go's own, a
+// client answers each 16 KiB with a window update: as many wake-ups of a node as the
+// log itself.
+func tailerOptions() []grpc.DialOption {
+	const window = 4 << 20
+	return append(wirepb.DialOptions(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(4*window))
+}
+
 // open starts the tails.
 func (p tailerPlan) open() ([]*running, error) {
 	var tails []*running
@@ -190,7 +200,7 @@ func (p tailerPlan) open() ([]*running, error) {
 	for i := range p.Live + p.Behind {
 		address := p.Addresses[i%len(p.Addresses)]
 		if opened[address]%p.Streams == 0 {
-			conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+			conn, err := grpc.NewClient("passthrough:///"+address, tailerOptions()...)
 			if err != nil {
 				return nil, err
 			}
@@ -216,7 +226,7 @@ func reach(tails []*running, lsn pinetree.LSN, onlyLive bool) {
 			if at, err := t.state(); at >= lsn || err != nil {
 				break
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(5 * time.Millisecond)
 		}
 	}
 }
