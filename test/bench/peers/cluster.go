@@ -181,7 +181,7 @@ func (c *cluster) load(ctx context.Context, cfg load.Config) (load.Result, error
 	cmd := exec.CommandContext(ctx, binary, "load", "--system", c.name,
 		"--clients", strings.Join(c.clients, ","), "--ready", ready, "--pids", strings.Join(pids, ","),
 		"--inflight", strconv.Itoa(cfg.Inflight), "--window", strconv.Itoa(cfg.Window),
-		"--record-size", strconv.Itoa(cfg.RecordSize),
+		"--record-size", strconv.Itoa(cfg.RecordSize), fmt.Sprintf("--reads=%v", cfg.Reads),
 		"--warmup", cfg.Warmup.String(), "--duration", cfg.Duration.String())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -195,7 +195,8 @@ func (c *cluster) load(ctx context.Context, cfg load.Config) (load.Result, error
 	return result, c.settle(ctx, result.Acked)
 }
 
-// settle waits until all servers have as many records as were acknowledged.
+// settle waits until all servers have as many records as were acknowledged, or as
+// were written to be read.
 // Fewer would be a loss, more a record that was committed twice: either way,
 // something else was measured than what the table says.
 func (c *cluster) settle(ctx context.Context, acked uint64) error {

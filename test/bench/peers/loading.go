@@ -24,6 +24,7 @@ func loadCommand(ctx context.Context, args []string) error {
 	ready := flags.String("ready", "", "the one among them that is ready for a load")
 	pids := flags.String("pids", "", "processes whose usage counts, beside this one's")
 	var cfg load.Config
+	flags.BoolVar(&cfg.Reads, "reads", false, "read values of --record-size instead of writing records")
 	flags.IntVar(&cfg.Inflight, "inflight", 0, "closed loop with this many records outstanding")
 	flags.IntVar(&cfg.Window, "window", 0, "stream with this many bytes outstanding")
 	flags.IntVar(&cfg.RecordSize, "record-size", 1024, "bytes of a record")
@@ -47,7 +48,15 @@ func loadCommand(ctx context.Context, args []string) error {
 		return errors.New("--record-size must be above 0")
 	}
 	t := target{clients: strings.Split(*clients, ","), ready: *ready}
-	result, err := load.Run(ctx, cfg, func(sink load.Sink) (load.Client, error) { return s.dial(s, t, sink) })
+	if !suits(*name, cfg.Shape) {
+		return fmt.Errorf("%s cannot be put under a load like %v", *name, cfg.Shape)
+	}
+	var result load.Result
+	if cfg.Reads {
+		result, err = load.RunReads(ctx, cfg, func() (load.Reader, error) { return s.read(t) })
+	} else {
+		result, err = load.Run(ctx, cfg, func(sink load.Sink) (load.Client, error) { return s.dial(s, t, sink) })
+	}
 	if err != nil {
 		return err
 	}

@@ -66,8 +66,6 @@ func repository() (string, error) {
 // load runs one load. The name of the system may tell the engine.
 func (p *pinetree) load(ctx context.Context, name, dir string, cfg load.Config) (load.Result, error) {
 	var result load.Result
-	ctx, cancel := context.WithTimeout(ctx, cfg.Warmup+cfg.Duration+3*time.Minute)
-	defer cancel()
 	args := []string{
 		"bench", "ship", "--json", "--dir", dir,
 		"--record-size", strconv.Itoa(cfg.RecordSize), "--groups", strconv.Itoa(cfg.Groups),
@@ -81,18 +79,26 @@ func (p *pinetree) load(ctx context.Context, name, dir string, cfg load.Config) 
 	if _, engine, ok := strings.Cut(name, ":"); ok {
 		args = append(args, "--engine", engine)
 	}
-	cmd := exec.CommandContext(ctx, p.binary, append(args, strings.Fields(p.args)...)...)
+	err := p.run(ctx, cfg, append(args, strings.Fields(p.args)...), &result)
+	return result, err
+}
+
+// run runs the binary, which prints one JSON object.
+func (p *pinetree) run(ctx context.Context, cfg load.Config, args []string, said any) error {
+	ctx, cancel := context.WithTimeout(ctx, cfg.Warmup+cfg.Duration+3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, p.binary, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it ends its nodes
 	cmd.WaitDelay = stopTimeout
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return result, fmt.Errorf("%v: %w: %s", cmd, err, bytes.TrimSpace(stderr.Bytes()))
+		return fmt.Errorf("%v: %w: %s", cmd, err, bytes.TrimSpace(stderr.Bytes()))
 	}
-	if err := json.Unmarshal(stdout.Bytes(), &result); err != nil {
-		return result, fmt.Errorf("%v said %q: %w", cmd, stdout.Bytes(), err)
+	if err := json.Unmarshal(stdout.Bytes(), said); err != nil {
+		return fmt.Errorf("%v said %q: %w", cmd, stdout.Bytes(), err)
 	}
-	return result, nil
+	return nil
 }
 
 // versions are those of the systems that this binary has in it.

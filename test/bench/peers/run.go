@@ -39,7 +39,7 @@ func runCommand(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	rounds := flags.Int("rounds", 5, "how often each load is put on each system")
 	loads := flags.String("loads", strings.Join(report.Loads, ","),
-		"what to measure: closed:RECORDS:SIZE or stream:WINDOW:SIZE, each with :GROUPS or without")
+		"what to measure: closed:RECORDS:SIZE or stream:WINDOW:SIZE, each with :GROUPS or without, read:READS:SIZE, or "+allReads+" for the usual ones of these")
 	names := flags.String("systems", strings.Join(defaultSystems, ","), "what to compare; pinetree:ENGINE is Pinetree with that engine")
 	quick := flags.Bool("quick", false, "one round of one second, to see that everything works; its figures mean little")
 	asJSON := flags.Bool("json", false, "print one JSON object instead of tables")
@@ -67,7 +67,11 @@ func runCommand(ctx context.Context, args []string) error {
 	return err
 }
 
+// allReads is a word for the loads of report.Reads.
+const allReads = "reads"
+
 func (p *plan) choose(loads, names string) error {
+	loads = strings.ReplaceAll(loads, allReads, strings.Join(report.Reads, ","))
 	for text := range strings.SplitSeq(loads, ",") {
 		shape, err := load.ParseShape(text)
 		if err != nil {
@@ -114,7 +118,7 @@ func (p *plan) execute(ctx context.Context, out string) (measured []report.Measu
 		for _, shape := range p.loads {
 			for _, i := range rand.Perm(len(p.systems)) {
 				name := p.systems[i]
-				if shape.Groups > 1 && !report.IsPinetree(name) {
+				if !suits(name, shape) {
 					continue
 				}
 				m := report.Measurement{Round: round, Load: shape.String(), System: name}
@@ -149,6 +153,9 @@ func (p *plan) measure(ctx context.Context, name string, shape load.Shape) (resu
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	cfg := load.Config{Shape: shape, Warmup: p.warmup, Duration: p.duration}
+	if report.IsPinetree(name) && shape.Reads {
+		return p.pinetree.read(ctx, name, dir, cfg)
+	}
 	if report.IsPinetree(name) {
 		return p.pinetree.load(ctx, name, dir, cfg)
 	}

@@ -76,12 +76,12 @@ func TestServerThatCannotStartSaysWhy(t *testing.T) {
 }
 
 func TestShapesAreReadAsTheyArePrinted(t *testing.T) {
-	for _, text := range []string{"closed:256:128", "stream:4194304:1024", "closed:64:1024:64"} {
+	for _, text := range []string{"closed:256:128", "stream:4194304:1024", "closed:64:1024:64", "read:16:8192"} {
 		if shape, err := load.ParseShape(text); err != nil || shape.String() != text {
 			t.Errorf("%s is read as %v, error %v", text, shape, err)
 		}
 	}
-	for _, text := range []string{"", "closed:1", "closed:0:1", "open:1:1", "closed:1:1:1:1", "stream:a:1"} {
+	for _, text := range []string{"", "closed:1", "closed:0:1", "open:1:1", "closed:1:1:1:1", "stream:a:1", "read:1:8192:2"} {
 		if shape, err := load.ParseShape(text); err == nil {
 			t.Errorf("%q was read as %v", text, shape)
 		}

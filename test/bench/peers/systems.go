@@ -9,11 +9,13 @@ import (
 	"github.com/pinetree-db/pinetree/test/bench/peers/dragon"
 	"github.com/pinetree-db/pinetree/test/bench/peers/etcdpeer"
 	"github.com/pinetree-db/pinetree/test/bench/peers/floor"
+	"github.com/pinetree-db/pinetree/test/bench/peers/floormap"
 	"github.com/pinetree-db/pinetree/test/bench/peers/front"
 	"github.com/pinetree-db/pinetree/test/bench/peers/hashi"
 	"github.com/pinetree-db/pinetree/test/bench/peers/jetstream"
 	"github.com/pinetree-db/pinetree/test/bench/peers/load"
 	"github.com/pinetree-db/pinetree/test/bench/peers/replica"
+	"github.com/pinetree-db/pinetree/test/bench/peers/report"
 )
 
 // many is how many records a library is given at once at most.
@@ -30,27 +32,46 @@ type system struct {
 	front front.Kind // how a library is reached; empty when it has its own client
 	batch int        // records in a proposal or a transaction
 	start func(replica.Config) (replica.Replica, error)
-	dial  func(system, target, load.Sink) (load.Client, error)
+	// dial and read reach the system for loads that write and for those that
+	// read; nil when there are none.
+	dial func(system, target, load.Sink) (load.Client, error)
+	read func(target) (load.Reader, error)
 }
 
 var systems = map[string]system{
-	"floor-tcp":              {front.TCP, 0, floor.Start, dialFront},
-	"floor-grpc":             {front.GRPC, 0, floor.Start, dialFront},
-	"hashicorp-tcp":          {front.TCP, many, hashi.Start, dialFront},
-	"hashicorp-grpc":         {front.GRPC, many, hashi.Start, dialFront},
-	"dragonboat-tcp":         {front.TCP, many, dragon.Start, dialFront},
-	"dragonboat-grpc":        {front.GRPC, many, dragon.Start, dialFront},
-	"dragonboat-single-tcp":  {front.TCP, 1, dragon.Start, dialFront},
-	"dragonboat-single-grpc": {front.GRPC, 1, dragon.Start, dialFront},
-	"etcd":                   {"", many, etcdpeer.Start, dialEtcd},
-	"etcd-put":               {"", 1, etcdpeer.Start, dialEtcd},
-	"nats":                   {"", 1, jetstream.Start, dialNATS},
-	"nats-batch":             {"", many, jetstream.Start, dialNATS},
+	"floor-tcp":              {front.TCP, 0, floor.Start, dialFront, nil},
+	"floor-grpc":             {front.GRPC, 0, floor.Start, dialFront, nil},
+	"floor-map":              {"", 0, floormap.Start, nil, readFloor},
+	"hashicorp-tcp":          {front.TCP, many, hashi.Start, dialFront, nil},
+	"hashicorp-grpc":         {front.GRPC, many, hashi.Start, dialFront, nil},
+	"dragonboat-tcp":         {front.TCP, many, dragon.Start, dialFront, nil},
+	"dragonboat-grpc":        {front.GRPC, many, dragon.Start, dialFront, nil},
+	"dragonboat-single-tcp":  {front.TCP, 1, dragon.Start, dialFront, nil},
+	"dragonboat-single-grpc": {front.GRPC, 1, dragon.Start, dialFront, nil},
+	"etcd":                   {"", many, etcdpeer.Start, dialEtcd, readEtcd},
+	"etcd-put":               {"", 1, etcdpeer.Start, dialEtcd, nil},
+	"nats":                   {"", 1, jetstream.Start, dialNATS, nil},
+	"nats-batch":             {"", many, jetstream.Start, dialNATS, nil},
+}
+
+// pageless are Pinetrees with an engine that keeps no page to be read.
+var pageless = []string{"pinetree:wal", "pinetree:none"}
+
+// suits tells whether a system can be put under a load.
+func suits(name string, shape load.Shape) bool {
+	if report.IsPinetree(name) {
+		return !shape.Reads || !slices.Contains(pageless, name)
+	}
+	s := systems[name]
+	if shape.Reads {
+		return s.read != nil
+	}
+	return s.dial != nil && shape.Groups <= 1
 }
 
 // defaultSystems are compared when nobody says otherwise.
 var defaultSystems = []string{
-	"pinetree:wal", "pinetree:badger", "etcd", "nats", "nats-batch", "hashicorp-grpc", "dragonboat-grpc", "hashicorp-tcp", "dragonboat-tcp", "floor-grpc", "floor-tcp",
+	"pinetree:wal", "pinetree:badger", "etcd", "nats", "nats-batch", "hashicorp-grpc", "dragonboat-grpc", "hashicorp-tcp", "dragonboat-tcp", "floor-grpc", "floor-tcp", "floor-map",
 }
 
 func dialFront(s system, t target, sink load.Sink) (load.Client, error) {
@@ -64,6 +85,10 @@ func dialEtcd(s system, t target, sink load.Sink) (load.Client, error) {
 func dialNATS(s system, t target, sink load.Sink) (load.Client, error) {
 	return jetstream.Dial(t.clients, jetstream.Batch(s.batch), sink)
 }
+
+func readEtcd(t target) (load.Reader, error) { return etcdpeer.DialReader(t.ready) }
+
+func readFloor(t target) (load.Reader, error) { return floormap.DialReader(t.clients) }
 
 func systemOf(name string) (system, error) {
 	s, ok := systems[name]

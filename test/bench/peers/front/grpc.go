@@ -25,14 +25,15 @@ const (
 	messageBytes = 64 << 20
 )
 
-// rawCodec sends bytes as they are, and writes what it receives to an
+// RawCodec sends bytes as they are, and writes what it receives to an
 // io.Writer: one copy, as few as gRPC allows.
-type rawCodec struct{}
+type RawCodec struct{}
 
-func (rawCodec) Name() string { return "raw" }
+// Name implements encoding.CodecV2.
+func (RawCodec) Name() string { return "raw" }
 
 // Marshal takes a mem.Buffer.
-func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
+func (RawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	b, ok := v.(mem.Buffer)
 	if !ok {
 		return nil, fmt.Errorf("cannot send a %T", v)
@@ -40,7 +41,8 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{b}, nil
 }
 
-func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
+// Unmarshal takes an io.Writer.
+func (RawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	w, ok := v.(io.Writer)
 	if !ok {
 		return fmt.Errorf("cannot receive into a %T", v)
@@ -53,7 +55,7 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-var _ encoding.CodecV2 = rawCodec{}
+var _ encoding.CodecV2 = RawCodec{}
 
 // framePool keeps outboxes until gRPC has sent them.
 type framePool struct{ pool sync.Pool }
@@ -85,7 +87,7 @@ func listenGRPC(addr string, log Log) (Server, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &grpcServer{cancel: cancel, server: grpc.NewServer(
-		grpc.ForceServerCodecV2(rawCodec{}),
+		grpc.ForceServerCodecV2(RawCodec{}),
 		grpc.InitialWindowSize(windowBytes), grpc.InitialConnWindowSize(windowBytes),
 		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes),
 		grpc.MaxRecvMsgSize(messageBytes), grpc.MaxSendMsgSize(messageBytes),
@@ -141,7 +143,7 @@ func dialGRPC(addr string, sink load.Sink) (load.Client, error) {
 		grpc.WithInitialWindowSize(windowBytes), grpc.WithInitialConnWindowSize(windowBytes),
 		grpc.WithReadBufferSize(bufferBytes), grpc.WithWriteBufferSize(bufferBytes),
 		grpc.WithDefaultCallOptions(
-			grpc.ForceCodecV2(rawCodec{}), grpc.WaitForReady(true),
+			grpc.ForceCodecV2(RawCodec{}), grpc.WaitForReady(true),
 			grpc.MaxCallRecvMsgSize(messageBytes), grpc.MaxCallSendMsgSize(messageBytes),
 		))
 	if err != nil {

@@ -8,6 +8,9 @@ import (
 
 // A Shape is one load. Either Inflight or Window is set.
 type Shape struct {
+	// Reads reads values of RecordSize in a closed loop, instead of writing
+	// records.
+	Reads      bool
 	Inflight   int // workers of a closed loop
 	Window     int // unacknowledged bytes of a stream
 	RecordSize int // bytes
@@ -19,6 +22,9 @@ type Shape struct {
 // String is the shape as ParseShape reads it.
 func (s Shape) String() string {
 	text := fmt.Sprintf("closed:%d:%d", s.Inflight, s.RecordSize)
+	if s.Reads {
+		text = fmt.Sprintf("read:%d:%d", s.Inflight, s.RecordSize)
+	}
 	if s.Window > 0 {
 		text = fmt.Sprintf("stream:%d:%d", s.Window, s.RecordSize)
 	}
@@ -29,10 +35,11 @@ func (s Shape) String() string {
 }
 
 // ParseShape reads closed:RECORDS:SIZE or stream:WINDOW:SIZE, each with
-// :GROUPS after it or without. All are plain numbers; sizes are bytes.
+// :GROUPS after it or without, or read:READS:SIZE. All are plain numbers; sizes are
+// bytes.
 func ParseShape(text string) (Shape, error) {
 	parts := strings.Split(text, ":")
-	wrong := fmt.Errorf("%q is no load; write closed:RECORDS:SIZE or stream:WINDOW:SIZE, and :GROUPS for more than one", text)
+	wrong := fmt.Errorf("%q is no load; write closed:RECORDS:SIZE or stream:WINDOW:SIZE, and :GROUPS for more than one, or read:READS:SIZE", text)
 	if len(parts) < 3 || len(parts) > 4 {
 		return Shape{}, wrong
 	}
@@ -48,6 +55,11 @@ func ParseShape(text string) (Shape, error) {
 	switch parts[0] {
 	case "closed":
 		s.Inflight = numbers[0]
+	case "read":
+		if len(parts) > 3 {
+			return Shape{}, wrong
+		}
+		s.Reads, s.Inflight = true, numbers[0]
 	case "stream":
 		s.Window = numbers[0]
 	default:

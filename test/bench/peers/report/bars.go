@@ -14,22 +14,35 @@ type judge struct {
 
 // Judge compares each Pinetree that was measured with the bars.
 func Judge(cells Cells) []Verdict {
-	seen := map[string]bool{}
 	var all []Verdict
-	for _, load := range Loads {
-		for _, system := range cells.systems(load) {
-			if IsPinetree(system) && !seen[system] {
-				seen[system] = true
-				j := &judge{cells: cells, system: system}
-				j.all()
-				all = append(all, j.verdicts...)
+	for _, kind := range []struct {
+		loads []string
+		judge func(*judge)
+	}{{Loads, (*judge).writes}, {Reads, (*judge).reads}} {
+		seen := map[string]bool{}
+		for _, load := range kind.loads {
+			for _, system := range cells.systems(load) {
+				if IsPinetree(system) && !seen[system] {
+					seen[system] = true
+					j := &judge{cells: cells, system: system}
+					kind.judge(j)
+					all = append(all, j.verdicts...)
+				}
 			}
 		}
 	}
 	return all
 }
 
-func (j *judge) all() {
+// reads: a peer's reads ask a quorum, Pinetree's are a leader's under its lease.
+// Either way they see every write that was acknowledged before.
+func (j *judge) reads() {
+	for _, load := range Reads {
+		j.ratio(load, ops, peers, bar{2, 2})
+	}
+}
+
+func (j *judge) writes() {
 	for _, load := range []string{closed128, closed1Ki, closed16Ki} {
 		j.ratio(load, ops, behindGRPC, bar{1.2, 1.6})
 		j.ratio(load, ops, behindTCP, bar{0.85, 1.2})

@@ -14,12 +14,19 @@ const (
 	stream1Ki    = "stream:4194304:1024"
 	stream128    = "stream:4194304:128"
 	manyGroups   = "closed:64:1024:64"
+	read1        = "read:1:8192"
+	read16       = "read:16:8192"
+	read64       = "read:64:8192"
 	floorTCP     = "floor-tcp"
 	pinetreeName = "pinetree"
 )
 
 // Loads are those that Pinetree is judged by, in the order of the tables.
 var Loads = []string{closed128, closed1Ki, closed16Ki, single, stream1Ki, stream128, manyGroups}
+
+// Reads are the loads that read, by which Pinetree is judged, too. They are not
+// part of a run unless they are asked for.
+var Reads = []string{read1, read16, read64}
 
 // IsPinetree is true of Pinetree with any engine.
 func IsPinetree(system string) bool {

@@ -117,15 +117,34 @@ func TestEachPinetreeIsJudged(t *testing.T) {
 	}
 }
 
+// TestReadsAreJudgedByThemselves: a run of reads lacks no writes, and the floor is
+// no peer.
+func TestReadsAreJudgedByThemselves(t *testing.T) {
+	all := ofRounds(read16, "pinetree:badger", setOps, 900, 1000, 1100)
+	all = append(all, ofRounds(read16, "etcd", setOps, 400, 501, 600)...)
+	all = append(all, ofRounds(read64, "floor-map", setOps, 5000)...)
+	all = append(all, ofRounds(read64, "pinetree:badger", setOps, 1000)...)
+	all = append(all, ofRounds(read64, "etcd", setOps, 500)...)
+	verdicts := Judge(Medians(all))
+	if len(verdicts) != len(Reads) {
+		t.Fatalf("%d verdicts: %v", len(verdicts), verdicts)
+	}
+	for i, want := range []string{"----", "MISS", "PASS"} {
+		if !strings.HasPrefix(verdicts[i].String(), want) || !strings.Contains(verdicts[i].What, Reads[i]) {
+			t.Errorf("%v, want %s of %s", verdicts[i], want, Reads[i])
+		}
+	}
+}
+
 func TestTableHasRatiosToPinetree(t *testing.T) {
 	all := ofRounds(closed1Ki, "pinetree", setOps, 3000)
 	all = append(all, ofRounds(closed1Ki, "etcd", setOps, 1500)...)
 	all = append(all, Measurement{Load: closed1Ki, System: "nats", Error: "no"})
 	text := Markdown(Medians(all))
 	for _, line := range []string{
-		"| pinetree | 3,000 | 0 | 0 | 0 | 0 | 0 | 0 | 1 | 1.00 |",
-		"| etcd | 1,500 | 0 | 0 | 0 | 0 | 0 | 0 | 1 | 2.00 |",
-		"| nats | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0, 1 failed | |",
+		"| pinetree | 3,000 | – | – | – | – | – | – | 1 | 1.00 |",
+		"| etcd | 1,500 | – | – | – | – | – | – | 1 | 2.00 |",
+		"| nats | – | – | – | – | – | – | – | 0, 1 failed | |",
 	} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("no line %q in\n%s", line, text)

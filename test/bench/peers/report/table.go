@@ -33,10 +33,11 @@ func (c Cells) systems(load string) []string {
 // others.
 func (c Cells) loads() []string {
 	at := func(load string) int {
-		if i := slices.Index(Loads, load); i >= 0 {
+		known := slices.Concat(Loads, Reads)
+		if i := slices.Index(known, load); i >= 0 {
 			return i
 		}
-		return len(Loads)
+		return len(known)
 	}
 	return slices.SortedFunc(maps.Keys(c), func(a, b string) int {
 		return cmp.Or(cmp.Compare(at(a), at(b)), cmp.Compare(a, b))
@@ -87,7 +88,7 @@ func (c Cells) table(b *strings.Builder, load string) {
 		}
 		fmt.Fprintf(b, "| %s |", s)
 		for _, v := range []float64{m.OpsPerSecond, m.MBPerSecond, m.P50, m.P99, m.P999, m.CPUPer100k, m.PeakRSS} {
-			fmt.Fprintf(b, " %s |", short(v))
+			fmt.Fprintf(b, " %s |", known(v))
 		}
 		fmt.Fprintf(b, " %s |", rounds)
 		for _, o := range own {
@@ -99,6 +100,14 @@ func (c Cells) table(b *strings.Builder, load string) {
 		}
 		b.WriteString("\n")
 	}
+}
+
+// known prints a figure of a table, of which zero is one that nobody knows.
+func known(v float64) string {
+	if v == 0 {
+		return "–"
+	}
+	return short(v)
 }
 
 // short prints three digits that count, and large numbers in groups.
