@@ -277,3 +277,18 @@ func TestAManagerThatStopsInTheMiddleOfAChangeIsSucceeded(t *testing.T) {
 		})
 	}
 }
+
+// TestHowLongANodeHasBeenDeadIsToldAsOfNow, though nothing happens in between that
+// has the manager look at the whole cluster.
+func TestHowLongANodeHasBeenDeadIsToldAsOfNow(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, ledger.NewMemory(), "a", "b", "c")
+	g := c.createGroup(3)
+	c.byID(g.GetVoters()[slices.IndexFunc(g.GetVoters(), func(id uint64) bool { return id != g.GetLeader() })]).kill()
+	for _, age := range []string{"dead for 1s; its replica is replaced in 4m59s", "dead for 2s; its replica is replaced in 4m58s"} {
+		c.eventually(age, func() bool {
+			list, err := c.client().ListGroups(c.context(), &wirepb.ListGroupsRequest{Group: g.GetGroup()})
+			return err == nil && len(list.GetGroups()) == 1 && strings.Contains(strings.Join(list.GetGroups()[0].GetWords(), "\n"), age)
+		})
+	}
+}

@@ -100,7 +100,7 @@ func (r *Reign) Route(ctx context.Context, q *wirepb.RouteRequest) (*wirepb.Rout
 		}
 		k := r.volumes[id]
 		if k == nil {
-			return nil, refuse(pinetree.ErrUnknownVolume, "there is no volume %s", cmp.Or(q.GetVolumeName(), "of that id"))
+			return nil, refuse(pinetree.ErrUnknownVolume, "there is no volume %s; `volume ls` lists those that are", cmp.Or(q.GetVolumeName(), "of that id"))
 		}
 		info := r.volumeInfo(k.Is)
 		answer := &wirepb.RouteResponse{Volume: info, Leader: info.GetLeader()}

@@ -67,6 +67,8 @@ func (r *Reign) why(g *group) string {
 		return g.verdict.String()
 	case !g.Is.Lease.Activated():
 		return "its leader is not activated yet"
+	case g.granter.Left(now) == 0 && r.leader(g) != nil && r.leader(g).replicas[g.id].GetQuiet():
+		return "nobody wants anything of it, so it rests and needs no lease"
 	case g.granter.Left(now) == 0:
 		return fmt.Sprintf("node %d has not asked for the lease lately", g.Is.Lease.Node)
 	}
@@ -103,9 +105,6 @@ func (r *Reign) groupInfo(g *group) *wirepb.GroupInfo {
 		info.RaftTerm = n.replicas[g.id].GetRaftTerm()
 		info.Learners = members.Learners(n.replicas[g.id], info.Voters)
 		info.Leased = g.Is.Lease.Activated() && g.granter.Left(r.cfg.Clock()) > 0
-	}
-	if waits := r.chores.words[g.id]; waits != "" {
-		info.Words = append(info.Words, waits)
 	}
 	for _, v := range r.volumes {
 		if v.Is.Group == g.id {

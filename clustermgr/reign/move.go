@@ -39,7 +39,7 @@ func (r *Reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) { return r.p
 func (r *Reign) planMoveAmong(q *wirepb.MoveLeaderRequest, only []pinetree.NodeID) (move, error) {
 	g := r.groups[pinetree.GroupID(q.GetGroup())]
 	if g == nil {
-		return move{}, refuse(pinetree.ErrUnknownGroup, "there is no group %d", q.GetGroup())
+		return move{}, refuse(pinetree.ErrUnknownGroup, "there is no group %d; `group ls` lists those that are", q.GetGroup())
 	}
 	leader := r.leader(g)
 	if leader == nil {

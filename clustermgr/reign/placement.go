@@ -18,7 +18,6 @@ import (
 // again when the cluster is looked at again.
 func (r *Reign) tend(c upkeep.Cluster, now lease.Instant) {
 	plan := upkeep.Replicas(c, r.cfg.Replicas)
-	r.chores.words = plan.Words
 	if plan.Weighed {
 		r.weighed = now
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
+	"github.com/pinetree-db/pinetree/clustermgr/upkeep"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -67,7 +68,10 @@ func (r *Reign) showGroup(ctx context.Context, q *wirepb.ListGroupsRequest) (*wi
 	if err := r.do(ctx, func() {
 		if g := r.groups[id]; g != nil {
 			info = r.groupInfo(g)
-			info.Words = append(r.explain(g), info.Words...)
+			info.Words = r.explain(g)
+			if waits := upkeep.Replicas(r.snapshot(r.cfg.Clock()), r.cfg.Replicas).Words[id]; waits != "" {
+				info.Words = append(info.Words, waits)
+			}
 			if leader = r.leader(g); leader != nil {
 				target = leader.target()
 			}
@@ -76,7 +80,7 @@ func (r *Reign) showGroup(ctx context.Context, q *wirepb.ListGroupsRequest) (*wi
 		return nil, err
 	}
 	if info == nil {
-		return nil, refuse(pinetree.ErrUnknownGroup, "there is no group %d", id)
+		return nil, refuse(pinetree.ErrUnknownGroup, "there is no group %d; `group ls` lists those that are", id)
 	}
 	if leader != nil {
 		members.AddProgress(info, r.dial.Collect(ctx, id, []orders.Target{target})[0])

@@ -21,8 +21,6 @@ type chores struct {
 	waits bool          // time alone may make something due
 	next  lease.Instant // not before here
 	due   lease.Instant // at the latest then; zero when nothing may become due
-	// words say of groups why a replica that is to go is still there.
-	words map[pinetree.GroupID]string
 }
 
 // upkeep looks at the whole cluster and starts what is due as operations on

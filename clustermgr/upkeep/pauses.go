@@ -58,7 +58,11 @@ func (p *Pauses) Predict(group pinetree.GroupID, l Latency) (time.Duration, stri
 	switch {
 	case len(own) > 0:
 		slices.Sort(own)
-		return own[len(own)/2] + l.Commit, fmt.Sprintf("from the last %d moves of %s and a commit of %v", len(own), of, l.Commit)
+		moves := fmt.Sprintf("%d moves", len(own))
+		if len(own) == 1 {
+			moves = "move"
+		}
+		return own[len(own)/2] + l.Commit, fmt.Sprintf("from the last %s of %s and a commit of %v", moves, of, l.Commit)
 	case l.Commit > 0:
 		return min(handOverCommits*l.Commit, l.Cap) + l.Commit,
 			fmt.Sprintf("from a commit of %v of late, for no leader was moved since this manager is the active one", l.Commit)

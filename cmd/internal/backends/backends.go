@@ -150,7 +150,7 @@ func (s Storage) Open(dir Dir, log *slog.Logger) (Stores, error) {
 		return opened, fmt.Errorf("open the raft log: %w", err)
 	}
 	if opened.Engines, err = open(dir.Engine(), log); err != nil {
-		return opened, errors.Join(fmt.Errorf("open the engine: %w", err), opened.Log.Close())
+		return opened, errors.Join(fmt.Errorf("open the engine: %w; when its files are damaged, `pinetree rebuild` makes them anew from the other replicas", err), opened.Log.Close())
 	}
 	return opened, nil
 }
