@@ -70,6 +70,7 @@ model: ## badger and pebble under 500,000 random changes, compared with a model;
 
 e2e: ## the end-to-end tests with real processes in full; as root, about an hour
 	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 120m -v
+	PINETREE_POWER_CUT=1 $(GO) test -p 1 ./engine/... -run PowerCut -count=1 -timeout 20m -v
 
 fleet: ## one real manager against 50 simulated nodes and 5,000 groups; a minute, on a quiet machine
 	PINETREE_FLEET=full $(GO) test ./test/fleet -count=1 -v
