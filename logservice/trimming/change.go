@@ -14,7 +14,8 @@ import (
 // What was decided on an older state is cut down to what still holds: the log is
 // not truncated beyond what is replayed, nor beyond what a slot holds; a slot
 // neither goes back, nor begins below what is gone, nor comes back from being
-// lost; and one whose reader has moved on meanwhile is not lost.
+// lost; and one whose reader has moved on meanwhile is not lost, nor is one
+// that may hold more by now.
 func Change(at pinetree.VolumePosition, c *storepb.ChangeVolume) pinetree.VolumePosition {
 	if c.Settings != nil {
 		at.Settings = c.Settings.Read()
@@ -34,7 +35,8 @@ func put(at pinetree.VolumePosition, s pinetree.Slot) []pinetree.Slot {
 	s.LSN = min(s.LSN, at.LSN)
 	switch {
 	case there && at.Slots[i].Lost:
-	case there && s.Lost && at.Slots[i].LSN <= s.LSN:
+	case there && s.Lost && (at.Slots[i].LSN > s.LSN || mayHoldMore(at.Slots[i], s)):
+	case there && s.Lost:
 		at.Slots[i].Lost = true
 	case there && !s.Lost:
 		at.Slots[i].LSN, at.Slots[i].MaxBytes = max(at.Slots[i].LSN, s.LSN), s.MaxBytes
@@ -42,6 +44,11 @@ func put(at pinetree.VolumePosition, s pinetree.Slot) []pinetree.Slot {
 		return slices.Insert(at.Slots, i, s)
 	}
 	return at.Slots
+}
+
+// mayHoldMore tells whether a slot may hold more than the one that a decision was about.
+func mayHoldMore(now, then pinetree.Slot) bool {
+	return then.MaxBytes > 0 && (now.MaxBytes == 0 || now.MaxBytes > then.MaxBytes)
 }
 
 // truncate gives up the log up to a point, or as much of it as may go.

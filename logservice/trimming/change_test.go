@@ -52,6 +52,8 @@ func TestTheLogIsTruncatedAsFarAsItMayBe(t *testing.T) {
 func TestSlotsOnlyGoForward(t *testing.T) {
 	at := volume(slot("b", 500))
 	at.Truncated = 300
+	bound := func(bytes int64) pinetree.Slot { return pinetree.Slot{Name: "b", LSN: 500, MaxBytes: bytes} }
+	over := &storepb.Slot{Name: "b", Lsn: 500, MaxBytes: 70, Lost: true}
 	full := volume()
 	for i := range pinetree.MaxSlots {
 		full.Slots = append(full.Slots, slot(fmt.Sprintf("s%02d", i), 500))
@@ -68,6 +70,10 @@ func TestSlotsOnlyGoForward(t *testing.T) {
 		"back":                                 {at, &storepb.Slot{Name: "b", Lsn: 400}, []pinetree.Slot{slot("b", 500)}},
 		"lost":                                 {at, &storepb.Slot{Name: "b", Lsn: 500, Lost: true}, []pinetree.Slot{{Name: "b", LSN: 500, Lost: true}}},
 		"lost, and it has moved on":            {at, &storepb.Slot{Name: "b", Lsn: 499, Lost: true}, []pinetree.Slot{slot("b", 500)}},
+		"lost, over the bound that it has":     {volume(bound(70)), over, []pinetree.Slot{{Name: "b", LSN: 500, MaxBytes: 70, Lost: true}}},
+		"lost, and its bound was raised":       {volume(bound(71)), over, []pinetree.Slot{bound(71)}},
+		"lost, and its bound was taken away":   {volume(bound(0)), over, []pinetree.Slot{bound(0)}},
+		"lost, and its bound was lowered":      {volume(bound(60)), over, []pinetree.Slot{{Name: "b", LSN: 500, MaxBytes: 60, Lost: true}}},
 		"lost, and it was dropped":             {at, &storepb.Slot{Name: "x", Lsn: 499, Lost: true}, []pinetree.Slot{slot("b", 500)}},
 		"one that is lost does not come again": {volume(pinetree.Slot{Name: "b", LSN: 500, Lost: true}), &storepb.Slot{Name: "b", Lsn: 900}, []pinetree.Slot{{Name: "b", LSN: 500, Lost: true}}},
 		"one too many":                         {full, &storepb.Slot{Name: "t", Lsn: 500}, full.Slots},
