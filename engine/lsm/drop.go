@@ -111,13 +111,13 @@ func (d *dropper) start(s *Store, idle bool) {
 // again. After its error nothing can be written any more.
 func (s *Store) tidy() (next time.Duration, err error) {
 	dropped, err := s.dropAll()
-	if err == nil {
+	for more := true; more && err == nil; dropped = false {
 		var trimmed int
-		trimmed, err = s.trimAll()
+		trimmed, more, err = s.trimSome()
 		s.dropper.trimmed += trimmed
-	}
-	if err == nil {
-		next, err = s.reclaimDue(dropped, time.Now())
+		if err == nil {
+			next, err = s.reclaimDue(dropped, time.Now())
+		}
 	}
 	switch {
 	case err == nil:

@@ -32,6 +32,7 @@ type trimming struct {
 	// search from its first key would go through all that was removed of late.
 	trimmed    map[pinetree.VolumeID]pinetree.LSN
 	generation layout.Generation // that trimmed is of
+	cleaned    cleaned
 }
 
 // truncatesMore tells whether a volume is truncated further in the next position.
@@ -44,28 +45,34 @@ func truncatesMore(old, next pinetree.Position) bool {
 	return false
 }
 
-// trimAll removes what no read needs because its volume is truncated, durably, and
-// tells about how many bytes of log those were.
-func (s *Store) trimAll() (bytes int, err error) {
+// trimSome removes what no read needs because its volume is truncated, durably, all
+// of it or about as much as is worth asking for its space, and tells about how many
+// bytes of log those were and whether there is more.
+func (s *Store) trimSome() (bytes int, more bool, err error) {
 	s.mu.Lock()
 	groups := slices.Collect(maps.Values(s.groups))
 	s.mu.Unlock()
 	for _, g := range groups {
 		for id, at := range g.Flushed().Volumes {
-			for more := at.Truncated > 0; more; {
+			for rest := at.Truncated > 0; rest; {
 				step, stepErr := g.trim(id)
 				if stepErr != nil && !g.removed.Load() {
 					err = stepErr // of one volume; the others are trimmed
 				}
-				if bytes, more = bytes+step.bytes, step.more && stepErr == nil; more {
+				bytes, rest = bytes+step.bytes, step.more && stepErr == nil
+				switch {
+				case !rest:
+				case bytes >= reclaimBytes:
+					return bytes, true, err
+				default:
 					if err := s.dropPause(); err != nil {
-						return bytes, err
+						return bytes, false, err
 					}
 				}
 			}
 		}
 	}
-	return bytes, err
+	return bytes, false, err
 }
 
 // trimStep is a part of a volume's log that is to go, and what it changed.
@@ -104,9 +111,14 @@ func (g *group) trim(id pinetree.VolumeID) (step trimStep, err error) {
 	if step, err = v.beginning(begin); err != nil || step.end == 0 {
 		return step, err
 	}
-	if err := v.removeVersions(step); err != nil {
+	clean := &g.trimming.cleaned
+	clean.about(truncation{at.generation, id, v.at})
+	clean.skip(step)
+	left, err := v.removeVersions(step)
+	if err != nil {
 		return step, err
 	}
+	clean.note(step, left)
 	if err := g.store.syncBefore(); err != nil {
 		return step, err
 	}
@@ -170,8 +182,9 @@ func (s *trimStep) note(encoded []byte) error {
 	})
 }
 
-// removeVersions removes the versions without a use of what a step changed.
-func (v view) removeVersions(step trimStep) error {
+// removeVersions removes the versions without a use of what a step changed, and
+// names the keys of which not all is gone.
+func (v view) removeVersions(step trimStep) (left []string, err error) {
 	r := removals{store: v.store}
 	for _, page := range slices.Sorted(maps.Keys(step.pages)) {
 		gone, err := v.pageVersions(page)
@@ -179,19 +192,22 @@ func (v view) removeVersions(step trimStep) error {
 			err = r.add(gone)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(step.keys)) {
-		gone, err := v.keyVersions(key)
+		gone, whole, err := v.keyVersions(key)
 		if err == nil {
 			err = r.add(gone)
 		}
 		if err != nil {
-			return err
+			return nil, err
+		}
+		if !whole {
+			left = append(left, key)
 		}
 	}
-	return r.commit()
+	return left, r.commit()
 }
 
 // removals are collected for few commits.
@@ -258,8 +274,10 @@ func (v view) pageVersions(page pinetree.PageNo) (gone []entry, err error) {
 // keyVersions lists, as removals, what is older than the newest version of a key at
 // or below the truncated LSN, and that one, too, when it says that the key is not
 // set. That one must go in one commit with the others: alone, it would let an older
-// one be seen again. With too many others it stays until there are fewer.
-func (v view) keyVersions(key string) (gone []entry, err error) {
+// one be seen again. With too many others it stays until there are fewer, and whole
+// is false.
+func (v view) keyVersions(key string) (gone []entry, whole bool, err error) {
+	whole = true
 	name := v.keys.Key([]byte(key))
 	err = v.store.db.Scan(name, func(it sorted.Iterator) error {
 		if it.Seek(layout.Version(bytes.Clone(name), v.at)); !it.Valid() {
@@ -273,10 +291,14 @@ func (v view) keyVersions(key string) (gone []entry, err error) {
 		for ; it.Valid(); it.Next() {
 			gone = append(gone, entry{Key: bytes.Clone(it.Key()), Remove: true})
 		}
-		if all := append(gone, newest); !present && v.store.inOneCommit(all) {
+		if present {
+			return nil
+		}
+		all := append(gone, newest)
+		if whole = v.store.inOneCommit(all); whole {
 			gone = all
 		}
 		return nil
 	})
-	return gone, err
+	return gone, whole, err
 }
