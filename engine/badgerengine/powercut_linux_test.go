@@ -7,3 +7,7 @@ import (
 )
 
 func TestNothingFlushedIsLostToAPowerCut(t *testing.T) { crashtest.RunPowerCut(t, backend, 20) }
+
+func TestNothingFlushedIsLostToAPowerCutWhileSpaceIsReclaimed(t *testing.T) {
+	crashtest.RunPowerCut(t, reclaiming, 20)
+}

@@ -44,19 +44,27 @@ const maxDeletions = 4096
 // time: badger's DropPrefix would refuse all writes meanwhile.
 func (d *DB) DeleteRange(start, end []byte) (more bool, err error) {
 	var gone []sorted.Entry
-	err = d.Scan(commonPrefix(start, end), func(it sorted.Iterator) error {
+	var size int64
+	err = d.scan(commonPrefix(start, end), func(it iterator) error {
 		for it.Seek(start); it.Valid() && bytes.Compare(it.Key(), end) < 0; it.Next() {
 			if more = len(gone) == maxDeletions; more {
 				return nil
 			}
 			gone = append(gone, sorted.Entry{Key: bytes.Clone(it.Key()), Remove: true})
+			if value := it.Item().ValueSize(); value >= valueThreshold {
+				size += value
+			}
 		}
 		return nil
 	})
 	if err != nil || len(gone) == 0 {
 		return false, err
 	}
-	return more, d.put(&request{entries: gone, freeing: true})
+	if err := d.put(&request{entries: gone, freeing: true}); err != nil {
+		return false, err
+	}
+	d.owed.Add(size)
+	return more, nil
 }
 
 func commonPrefix(a, b []byte) []byte {

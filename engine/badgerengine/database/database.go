@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -15,26 +16,30 @@ import (
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
-// DB is an open database. Everything may be called by any goroutine, but for
-// Close: badger unmaps its files then, and a read of an unmapped file kills the
+// DB is an open database. Everything may be called by any goroutine, Reclaim by
+// one at a time, but for Close: badger unmaps its files then, and a read of an unmapped file kills the
 // process.
 type DB struct {
 	badger       *badger.DB
 	dir          string
 	log          *slog.Logger
 	minFreeBytes int64
-	syncValues   *bool // badger's own; see valuesFirst
+	hidden       hidden
 	readOnly     bool
 
 	committer
 	syncer syncer
 	failed sorted.Failure
+
+	owed atomic.Int64 // bytes that were deleted from the value log and did not come back
+	// Of the goroutine that calls Reclaim.
+	settled    settling
+	beforeStep func() // of flatten
 }
 
 var (
-	_ sorted.Database  = (*DB)(nil)
-	_ sorted.Verifier  = (*DB)(nil)
-	_ sorted.Reclaimer = (*DB)(nil)
+	_ sorted.Database = (*DB)(nil)
+	_ sorted.Verifier = (*DB)(nil)
 )
 
 // newest is the timestamp at which every transaction of badger's is seen.
@@ -71,7 +76,11 @@ func (d *DB) Close() error {
 
 // Scan implements sorted.Database. What fn reads stays there until it returns,
 // and keeps badger from deleting files.
-func (d *DB) Scan(prefix []byte, fn func(sorted.Iterator) error) (err error) {
+func (d *DB) Scan(prefix []byte, fn func(sorted.Iterator) error) error {
+	return d.scan(prefix, func(it iterator) error { return fn(it) })
+}
+
+func (d *DB) scan(prefix []byte, fn func(iterator) error) (err error) {
 	defer d.panicIsDamage(&err)
 	txn := d.badger.NewTransactionAt(newest, false)
 	defer txn.Discard()

@@ -62,15 +62,15 @@ func TestValuesAreSyncedFirstOnlyWhenAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if *d.syncValues {
+	if *d.hidden.syncValues {
 		t.Error("values are synced with every write")
 	}
 	if err := d.valuesFirst(func() error {
-		if !*d.syncValues {
+		if !*d.hidden.syncValues {
 			t.Error("values are not synced before keys")
 		}
 		return nil
-	}); err != nil || *d.syncValues {
-		t.Errorf("afterwards: %v, %v", *d.syncValues, err)
+	}); err != nil || *d.hidden.syncValues {
+		t.Errorf("afterwards: %v, %v", *d.hidden.syncValues, err)
 	}
 }

@@ -29,8 +29,13 @@ func (l *badgerLog) Warningf(format string, args ...any) {
 	l.log.Warn("badger: " + strings.TrimSpace(fmt.Sprintf(format, args...)))
 }
 
-// Infof implements badger.Logger.
-func (l *badgerLog) Infof(format string, args ...any) { l.Debugf(format, args...) }
+// Infof implements badger.Logger. It is where a step of flatten begins.
+func (l *badgerLog) Infof(format string, args ...any) {
+	l.Debugf(format, args...)
+	if strings.HasPrefix(format, flattenStep) && l.beforeStep != nil {
+		l.beforeStep()
+	}
+}
 
 // Debugf implements badger.Logger.
 func (l *badgerLog) Debugf(format string, args ...any) {

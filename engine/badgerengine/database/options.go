@@ -110,7 +110,7 @@ func Open(o Options) (*DB, error) {
 		return nil, fmt.Errorf("badger engine in %s: %w", o.Dir, err)
 	}
 	d.badger, d.commitTs = db, db.MaxVersion()
-	d.syncValues, err = valueLogSync(db)
+	d.hidden, err = hiddenOf(db)
 	if err == nil {
 		err = d.Failed()
 	}

@@ -2,30 +2,43 @@ package database
 
 import (
 	"errors"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
-const (
-	// reclaimRatio is the part of a value log file that must be of no use for
-	// badger to rewrite the rest of it.
-	reclaimRatio = 0.5
-	// maxSettleBytes bounds the tables that settle rewrites while all wait. A
-	// database with more of them has writes that make badger compact anyway.
-	maxSettleBytes = 128 << 20
-	// scratchKey is a key of no meaning. Nobody else uses it.
-	scratchKey = "\xFFscratch"
-)
+// reclaimRatio is the part of a value log file that must be of no use for badger
+// to rewrite the rest of it.
+const reclaimRatio = 0.5
 
-// Reclaim implements sorted.Reclaimer.
+var _ sorted.Reclaimer = (*DB)(nil)
+
+// Reclaim implements sorted.Reclaimer. What compactions have found by themselves
+// comes first: while much is written, that is all.
 func (d *DB) Reclaim(dropped bool, pause func() error) error {
+	if err := d.rewriteAll(pause); err != nil {
+		return err
+	}
 	if dropped {
-		if err := d.settle(); err != nil {
+		if err := d.cut(pause); err != nil {
 			return err
 		}
 	}
+	if !d.settled.due(time.Now()) || !worthSettling(d.badger.Tables(), d.owed.Load()) {
+		return nil
+	}
+	if err := d.settle(pause); err != nil {
+		return err
+	}
+	d.owed.Store(0)
+	return d.rewriteAll(pause)
+}
+
+// rewriteAll rewrites files of the value log while there is one with enough to
+// give back.
+func (d *DB) rewriteAll(pause func() error) error {
 	for {
 		rewritten, err := d.rewriteOne()
 		if !rewritten || err != nil {
@@ -37,32 +50,6 @@ func (d *DB) Reclaim(dropped bool, pause func() error) error {
 	}
 }
 
-// settle makes deletions meet what they delete, which is when badger learns
-// which values are of no more use. The memtable becomes a table by dropping a
-// key that is there for nothing else; then all levels are compacted.
-func (d *DB) settle() error {
-	var size int64
-	for _, t := range d.badger.Tables() {
-		size += int64(t.OnDiskSize)
-	}
-	if size > maxSettleBytes {
-		return nil
-	}
-	if err := d.Commit(sorted.Change{Entries: []sorted.Entry{{Key: []byte(scratchKey)}}, Freeing: true}); err != nil {
-		return err
-	}
-	d.commitMu.Lock() // badger refuses writes meanwhile
-	err := d.badger.DropPrefix([]byte(scratchKey))
-	d.commitMu.Unlock()
-	if err == nil {
-		err = d.badger.Flatten(1)
-	}
-	if err != nil {
-		d.Fail(err)
-	}
-	return d.Failed()
-}
-
 // rewriteOne lets badger rewrite the value log file with the most to give back;
 // false when there is none. Badger deletes a file at once, though what it has
 // rewritten is not synced. It does not while an iterator is open: so one is,
@@ -71,6 +58,10 @@ func (d *DB) settle() error {
 func (d *DB) rewriteOne() (rewritten bool, err error) {
 	defer d.panicIsDamage(&err)
 	if err := d.checkSpace(true); err != nil {
+		return false, err
+	}
+	before, err := d.files()
+	if err != nil {
 		return false, err
 	}
 	txn := d.badger.NewTransactionAt(newest, false)
@@ -92,5 +83,10 @@ func (d *DB) rewriteOne() (rewritten bool, err error) {
 	}
 	it.Close()
 	txn.Discard()
+	after, err := d.files()
+	if err != nil {
+		return false, err
+	}
+	d.owed.Store(max(0, d.owed.Load()-max(0, before.valueBytes-after.valueBytes)))
 	return true, nil
 }

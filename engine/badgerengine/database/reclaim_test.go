@@ -6,11 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
+
+func noPause() error { time.Sleep(time.Millisecond); return nil }
 
 func valueLogs(t *testing.T, dir string) int {
 	t.Helper()
@@ -45,7 +48,7 @@ func TestAValueLogFileStaysUntilWhatWasRewrittenIsOnDisk(t *testing.T) {
 	if err := errors.Join(d.Commit(sorted.Change{Entries: gone}), d.Sync()); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.settle(); err != nil {
+	if err := errors.Join(d.cut(noPause), d.settle(noPause)); err != nil {
 		t.Fatal(err)
 	}
 	before := valueLogs(t, dir)

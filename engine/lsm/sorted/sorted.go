@@ -99,11 +99,12 @@ type Verifier interface {
 }
 
 // Reclaimer is what a Database implements that gives space back only when it is
-// told to.
+// told to, or only as new data comes.
 type Reclaimer interface {
-	// Reclaim gives back the space of values that have no more use. It is called
-	// now and then, and with dropped set after many keys were deleted. Between
-	// its steps it calls pause, whose error ends it.
+	// Reclaim gives back the space of what was deleted, as far as that is worth the
+	// work, beside reads and writes. It is called now and then, by one goroutine at a
+	// time, and with dropped set after many keys were deleted. Between its steps it
+	// calls pause, whose error ends it.
 	Reclaim(dropped bool, pause func() error) error
 }
 

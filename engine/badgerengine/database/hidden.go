@@ -1,0 +1,57 @@
+package database
+
+import (
+	"fmt"
+	"reflect"
+	"unsafe"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// hidden are settings that badger reads at every write and offers nobody to
+// change while it is open. Its writer reads them after it has received a write
+// from its channel: so they are changed under commitMu, and back before it is
+// released.
+type hidden struct {
+	// syncValues has the value log synced before the keys of its values are
+	// written. The file of the value log that is written to has a copy of its own,
+	// which only tells whether the file is synced when it is full, and it is then in
+	// any case.
+	syncValues *bool
+	// maxValues is how many values a file of the value log takes.
+	maxValues *uint32
+}
+
+func hiddenOf(db *badger.DB) (h hidden, err error) {
+	if h.syncValues, err = field[bool](db, "vlog", "opt", "SyncWrites"); err == nil {
+		h.maxValues, err = field[uint32](db, "vlog", "opt", "ValueLogMaxEntries")
+	}
+	if err == nil {
+		_, err = memTableLimit(db)
+	}
+	return h, err
+}
+
+// memTableLimit is the size at which the memtable that is written to is full.
+// The next one has a limit of its own. commitMu must be held.
+func memTableLimit(db *badger.DB) (*int64, error) {
+	return field[int64](db, "mt", "opt", "MemTableSize")
+}
+
+// field finds a field of badger's by the names that lead to it.
+func field[T any](db *badger.DB, path ...string) (*T, error) {
+	at := reflect.ValueOf(db)
+	for _, name := range path {
+		if at.Kind() == reflect.Pointer {
+			at = at.Elem()
+		}
+		if at.Kind() != reflect.Struct || !at.FieldByName(name).IsValid() {
+			return nil, fmt.Errorf("this version of badger keeps %v elsewhere: %s is not there", path, name)
+		}
+		at = at.FieldByName(name)
+	}
+	if want := reflect.TypeFor[T](); at.Type() != want {
+		return nil, fmt.Errorf("this version of badger keeps %v as %s, not as %s", path, at.Type(), want)
+	}
+	return (*T)(unsafe.Pointer(at.UnsafeAddr())), nil
+}
