@@ -16,11 +16,14 @@ import (
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
-// DB is an open database.
+// DB is an open database. Everything may be called by any goroutine, Reclaim by one
+// at a time.
 type DB struct {
 	pebble  *pebble.DB
 	options Options
 	failed  sorted.Failure
+
+	reclaimed reclaiming // of the goroutine that calls Reclaim
 }
 
 var _ sorted.Database = (*DB)(nil)
