@@ -26,7 +26,7 @@ func hiddenOf(db *badger.DB) (h hidden, err error) {
 	if h.syncValues, err = field[bool](db, "vlog", "opt", "SyncWrites"); err == nil {
 		h.maxValues, err = field[uint32](db, "vlog", "opt", "ValueLogMaxEntries")
 	}
-	if err == nil {
+	if err == nil && !db.Opts().ReadOnly { // which has no memtable
 		_, err = memTableLimit(db)
 	}
 	return h, err
