@@ -8,10 +8,9 @@ import (
 	"sync"
 
 	"github.com/pinetree-db/pinetree"
-	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
-	"github.com/pinetree-db/pinetree/proto/storepb"
+	"github.com/pinetree-db/pinetree/engine/lsm/touched"
 )
 
 const (
@@ -32,7 +31,7 @@ type trimming struct {
 	// search from its first key would go through all that was removed of late.
 	trimmed    map[pinetree.VolumeID]pinetree.LSN
 	generation layout.Generation // that trimmed is of
-	cleaned    cleaned
+	cleaned    touched.Cleaned
 }
 
 // truncatesMore tells whether a volume is truncated further in the next position.
@@ -77,11 +76,10 @@ func (s *Store) trimSome() (bytes int, more bool, err error) {
 
 // trimStep is a part of a volume's log that is to go, and what it changed.
 type trimStep struct {
-	end   pinetree.LSN // of its last batch
-	bytes int
-	more  bool
-	pages map[pinetree.PageNo]bool
-	keys  map[string]bool
+	end     pinetree.LSN // of its last batch
+	bytes   int
+	more    bool
+	changed touched.Set
 }
 
 // trim removes the beginning of a volume's log, as far as it is truncated in the
@@ -112,13 +110,13 @@ func (g *group) trim(id pinetree.VolumeID) (step trimStep, err error) {
 		return step, err
 	}
 	clean := &g.trimming.cleaned
-	clean.about(truncation{at.generation, id, v.at})
-	clean.skip(step)
+	clean.About(touched.Truncation{Generation: at.generation, Volume: id, At: v.at})
+	clean.Skip(step.changed)
 	left, err := v.removeVersions(step)
 	if err != nil {
 		return step, err
 	}
-	clean.note(step, left)
+	clean.Note(step.changed, left)
 	if err := g.store.syncBefore(); err != nil {
 		return step, err
 	}
@@ -134,7 +132,7 @@ func (g *group) trim(id pinetree.VolumeID) (step trimStep, err error) {
 // beginning reads the log above an LSN, some of it, but no batch that ends above
 // the truncated one, and notes what it changed.
 func (v view) beginning(above pinetree.LSN) (trimStep, error) {
-	step := trimStep{pages: map[pinetree.PageNo]bool{}, keys: map[string]bool{}}
+	var step trimStep
 	last := v.keys.Batch(v.at)
 	err := v.store.db.Scan(v.keys.Kind(layout.LogKind), func(it sorted.Iterator) error {
 		for it.Seek(v.keys.Batch(above + 1)); it.Valid(); {
@@ -157,7 +155,7 @@ func (v view) beginning(above pinetree.LSN) (trimStep, error) {
 			if v.position.Format != pinetree.FormatRedo {
 				continue
 			}
-			if err := step.note(value); err != nil {
+			if err := step.changed.Note(value); err != nil {
 				return err
 			}
 		}
@@ -166,27 +164,11 @@ func (v view) beginning(above pinetree.LSN) (trimStep, error) {
 	return step, err
 }
 
-// note notes what an encoded batch changed.
-func (s *trimStep) note(encoded []byte) error {
-	b, _, err := storepb.DecodeBatch(encoded)
-	if err != nil {
-		return err
-	}
-	return engine.EachOp(b, func(_ pinetree.LSN, op engine.Op) error {
-		if op.Kind == engine.PageImage || op.Kind == engine.PagePatch {
-			s.pages[op.Page] = true
-		} else {
-			s.keys[string(op.Key)] = true
-		}
-		return nil
-	})
-}
-
 // removeVersions removes the versions without a use of what a step changed, and
 // names the keys of which not all is gone.
 func (v view) removeVersions(step trimStep) (left []string, err error) {
 	r := removals{store: v.store}
-	for _, page := range slices.Sorted(maps.Keys(step.pages)) {
+	for _, page := range slices.Sorted(maps.Keys(step.changed.Pages)) {
 		gone, err := v.pageVersions(page)
 		if err == nil {
 			err = r.add(gone)
@@ -195,7 +177,7 @@ func (v view) removeVersions(step trimStep) (left []string, err error) {
 			return nil, err
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(step.keys)) {
+	for _, key := range slices.Sorted(maps.Keys(step.changed.Keys)) {
 		gone, whole, err := v.keyVersions(key)
 		if err == nil {
 			err = r.add(gone)

@@ -173,7 +173,7 @@ func testTrimmingGoesOnAfterACrash(t *testing.T, k kind) {
 	if err != nil || step.end != 30 {
 		t.Fatalf("a step up to %s, %v", step.end, err)
 	}
-	delete(step.keys, "k") // as if it had come no further
+	delete(step.changed.Keys, "k") // as if it had come no further
 	if _, err := v.removeVersions(step); err != nil {
 		t.Fatal(err)
 	}

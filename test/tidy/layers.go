@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"clustermgr/chronicle", "clustermgr/ward"},
 	{"clustermgr/accord", "clustermgr/grants", "clustermgr/members", "clustermgr/owner"},
 	{"clustermgr/settings", "clustermgr/refusal"},
-	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/lsm/pages", "engine/lsm/trash", "engine/badgerengine/database", "engine/pebbleengine/database"},
+	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/lsm/pages", "engine/lsm/touched", "engine/lsm/trash", "engine/badgerengine/database", "engine/pebbleengine/database"},
 	{"engine/lsm/layout"},
 	{"engine/lsm/sorted"},
 	{"engine/walengine/files"},

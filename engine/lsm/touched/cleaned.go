@@ -1,0 +1,51 @@
+package touched
+
+import (
+	"maps"
+
+	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/layout"
+)
+
+// maxCleaned bounds the pages and keys that are remembered as clean.
+const maxCleaned = 1 << 17
+
+// Truncation is that of a volume up to an LSN.
+type Truncation struct {
+	Generation layout.Generation
+	Volume     pinetree.VolumeID
+	At         pinetree.LSN
+}
+
+// Cleaned are the pages and keys of which all is removed that lost its use by a
+// truncation, so that a step need not look at what an earlier one has looked at.
+// Where much log is truncated at once, it changed few pages often. The zero Cleaned is
+// ready; one goroutine at a time uses it.
+type Cleaned struct {
+	of   Truncation
+	what Set
+}
+
+// About forgets what was clean if that was about another truncation.
+func (c *Cleaned) About(t Truncation) {
+	if c.of != t {
+		*c = Cleaned{of: t}
+	}
+}
+
+// Skip takes what is clean out of a step.
+func (c *Cleaned) Skip(step Set) {
+	maps.DeleteFunc(step.Pages, func(page pinetree.PageNo, _ bool) bool { return c.what.Pages[page] })
+	maps.DeleteFunc(step.Keys, func(key string, _ bool) bool { return c.what.Keys[key] })
+}
+
+// Note notes that a step was made, but for the keys of which something is left.
+func (c *Cleaned) Note(step Set, left []string) {
+	if len(c.what.Pages)+len(c.what.Keys) > maxCleaned {
+		c.what = Set{}
+	}
+	c.what.add(step)
+	for _, key := range left {
+		delete(c.what.Keys, key)
+	}
+}
