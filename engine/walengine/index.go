@@ -15,12 +15,19 @@ const (
 	maxIndexEntries = 4096
 )
 
-// index finds about where in a file a volume's log goes on from an LSN. It has
-// an entry for a batch now and then.
+// index finds about where in a file a volume's log goes on from an LSN. It has an
+// entry for a batch now and then, and knows the file up to some frame.
+//
+// Invariants:
+//
+//	no frame before known has a batch that was not added
+//	reach is the last LSN of each volume that was added
 type index struct {
 	spacing frames.Offset
 	entries int
 	of      map[pinetree.VolumeID][]indexEntry
+	reach   map[pinetree.VolumeID]pinetree.LSN
+	known   frames.Offset
 }
 
 // indexEntry says that a frame has a batch that begins there.
@@ -29,12 +36,14 @@ type indexEntry struct {
 	at   frames.Offset
 }
 
-func newIndex() *index {
-	return &index{spacing: indexSpacing, of: map[pinetree.VolumeID][]indexEntry{}}
+// newIndex knows nothing of the file whose first frame has that offset.
+func newIndex(base frames.Offset) index {
+	return index{spacing: indexSpacing, of: map[pinetree.VolumeID][]indexEntry{}, reach: map[pinetree.VolumeID]pinetree.LSN{}, known: base}
 }
 
 // add takes note of a batch; batches are added in the order of the log.
 func (x *index) add(b pinetree.Batch, at frames.Offset) {
+	x.reach[b.Volume] = b.LSN
 	list := x.of[b.Volume]
 	if n := len(list); n > 0 && at-list[n-1].at < x.spacing {
 		return
@@ -62,9 +71,12 @@ func (x *index) thin() {
 }
 
 // find returns the offset of a frame at or before the one with the first record
-// of the volume above an LSN; no when all such records are in later files or
-// the volume has none here.
-func (x *index) find(id pinetree.VolumeID, from pinetree.LSN) (at frames.Offset, ok bool) {
+// of the volume above an LSN. Of a volume that goes on in what is not known, or
+// not at all in this file, it is where that begins.
+func (x *index) find(id pinetree.VolumeID, from pinetree.LSN) frames.Offset {
+	if x.reach[id] <= from {
+		return x.known
+	}
 	list := x.of[id]
 	n, _ := slices.BinarySearchFunc(list, from, func(e indexEntry, from pinetree.LSN) int {
 		if e.prev <= from {
@@ -72,48 +84,49 @@ func (x *index) find(id pinetree.VolumeID, from pinetree.LSN) (at frames.Offset,
 		}
 		return 1
 	})
-	if len(list) == 0 {
-		return 0, false
-	}
-	return list[max(n-1, 0)].at, true
+	return list[max(n-1, 0)].at
 }
 
-// indexOfFile is a file's index, made when it is first needed. That of the file
-// that is written to is there from the beginning, and grows.
+// indexOfFile is a file's index. That of a file that is written to grows with it;
+// that of one that was there before grows as it is read.
 type indexOfFile struct {
 	mu sync.RWMutex
-	x  *index
+	x  index
 }
 
-// note adds the batches of a frame.
-func (i *indexOfFile) note(batches []pinetree.Batch, at frames.Offset) {
+// note adds the batches of a frame that is written, or walked through, before the
+// next one is. Frames that have none need not be noted.
+func (i *indexOfFile) note(batches []pinetree.Batch, f frames.Frame) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.x == nil {
-		i.x = newIndex()
-	}
 	for _, b := range batches {
-		i.x.add(b, at)
+		i.x.add(b, f.At)
 	}
+	i.x.known = f.End()
 }
 
-// find looks into the index, which make makes if it is not there.
-func (i *indexOfFile) find(id pinetree.VolumeID, from pinetree.LSN, make func() (*index, error)) (at frames.Offset, ok bool, err error) {
+// learn adds the batches of a frame that was read, if all before it are known.
+func (i *indexOfFile) learn(batches []pinetree.Batch, f frames.Frame) {
 	i.mu.RLock()
-	x := i.x
-	if x != nil {
-		at, ok = x.find(id, from)
-	}
+	next := i.x.known == f.At
 	i.mu.RUnlock()
-	if x != nil {
-		return at, ok, nil
+	if !next {
+		return
 	}
-	if x, err = make(); err != nil {
-		return 0, false, err
-	}
-	at, ok = x.find(id, from)
 	i.mu.Lock()
-	i.x = x
-	i.mu.Unlock()
-	return at, ok, nil
+	defer i.mu.Unlock()
+	if i.x.known != f.At { // another reader was faster
+		return
+	}
+	for _, b := range batches {
+		i.x.add(b, f.At)
+	}
+	i.x.known = f.End()
+}
+
+// find is index.find.
+func (i *indexOfFile) find(id pinetree.VolumeID, from pinetree.LSN) frames.Offset {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.x.find(id, from)
 }

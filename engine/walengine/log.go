@@ -64,7 +64,7 @@ type logFile struct {
 }
 
 func newLogFile(f *files.File, l life, base frames.Offset) *logFile {
-	return &logFile{File: f, life: l, base: base, index: indexOfFile{x: newIndex()}}
+	return &logFile{File: f, life: l, base: base, index: indexOfFile{x: newIndex(base)}}
 }
 
 // apply writes the frame of a write, with one system call, in a new file if the
@@ -114,7 +114,7 @@ func (l *groupLog) apply(write engine.Write) error {
 	if err := l.write(file); err != nil {
 		return err
 	}
-	file.index.note(batches, at)
+	file.index.note(batches, frames.Frame{Header: h, At: at})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.advance(file, at+frames.Offset(h.Size()), next)
@@ -157,7 +157,7 @@ func (l *groupLog) take(raw []byte, f frames.Frame, next replayed, batches []pin
 	if err := l.write(file); err != nil {
 		return err
 	}
-	file.index.note(batches, f.At)
+	file.index.note(batches, f)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.advance(file, f.End(), next)

@@ -137,22 +137,22 @@ type scan struct {
 	begun  bool
 	fn     func(pinetree.Batch) error
 
-	file  *logFile // that is being read
-	frame frames.Offset
+	file   *logFile // that is being read
+	frame  frames.Offset
+	passed []pinetree.Batch // headers of the frame's batches
 }
 
 // read reads what a file, whose frames end there, has of the volume.
 func (s *scan) read(f *logFile, end frames.Offset) error {
-	at, ok, err := f.index.find(s.volume, s.tail, func() (*index, error) { return f.makeIndex(end) })
-	if err != nil || !ok {
-		return err
-	}
 	s.file = f
-	return f.frames(at, end, func(w *frames.Walker, n frames.Frame) (more bool, err error) {
-		s.frame = n.At
+	return f.frames(f.index.find(s.volume, s.tail), end, func(w *frames.Walker, n frames.Frame) (more bool, err error) {
+		s.frame, s.passed = n.At, s.passed[:0]
 		wrong, err := w.Batches(n, s.batch)
 		if wrong != "" {
 			err = f.corrupt(n.At, wrong)
+		}
+		if err == nil {
+			f.index.learn(s.passed, n)
 		}
 		return s.tail < s.end, err
 	})
@@ -160,6 +160,7 @@ func (s *scan) read(f *logFile, end frames.Offset) error {
 
 // batch gives a batch to fn if it is one of those that were asked for.
 func (s *scan) batch(b pinetree.Batch, open func() (pinetree.Batch, error)) error {
+	s.passed = append(s.passed, b)
 	if b.Volume != s.volume || b.LSN <= s.tail || s.tail >= s.end {
 		return nil
 	}
@@ -186,22 +187,6 @@ func (s *scan) hole(what string) error {
 		Where: fmt.Sprintf("log of volume %d after %s", s.volume, s.tail),
 		What:  fmt.Sprintf("%s, and the log is applied up to %s", what, s.end),
 	}
-}
-
-// makeIndex reads a file, whose frames end there, for its index.
-func (f *logFile) makeIndex(end frames.Offset) (*index, error) {
-	x := newIndex()
-	err := f.frames(f.base, end, func(w *frames.Walker, n frames.Frame) (more bool, err error) {
-		wrong, err := w.Batches(n, func(b pinetree.Batch, _ func() (pinetree.Batch, error)) error {
-			x.add(b, n.At)
-			return nil
-		})
-		if wrong != "" {
-			err = f.corrupt(n.At, wrong)
-		}
-		return true, err
-	})
-	return x, err
 }
 
 // buffers are those of the readers of files.

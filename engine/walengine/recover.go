@@ -49,7 +49,6 @@ func recoverLog(l *groupLog, bases []frames.Offset, readOnly bool) error {
 	r := &recovery{log: l, solid: true}
 	for i, base := range bases {
 		f := &foundFile{logFile: newLogFile(l.set.Known(l.logName(base)), l.life, base), last: i == len(bases)-1}
-		f.index.x = nil // made when it is needed, unless the file is walked
 		if !f.last {
 			f.next = bases[i+1]
 		}
@@ -182,7 +181,6 @@ func (r *recovery) file(i int) error {
 		return f.corrupt(f.base, fmt.Sprintf("its checkpoint says raft index %d, the frames before lead to %d, or the volumes differ", f.position.Index, r.log.position.Index))
 	}
 	r.log.files = append(r.log.files, f.logFile)
-	f.index.x = newIndex()
 	return f.walk(func(w *frames.Walker) error {
 		if !f.last {
 			w.Limit = min(w.Limit, w.Physical(f.next))
@@ -212,7 +210,7 @@ func (r *recovery) frame(f *foundFile, w *frames.Walker) (wrong string, err erro
 		return wrong, err
 	}
 	r.frames = batches
-	f.index.note(batches, at)
+	f.index.note(batches, n)
 	r.log.replayed, r.log.end = next, n.End()
 	if n.Synced > r.synced {
 		r.synced, r.solid = n.Synced, true
