@@ -44,6 +44,7 @@ type tailerReport struct {
 	LiveDigests, BehindDigests []uint32
 	Wrong                      []string
 	Messages                   int64 // that were received
+	Resumes                    int   // after a stream broke
 }
 
 // headers is a message of a tail of which nothing is read but the batches' headers.
@@ -95,6 +96,7 @@ type running struct {
 	at       pinetree.LSN
 	digest   uint32
 	messages int64
+	resumes  int
 	err      error
 }
 
@@ -120,32 +122,58 @@ func (t *running) state() (pinetree.LSN, error) {
 	return t.at, t.err
 }
 
-// run receives until the process ends.
+// maxResumes is how often in a row a tail tries to go on, ten times a second, when
+// nothing comes.
+const maxResumes = 600
+
+// run receives until the process ends. A connection that breaks, because this
+// process found no processor for seconds, is no fault of the log: the tail goes on
+// after what it has, as any client does.
 func (t *running) run(conn *grpc.ClientConn, volume uint64) {
-	err := func() error {
-		desc := &grpc.StreamDesc{ServerStreams: true}
-		stream, err := conn.NewStream(context.Background(), desc, wirepb.Reads_Tail_FullMethodName, grpc.ForceCodecV2(headerCodec{}))
-		if err != nil {
-			return err
+	for tries := 0; ; tries++ {
+		before, _ := t.state()
+		err := t.receive(conn, volume)
+		at, wrong := t.state()
+		if at > before {
+			tries = 0
 		}
-		err = stream.SendMsg(&wirepb.TailRequest{
-			Volume: volume, From: uint64(t.from), Follow: true, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE},
-		})
-		if err == nil {
-			err = stream.CloseSend()
-		}
-		for err == nil {
-			err = stream.RecvMsg(&headers{t.take})
+		if wrong != nil || tries >= maxResumes {
 			t.mu.Lock()
-			t.messages++
-			err = cmp.Or(err, t.err)
+			t.err = cmp.Or(t.err, err)
 			t.mu.Unlock()
+			return
 		}
+		t.mu.Lock()
+		t.resumes++
+		t.mu.Unlock()
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// receive receives from one stream until it breaks.
+func (t *running) receive(conn *grpc.ClientConn, volume uint64) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	at, _ := t.state()
+	desc := &grpc.StreamDesc{ServerStreams: true}
+	stream, err := conn.NewStream(ctx, desc, wirepb.Reads_Tail_FullMethodName, grpc.ForceCodecV2(headerCodec{}))
+	if err != nil {
 		return err
-	}()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.err = cmp.Or(t.err, err)
+	}
+	err = stream.SendMsg(&wirepb.TailRequest{
+		Volume: volume, From: uint64(at), Follow: true, Options: &wirepb.ReadOptions{Level: wirepb.ReadLevel_STALE},
+	})
+	if err == nil {
+		err = stream.CloseSend()
+	}
+	for err == nil {
+		err = stream.RecvMsg(&headers{t.take})
+		t.mu.Lock()
+		t.messages++
+		err = cmp.Or(err, t.err)
+		t.mu.Unlock()
+	}
+	return err
 }
 
 // tailer opens the tails, and then does what each line of its input says: "live L"
@@ -245,6 +273,7 @@ func sum(tails []*running, end pinetree.LSN) tailerReport {
 	for i, t := range tails {
 		t.mu.Lock()
 		r.Messages += t.messages
+		r.Resumes += t.resumes
 		switch {
 		case t.err != nil || t.at != end:
 			if len(r.Wrong) < 10 {

@@ -262,11 +262,11 @@ func (w *steadyWriter) withTails(c *cluster, v *wirepb.VolumeInfo, size tailsSiz
 		t.Fatal(err)
 	}
 	lag := time.Since(ended)
-	t.Logf("with tails: %d records, p50 %v, p99 %v; caught up after %v, %.0f MB/s; all had the last record %v after it; %d messages",
+	t.Logf("with tails: %d records, p50 %v, p99 %v; caught up after %v, %.0f MB/s; all had the last record %v after it; %d messages, %d resumed streams",
 		len(took), quantile(took, 0.5), quantile(took, 0.99), catching.Round(time.Millisecond),
-		float64(size.behind*size.backlog)/1e6/catching.Seconds(), lag.Round(time.Millisecond), report.Messages)
+		float64(size.behind*size.backlog)/1e6/catching.Seconds(), lag.Round(time.Millisecond), report.Messages, report.Resumes)
 	t.Logf("nodes took %.2f processors, and those who tail %.2f", used.Seconds()/measured, theirs.Seconds()/measured)
-	want := tailerReport{Live: size.live, Behind: size.behind, Messages: report.Messages}
+	want := tailerReport{Live: size.live, Behind: size.behind, Messages: report.Messages, Resumes: report.Resumes}
 	if size.live > 0 {
 		want.LiveDigests = []uint32{w.digest(c, v.Volume, plan.From)}
 	}
