@@ -14,7 +14,9 @@ const (
 	// groupWait is how long the crier waits for those it called to have sent what
 	// they came for. Who takes longer has a slow client.
 	groupWait = 2 * time.Millisecond
-	maxRest   = 250 * time.Millisecond
+	// maxRest is the longest rest after a round that is quick for so many tails, and
+	// longestRest after any.
+	maxRest, longestRest = 250 * time.Millisecond, time.Second
 	// lateAfter is how late a processor is taken to be short.
 	lateAfter = time.Millisecond
 )
@@ -157,7 +159,8 @@ func (c *crier) call(tails []*Tail) {
 
 // rests tells how long a ring rests after a round: so many times as long as the
 // round took, so that however many tails there are and however often something new
-// comes, calling them takes a limited part of the time. What is sent costs more
+// comes, calling them takes a limited part of the time. That holds where a round
+// takes long because there is no processor, too. What is sent costs more
 // after that, here and elsewhere; whether there is enough for all is found out by
 // how late the crier is woken after a rest. It has no clock.
 type rests struct{ share int }
@@ -165,7 +168,8 @@ type rests struct{ share int }
 const minShare, maxShare = 7, 64
 
 func (r *rests) after(round time.Duration) time.Duration {
-	return min(maxRest, time.Duration(r.share)*round)
+	longest := min(max(maxRest, minShare*round), longestRest)
+	return min(longest, time.Duration(r.share)*round)
 }
 
 // woke tells how late the crier was woken.

@@ -213,8 +213,12 @@ func TestRestsBecomeLongerWhenOthersWait(t *testing.T) {
 	if got := r.after(time.Millisecond); got != maxShare*time.Millisecond {
 		t.Errorf("%v after a millisecond when woken late", got)
 	}
-	if got := r.after(time.Second); got != maxRest {
-		t.Errorf("%v after a second", got)
+	for round, want := range map[time.Duration]time.Duration{
+		10 * time.Millisecond: maxRest, 100 * time.Millisecond: minShare * 100 * time.Millisecond, time.Second: longestRest,
+	} {
+		if got := r.after(round); got != want {
+			t.Errorf("%v after %v, want %v", got, round, want)
+		}
 	}
 	for range maxShare {
 		r.woke(lateAfter)
