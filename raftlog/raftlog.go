@@ -63,6 +63,9 @@ type Update struct {
 	// at most one above the last index, and what was at and after it is gone.
 	// They and their data are never changed by the caller afterwards.
 	Entries []*raftpb.Entry
+	// Sums, when not nil, are the CRC32Cs of the entries' data, for a store that
+	// writes them down: the caller may know them without reading the data.
+	Sums []uint32
 	// Restart, when not nil, empties the log and lets it begin after this
 	// point: the bootstrap of a group, or an installed snapshot.
 	Restart *Point

@@ -10,6 +10,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/logservice/sharing"
+	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
@@ -140,6 +141,7 @@ func (l *logWriter) saveAll(jobs []logJob) {
 	sync := false
 	for i, j := range jobs {
 		updates[i] = j.save.Update
+		updates[i].Sums = storepb.Sums(updates[i].Entries)
 		sync = sync || j.save.Update.MustSync
 	}
 	err := l.timed(sync, func() error { return l.host.cfg.Log.Save(updates) })

@@ -135,11 +135,12 @@ func (n *node) indexes(kind raftpb.MessageType) []uint64 {
 // route is from whom to whom.
 type route struct{ from, to pinetree.NodeID }
 
-// message makes one of a type; its entry, if it is an append, has size bytes.
+// message makes one of a type; its entry, if it is an append, has size bytes, which
+// are no batches.
 func (r route) message(kind raftpb.MessageType, index uint64, size int) wirepb.GroupMessage {
 	m := &raftpb.Message{Type: &kind, From: new(uint64(r.from)), To: new(uint64(r.to)), Index: &index, Term: new(uint64(1))}
 	if size > 0 {
-		m.Entries = []*raftpb.Entry{{Index: new(index + 1), Term: new(uint64(1)), Data: bytes.Repeat([]byte{byte(index)}, size)}}
+		m.Entries = []*raftpb.Entry{{Index: new(index + 1), Term: new(uint64(1)), Data: bytes.Repeat([]byte{byte(index) | 0x80}, size)}}
 	}
 	return wirepb.GroupMessage{Group: pinetree.GroupID(index%3 + 1), Message: m}
 }

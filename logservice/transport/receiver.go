@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -87,7 +88,9 @@ func (t *Transport) sender(frame *wirepb.RaftFrame) (pinetree.NodeID, error) {
 }
 
 // deliver decodes a frame and hands it over, all or nothing. A message that is
-// not from the peer to this node could make a replica take a stranger's word.
+// not from the peer to this node could make a replica take a stranger's word. The
+// checksums of batches are checked here, while the processor's caches still have
+// what was copied a moment ago: what was damaged on the way is never acknowledged.
 func (t *Transport) deliver(peer pinetree.NodeID, encoded []byte) error {
 	var messages []wirepb.GroupMessage
 	err := wirepb.DecodeGroupMessages(encoded, func(m wirepb.GroupMessage) error {
@@ -96,7 +99,7 @@ func (t *Transport) deliver(peer pinetree.NodeID, encoded []byte) error {
 			return fmt.Errorf("%w: group %d: %s from %d to %d in a frame from node %d to node %d", pinetree.ErrBadBatch, m.Group, m.Message.GetType(), from, to, peer, t.cfg.Node)
 		}
 		messages = append(messages, m)
-		return nil
+		return storepb.CheckEntries(m.Message.Entries)
 	})
 	if err != nil {
 		return fmt.Errorf("raft frame from node %d refused: %w", peer, err)

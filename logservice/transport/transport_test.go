@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -147,6 +148,18 @@ func TestAPeerThatGoesIsReportedAndFoundAgainAtItsNewAddress(t *testing.T) {
 	}
 }
 
+// entryMessage is an append from node 1 to node 2 that ends with a batch.
+func entryMessage(t *testing.T) []byte {
+	t.Helper()
+	b, err := storepb.EncodeBatch(1, 1, []pinetree.Record{{LSN: 9, Payload: []byte("a record")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := route{1, 2}.message(raftpb.MsgApp, 1, 0)
+	m.Message.Entries = []*raftpb.Entry{{Data: storepb.EncodeBatches([]pinetree.Batch{b})}}
+	return wirepb.AppendGroupMessage(nil, m)
+}
+
 func TestForeignFramesAreRefused(t *testing.T) {
 	b := &book{}
 	receiver := start(t, b, 2, nil)
@@ -158,6 +171,8 @@ func TestForeignFramesAreRefused(t *testing.T) {
 	client := wirepb.NewRaftTransportClient(conn)
 	good := wirepb.AppendGroupMessage(nil, route{1, 2}.message(raftpb.MsgHeartbeat, 1, 0))
 	elsewhere := wirepb.AppendGroupMessage(good, route{1, 3}.message(raftpb.MsgHeartbeat, 1, 0))
+	damaged := entryMessage(t)
+	damaged[len(damaged)-1] ^= 1
 	forged := wirepb.AppendGroupMessage(good, route{3, 2}.message(raftpb.MsgHeartbeat, 1, 0))
 	for _, test := range []struct {
 		frame *wirepb.RaftFrame
@@ -171,6 +186,7 @@ func TestForeignFramesAreRefused(t *testing.T) {
 		{&wirepb.RaftFrame{Cluster: "test", From: 1, To: 2, Messages: elsewhere}, pinetree.ErrBadBatch, "from 1 to 3"},
 		{&wirepb.RaftFrame{Cluster: "test", From: 1, To: 2, Messages: forged}, pinetree.ErrBadBatch, "from 3 to 2"},
 		{&wirepb.RaftFrame{Cluster: "test", From: 1, To: 2, Messages: good[:len(good)-1]}, pinetree.ErrCorrupt, "from node 1 refused"},
+		{&wirepb.RaftFrame{Cluster: "test", From: 1, To: 2, Messages: damaged}, pinetree.ErrCorrupt, "CRC32C"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		_, unary := client.Deliver(ctx, test.frame)

@@ -3,11 +3,15 @@ package raftlogtest
 import (
 	"bytes"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"sync"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/memlog"
 )
@@ -130,12 +134,24 @@ func (g *generator) update(model raftlog.Store, ahead map[pinetree.GroupID]span)
 			e.Data = append(e.Data, bytes.Repeat([]byte{byte(g.random.Uint32()) * byte(g.random.IntN(2))}, padding)...)
 		}
 		last = u.Entries[len(u.Entries)-1].GetIndex()
+		if last%2 == 0 {
+			u.Sums = sums(u.Entries)
+		}
 	}
 	if g.random.IntN(3) == 0 {
 		u.HardState = makeHardState(g.term, pinetree.NodeID(g.random.IntN(3)), pinetree.RaftIndex(last))
 	}
 	ahead[u.Group] = span{first, last + 1}
 	return u
+}
+
+// sums are the checksums that a caller may know of its entries.
+func sums(entries []*raftpb.Entry) []uint32 {
+	known := make([]uint32, len(entries))
+	for i, e := range entries {
+		known[i] = crc32.Checksum(e.Data, storepb.Castagnoli)
+	}
+	return known
 }
 
 // compare tells where a store's contents are not the model's, or "".

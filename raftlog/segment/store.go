@@ -179,6 +179,9 @@ func (s *Store) check(updates []raftlog.Update) (bytes int64, err error) {
 		if wrong == "" {
 			wrong = disorder(u.Entries)
 		}
+		if u.Sums != nil && len(u.Sums) != len(u.Entries) {
+			wrong = fmt.Sprintf("%d checksums of %d entries", len(u.Sums), len(u.Entries))
+		}
 		if wrong != "" {
 			return 0, fmt.Errorf("raft log of group %d: %s", u.Group, wrong)
 		}

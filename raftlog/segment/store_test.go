@@ -2,6 +2,7 @@ package segment_test
 
 import (
 	"errors"
+	"hash/crc32"
 	"io"
 	"math"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/disk/faultfs"
+	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 	"github.com/pinetree-db/pinetree/raftlog/segment"
 )
@@ -34,6 +36,27 @@ func TestASaveIsOneWriteAndOneSync(t *testing.T) {
 		if got := d.Operations() - before; got != want {
 			t.Errorf("a Save with MustSync %v made %d file operations, want %d", sync, got, want)
 		}
+	}
+}
+
+func TestChecksumsThatTheCallerKnowsAreWrittenDown(t *testing.T) {
+	for _, wrong := range []uint32{0, 1} {
+		d := faultfs.New()
+		s := open(t, d, segment.Options{CacheBytes: 1})
+		made := entries(1, 3, 500)
+		known := make([]uint32, len(made))
+		for i, e := range made {
+			known[i] = crc32.Checksum(e.Data, storepb.Castagnoli) ^ wrong
+		}
+		save(t, s, raftlog.Update{Group: 1, Entries: made, Sums: known, MustSync: true})
+		read, err := s.View(1).Entries(1, 4, math.MaxUint64)
+		if wrong == 0 && (err != nil || len(read) != 3) || wrong != 0 && !errors.Is(err, pinetree.ErrCorrupt) {
+			t.Errorf("with checksums that are off by %d: %d entries, %v", wrong, len(read), err)
+		}
+	}
+	s := open(t, faultfs.New(), segment.Options{})
+	if err := s.Save([]raftlog.Update{{Group: 1, Entries: entries(1, 3, 500), Sums: make([]uint32, 2)}}); !errors.Is(err, raftlog.ErrFailed) {
+		t.Errorf("two checksums of three entries: %v", err)
 	}
 }
 

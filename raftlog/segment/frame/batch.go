@@ -128,7 +128,7 @@ func (b *Batch) AddUpdate(u *raftlog.Update) {
 	if len(u.Entries) > 0 {
 		c.Flags |= HasEntries
 		c.First, c.Entries = u.Entries[0].GetIndex(), u.Entries
-		c.Slots = b.addTable(u.Entries)
+		c.Slots = b.addTable(u.Entries, u.Sums)
 	}
 	b.buf[o.start+HeaderBytes] = c.Flags
 	head := b.head(o)
@@ -139,12 +139,18 @@ func (b *Batch) AddUpdate(u *raftlog.Update) {
 
 // addTable appends count, first index and what is to be known of each entry to
 // the open frame's head. It returns the entries' slots, still without places.
-func (b *Batch) addTable(entries []*raftpb.Entry) []Slot {
+// Without sums it computes them.
+func (b *Batch) addTable(entries []*raftpb.Entry, sums []uint32) []Slot {
 	b.buf = binary.AppendUvarint(b.buf, uint64(len(entries)))
 	b.buf = binary.AppendUvarint(b.buf, entries[0].GetIndex())
 	from := len(b.slots)
-	for _, e := range entries {
-		s := Slot{Term: e.GetTerm(), size: packSize(len(e.Data), e.GetType()), Sum: crc32.Checksum(e.Data, storepb.Castagnoli)}
+	for i, e := range entries {
+		s := Slot{Term: e.GetTerm(), size: packSize(len(e.Data), e.GetType())}
+		if sums != nil {
+			s.Sum = sums[i]
+		} else {
+			s.Sum = crc32.Checksum(e.Data, storepb.Castagnoli)
+		}
 		b.buf = appendSlot(b.buf, s)
 		b.slots = append(b.slots, s)
 	}
