@@ -43,42 +43,44 @@ func sumCommand(data []byte) uint32 {
 		if len(b.Encoded) < combineBytes {
 			sum = crc32.Update(sum, Castagnoli, b.Encoded)
 		} else {
-			sum = crc32.Update(sum, Castagnoli, b.Encoded[:4])
-			sum = combine(sum, binary.LittleEndian.Uint32(b.Encoded), len(b.Encoded)-4)
+			before := crc32.Update(sum, Castagnoli, b.Encoded[:4])
+			sum = uint32(polynomial(before).shift(len(b.Encoded)-4)) ^ binary.LittleEndian.Uint32(b.Encoded)
 		}
 		rest = after
 	}
 	return sum
 }
 
-// combine is the CRC32C of two pieces one after the other, of which the second has
-// that many bytes. A checksum is a polynomial over GF(2), and to append n bytes
-// multiplies it by x^8n, as Mark Adler's crc32_combine in zlib does it.
-func combine(first, second uint32, bytes int) uint32 {
+// polynomial is one over GF(2), modulo that of CRC32C, its highest bit that of x^0.
+// The checksum of two pieces is that of the first, shifted by the length of the
+// second, plus that of the second: Mark Adler's crc32_combine in zlib.
+type polynomial uint32
+
+// shift multiplies by x^8n: as many bytes follow.
+func (p polynomial) shift(bytes int) polynomial {
 	for power := 3; bytes > 0; bytes, power = bytes>>1, power+1 {
 		if bytes&1 != 0 {
-			first = multiply(first, powers[power])
+			p = p.times(powers[power])
 		}
 	}
-	return first ^ second
+	return p
 }
 
-// powers are x^2^i modulo the polynomial, enough for lengths of 2^28 bytes.
-var powers = func() (p [32]uint32) {
-	p[0] = 1 << 30 // x: the highest bit is x^0
+// powers are x^2^i, enough to shift by 2^28 bytes.
+var powers = func() (p [32]polynomial) {
+	p[0] = 1 << 30
 	for i := 1; i < len(p); i++ {
-		p[i] = multiply(p[i-1], p[i-1])
+		p[i] = p[i-1].times(p[i-1])
 	}
 	return p
 }()
 
-// multiply is the product of two polynomials modulo CRC32C's.
-func multiply(a, b uint32) (product uint32) {
-	for ; a != 0; a <<= 1 {
-		if a>>31 != 0 {
-			product ^= b
+func (p polynomial) times(other polynomial) (product polynomial) {
+	for ; p != 0; p <<= 1 {
+		if p>>31 != 0 {
+			product ^= other
 		}
-		b = b>>1 ^ crc32.Castagnoli&-(b&1)
+		other = other>>1 ^ crc32.Castagnoli&-(other&1)
 	}
 	return product
 }
