@@ -43,12 +43,14 @@ type Result struct {
 
 // Engine is one engine: the medians of its rounds, and the rounds.
 type Engine struct {
-	Name        string         `json:"engine"`
-	MBPerSecond float64        `json:"mb_s"`
-	P50         float64        `json:"p50_us"`
-	P99         float64        `json:"p99_us"`
-	CPUPer100k  float64        `json:"cpu_s_per_100k"`
-	Rounds      []bench.Result `json:"rounds"`
+	Name        string  `json:"engine"`
+	MBPerSecond float64 `json:"mb_s"`
+	P50         float64 `json:"p50_us"`
+	P99         float64 `json:"p99_us"`
+	// CPUPerGB is the CPU time, in seconds, of all processes of the run for 10⁹
+	// bytes of records, which differ in size; zero where it cannot be observed.
+	CPUPerGB float64        `json:"cpu_s_per_gb"`
+	Rounds   []bench.Result `json:"rounds"`
 }
 
 // Ratio is how much more one engine ships than another: the median of the
@@ -122,12 +124,7 @@ func (r *Result) finish() {
 			return median(all)
 		}
 		e.MBPerSecond, e.P50, e.P99 = of(mbs), of(func(b bench.Result) float64 { return b.P50 }), of(func(b bench.Result) float64 { return b.P99 })
-		e.CPUPer100k = of(func(b bench.Result) float64 {
-			if b.CPUPer100k == nil {
-				return 0
-			}
-			return *b.CPUPer100k
-		})
+		e.CPUPerGB = of(cpuPerGB)
 	}
 	last := r.Engines[len(r.Engines)-1]
 	for _, e := range r.Engines[:len(r.Engines)-1] {
@@ -141,6 +138,14 @@ func (r *Result) finish() {
 	}
 }
 
+// cpuPerGB is what shipping has cost, whoever else was busy meanwhile.
+func cpuPerGB(r bench.Result) float64 {
+	if r.CPU.Nodes == nil || r.CPU.Manager == nil || r.MBPerSecond == 0 {
+		return 0
+	}
+	return (r.CPU.Load + *r.CPU.Nodes + *r.CPU.Manager) / (r.MBPerSecond * r.Seconds) * 1e3
+}
+
 func mbs(r bench.Result) float64 { return r.MBPerSecond }
 
 // median is the middle of some figures, of which there is at least one.
@@ -152,9 +157,9 @@ func median(figures []float64) float64 {
 
 // Print writes a table of the medians, and one of the ratios.
 func (r Result) Print(w io.Writer) error {
-	list := cli.Listing{Columns: []string{"engine", "MB/s", "p50 µs", "p99 µs", "CPU s/100k", "rounds"}}
+	list := cli.Listing{Columns: []string{"engine", "MB/s", "p50 µs", "p99 µs", "CPU s/GB", "rounds"}}
 	for _, e := range r.Engines {
-		list.Rows = append(list.Rows, []any{e.Name, short(e.MBPerSecond), short(e.P50), short(e.P99), short(e.CPUPer100k), len(e.Rounds)})
+		list.Rows = append(list.Rows, []any{e.Name, short(e.MBPerSecond), short(e.P50), short(e.P99), short(e.CPUPerGB), len(e.Rounds)})
 	}
 	if err := list.Table(w); err != nil {
 		return err

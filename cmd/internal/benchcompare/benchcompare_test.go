@@ -35,7 +35,10 @@ func TestRatiosAreThoseOfTheRounds(t *testing.T) {
 		if !load.Allocs {
 			t.Errorf("the load of %s was not changed", load.Engine)
 		}
-		return bench.Result{MBPerSecond: next, P50: next / 10}, nil
+		r := bench.Result{MBPerSecond: next, P50: next / 10, Seconds: 2}
+		nodes, manager := next/50, next/100
+		r.CPU.Load, r.CPU.Nodes, r.CPU.Manager = next/100, &nodes, &manager
+		return r, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +50,7 @@ func TestRatiosAreThoseOfTheRounds(t *testing.T) {
 	if len(r.Ratios) != 1 || q.Of != "wal" || q.To != "none" || math.Abs(q.Median-0.8) > 1e-9 || q.Lowest != 0.6 || q.Highest != 1 || q.Want != 0.9 || q.Met {
 		t.Errorf("ratios: %+v", r.Ratios)
 	}
-	if e := r.Engines[0]; e.Name != "wal" || e.MBPerSecond != 90 || e.P50 != 9 || len(e.Rounds) != 3 {
+	if e := r.Engines[0]; e.Name != "wal" || e.MBPerSecond != 90 || e.P50 != 9 || math.Abs(e.CPUPerGB-20) > 1e-9 || len(e.Rounds) != 3 {
 		t.Errorf("medians: %+v", e)
 	}
 	var text strings.Builder
