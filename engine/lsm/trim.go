@@ -17,8 +17,8 @@ const (
 	// trimBytes is about how much log is trimmed in one step, between which the
 	// dropper rests and snapshots may begin.
 	trimBytes = 1 << 20
-	// trimEntries is how many keys are removed in one commit, unless they must go
-	// together.
+	// trimEntries is how many keys are removed in one commit, unless they are of one
+	// page or key.
 	trimEntries = 1024
 )
 
@@ -112,11 +112,10 @@ func (g *group) trim(id pinetree.VolumeID) (step trimStep, err error) {
 	clean := &g.trimming.cleaned
 	clean.About(touched.Truncation{Generation: at.generation, Volume: id, At: v.at})
 	clean.Skip(step.changed)
-	left, err := v.removeVersions(step)
-	if err != nil {
+	if err := v.removeVersions(step); err != nil {
 		return step, err
 	}
-	clean.Note(step.changed, left)
+	clean.Note(step.changed)
 	if err := g.store.syncBefore(); err != nil {
 		return step, err
 	}
@@ -164,32 +163,44 @@ func (v view) beginning(above pinetree.LSN) (trimStep, error) {
 	return step, err
 }
 
-// removeVersions removes the versions without a use of what a step changed, and
-// names the keys of which not all is gone.
-func (v view) removeVersions(step trimStep) (left []string, err error) {
+// removeVersions removes the versions without a use of what a step changed. Those
+// that say that a key is not set go last, when the older ones are gone durably: no
+// reader who looks while a commit is made, and no crash, may meet an older one alone.
+func (v view) removeVersions(step trimStep) error {
 	r := removals{store: v.store}
+	var absent []entry
 	for _, page := range slices.Sorted(maps.Keys(step.changed.Pages)) {
 		gone, err := v.pageVersions(page)
 		if err == nil {
 			err = r.add(gone)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(step.changed.Keys)) {
-		gone, whole, err := v.keyVersions(key)
+		gone, last, err := v.keyVersions(key)
 		if err == nil {
 			err = r.add(gone)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if !whole {
-			left = append(left, key)
+		absent = append(absent, last...)
+	}
+	if err := r.commit(); err != nil || len(absent) == 0 {
+		return err
+	}
+	if err := v.store.syncBefore(); err != nil {
+		return err
+	}
+	for part := range slices.Chunk(absent, trimEntries) {
+		r.gone = part
+		if err := r.commit(); err != nil {
+			return err
 		}
 	}
-	return left, r.commit()
+	return nil
 }
 
 // removals are collected for few commits.
@@ -254,12 +265,9 @@ func (v view) pageVersions(page pinetree.PageNo) (gone []entry, err error) {
 }
 
 // keyVersions lists, as removals, what is older than the newest version of a key at
-// or below the truncated LSN, and that one, too, when it says that the key is not
-// set. That one must go in one commit with the others: alone, it would let an older
-// one be seen again. With too many others it stays until there are fewer, and whole
-// is false.
-func (v view) keyVersions(key string) (gone []entry, whole bool, err error) {
-	whole = true
+// or below the truncated LSN, and, to be removed after them, that one when it says
+// that the key is not set.
+func (v view) keyVersions(key string) (gone, last []entry, err error) {
 	name := v.keys.Key([]byte(key))
 	err = v.store.db.Scan(name, func(it sorted.Iterator) error {
 		if it.Seek(layout.Version(bytes.Clone(name), v.at)); !it.Valid() {
@@ -273,14 +281,10 @@ func (v view) keyVersions(key string) (gone []entry, whole bool, err error) {
 		for ; it.Valid(); it.Next() {
 			gone = append(gone, entry{Key: bytes.Clone(it.Key()), Remove: true})
 		}
-		if present {
-			return nil
-		}
-		all := append(gone, newest)
-		if whole = v.store.inOneCommit(all); whole {
-			gone = all
+		if !present {
+			last = []entry{newest}
 		}
 		return nil
 	})
-	return gone, whole, err
+	return gone, last, err
 }

@@ -174,7 +174,7 @@ func testTrimmingGoesOnAfterACrash(t *testing.T, k kind) {
 		t.Fatalf("a step up to %s, %v", step.end, err)
 	}
 	delete(step.changed.Keys, "k") // as if it had come no further
-	if _, err := v.removeVersions(step); err != nil {
+	if err := v.removeVersions(step); err != nil {
 		t.Fatal(err)
 	}
 	if logs, pages, _ := versions(t, g); logs[0] != 1 || pages[len(pages)-1] != 30 {
@@ -296,6 +296,62 @@ func TestTheNewestStateIsReadThoughItIsOvertaken(t *testing.T) {
 		}
 		if seen, err := read(); err != nil || seen != at.LSN {
 			t.Fatalf("the newest state: at %s, %v, want %s", seen, err, at.LSN)
+		}
+	}
+}
+
+// TestADeletedKeyIsNotSeenAgainWhileItIsTrimmed reads keys all the while that their
+// versions are removed, the one that says that they are not set among them.
+func TestADeletedKeyIsNotSeenAgainWhileItIsTrimmed(t *testing.T) {
+	onEach(t, testADeletedKeyIsNotSeenAgainWhileItIsTrimmed)
+}
+
+func testADeletedKeyIsNotSeenAgainWhileItIsTrimmed(t *testing.T, k kind) {
+	const keys, rounds = 300, 12
+	g := openGroup(t, k.open(t, t.TempDir()))
+	at := pinetree.VolumePosition{Format: pinetree.FormatRedo}
+	record := func(op func(key []byte) *storepb.RedoOp) pinetree.Batch {
+		redo := &storepb.Redo{}
+		for n := range keys {
+			redo.Ops = append(redo.Ops, op(fmt.Appendf(nil, "k%d", n)))
+		}
+		payload, err := proto.Marshal(redo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at.LSN++
+		b, err := storepb.EncodeBatch(1, 1, []pinetree.Record{{Prev: at.LSN - 1, LSN: at.LSN, Payload: payload}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for range rounds {
+		for range 2 {
+			move(t, g, at, record(func(key []byte) *storepb.RedoOp {
+				return &storepb.RedoOp{Op: &storepb.RedoOp_KeyPut{KeyPut: &storepb.KeyPut{Key: key, Value: key}}}
+			}))
+		}
+		last := record(func(key []byte) *storepb.RedoOp {
+			return &storepb.RedoOp{Op: &storepb.RedoOp_KeyDelete{KeyDelete: &storepb.KeyDelete{Key: key}}}
+		})
+		at.Truncated = at.LSN
+		move(t, g, at, last)
+		r, err := g.Volume(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flush(t, g)
+		for start, left := time.Now(), 1; left > 0; {
+			if time.Since(start) > 10*time.Second {
+				t.Fatalf("%d batches and versions are still there", left)
+			}
+			seen, err := r.Range(engine.RangeSpec{Limit: keys})
+			if err != nil || len(seen.Items) > 0 {
+				t.Fatalf("%d keys that were deleted are there, the first is %+v, %v", len(seen.Items), seen.Items[:min(1, len(seen.Items))], err)
+			}
+			logs, _, versions := versions(t, g)
+			left = len(logs) + len(versions)
 		}
 	}
 }

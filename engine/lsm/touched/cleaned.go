@@ -39,13 +39,10 @@ func (c *Cleaned) Skip(step Set) {
 	maps.DeleteFunc(step.Keys, func(key string, _ bool) bool { return c.what.Keys[key] })
 }
 
-// Note notes that a step was made, but for the keys of which something is left.
-func (c *Cleaned) Note(step Set, left []string) {
+// Note notes that a step was made.
+func (c *Cleaned) Note(step Set) {
 	if len(c.what.Pages)+len(c.what.Keys) > maxCleaned {
 		c.what = Set{}
 	}
 	c.what.add(step)
-	for _, key := range left {
-		delete(c.what.Keys, key)
-	}
 }

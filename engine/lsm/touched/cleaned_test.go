@@ -16,16 +16,14 @@ func TestAStepSkipsOnlyWhatTheSameTruncationHasCleaned(t *testing.T) {
 	var clean Cleaned
 	for i, c := range []struct {
 		of   Truncation
-		left []string
 		want []string
 	}{
-		{Truncation{1, 1, 100}, nil, []string{"a", "b"}},
-		{Truncation{1, 1, 100}, nil, nil},
-		{Truncation{1, 1, 101}, []string{"b"}, []string{"a", "b"}},
-		{Truncation{1, 1, 101}, nil, []string{"b"}},
-		{Truncation{1, 1, 101}, nil, nil},
-		{Truncation{1, 2, 101}, nil, []string{"a", "b"}},
-		{Truncation{2, 2, 101}, nil, []string{"a", "b"}},
+		{Truncation{1, 1, 100}, []string{"a", "b"}},
+		{Truncation{1, 1, 100}, nil},
+		{Truncation{1, 1, 101}, []string{"a", "b"}},
+		{Truncation{1, 1, 101}, nil},
+		{Truncation{1, 2, 101}, []string{"a", "b"}},
+		{Truncation{2, 2, 101}, []string{"a", "b"}},
 	} {
 		step := Set{Pages: map[pinetree.PageNo]bool{7: true}, Keys: map[string]bool{"a": true, "b": true}}
 		clean.About(c.of)
@@ -36,10 +34,10 @@ func TestAStepSkipsOnlyWhatTheSameTruncationHasCleaned(t *testing.T) {
 		if wantPage := len(c.want) == 2; step.Pages[7] != wantPage {
 			t.Errorf("step %d: the page is looked at: %v", i, step.Pages[7])
 		}
-		clean.Note(step, c.left)
+		clean.Note(step)
 	}
 	for page := range pinetree.PageNo(maxCleaned + 100) {
-		clean.Note(Set{Pages: map[pinetree.PageNo]bool{page: true}}, nil)
+		clean.Note(Set{Pages: map[pinetree.PageNo]bool{page: true}})
 	}
 	if n := len(clean.what.Pages) + len(clean.what.Keys); n > maxCleaned+1 {
 		t.Errorf("%d are remembered, want %d at most", n, maxCleaned)
