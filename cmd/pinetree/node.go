@@ -20,6 +20,7 @@ import (
 	"github.com/pinetree-db/pinetree/cmd/internal/backends"
 	"github.com/pinetree-db/pinetree/cmd/internal/bench"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/footprint"
 	"github.com/pinetree-db/pinetree/logservice"
 	"github.com/pinetree-db/pinetree/logservice/host"
 	"github.com/pinetree-db/pinetree/logservice/transport"
@@ -126,6 +127,8 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 	options.Replica.MaxLogBytes = int64(f.keepLog)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	dir := backends.Dir(f.dir)
+	registry.MustRegister(footprint.Collector(map[string]string{"engine": dir.Engine(), "raftlog": dir.RaftLog()}))
 	node, err := logservice.New(ctx, logservice.Config{
 		Dir: f.dir, Listener: listener, Advertise: f.advertise, Managers: f.managers.Addresses, Zone: f.zone,
 		Log: opened.Log, Engines: opened.Engines, Transport: mode, Options: &options,
