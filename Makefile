@@ -13,6 +13,7 @@ CRASH      ?= full
 BENCH      ?= .
 BENCH_COUNT ?= 6
 PEERS      ?= --rounds 5
+SPACE_MB   ?= 200
 
 # The packages whose tests run with the race detector: those in which goroutines
 # meet. lease and adapter/pgwal have none and walk for minutes under it.
@@ -23,7 +24,7 @@ RACE := . ./proto/... ./adapter ./adapter/ship ./raftlog/... ./engine/... ./logs
 NO_RACE := ^(TestStoppedAnywhere|TestCrashAnywhere|TestCrash|TestFlippedBitIsSeen|TestLostSectorIsSeen|TestMissingFileIsSeen|TestDamageIsRefusedWithItsPlace|TestNothingFlushedIsLostToAKill.*)$$
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet lint generate fuzz sim spec crash model e2e fleet bench bench-go bench-peers demo ci clean
+.PHONY: help build test race vet lint generate fuzz sim spec crash model space e2e fleet bench bench-go bench-peers demo ci clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +68,9 @@ crash: ## replicas and engines that crash and fail at every call that changes th
 
 model: ## badger and pebble under 500,000 random changes, compared with a model; about 8 minutes
 	PINETREE_MODEL=full $(GO) test ./test/model -count=1 -timeout 60m -v
+
+space: ## engines give SPACE_MB (200) of log back, but for a tenth; about 2 minutes
+	PINETREE_SPACE_MB=$(SPACE_MB) $(GO) test ./engine/badgerengine ./engine/pebbleengine ./engine/walengine -p 1 -run Space -count=1 -v
 
 e2e: ## the end-to-end tests with real processes in full; as root, about an hour
 	PINETREE_E2E=$(E2E) $(GO) test ./test/e2e -count=1 -timeout 120m -v
