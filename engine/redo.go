@@ -85,8 +85,11 @@ func CheckRedo(b pinetree.Batch) error {
 // EachOp calls fn for each change of a redo volume's batch, in order, with the
 // LSN of its record. Errors are those of DecodeRedo, with the place named.
 func EachOp(b pinetree.Batch, fn func(pinetree.LSN, Op) error) error {
+	var lsn pinetree.LSN
+	each := func(op Op) error { return fn(lsn, op) } // one for all records
 	return storepb.Records(b, func(r pinetree.Record) error {
-		err := DecodeRedo(r.Payload, func(op Op) error { return fn(r.LSN, op) })
+		lsn = r.LSN
+		err := DecodeRedo(r.Payload, each)
 		if bad := (*pinetree.CorruptError)(nil); errors.As(err, &bad) && bad.Where == redoPayload {
 			return &pinetree.CorruptError{
 				Where: fmt.Sprintf("redo record (%s, %s] of volume %d", r.Prev, r.LSN, b.Volume),

@@ -1,97 +1,168 @@
 package pages
 
 import (
-	"encoding/binary"
+	"math/bits"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 )
 
-// history is what one write does to a page so far.
-type history struct {
-	page   pinetree.PageNo
-	older  []Value // full ones of this write
-	value  Value   // the one that takes changes
+// none is no change.
+const none = -1
+
+// change is one change of a page, in the order of the write.
+type change struct {
 	lsn    pinetree.LSN
-	before pinetree.LSN // of the change before the record at hand
-	record int          // value.Buf[record:] is of the record at hand
-	empty  bool         // and nothing yet
-	bytes  int          // that the record writes
+	data   []byte
+	offset int32 // of a patch
+	next   int32 // change of the page, or none
+	image  bool
+	cut    bool // a value begins with it
 }
 
-// begin begins a record that changes the page, first by op.
-func (h *history) begin(lsn pinetree.LSN, mem *slab, op engine.Op) {
-	if h.value.Buf == nil {
-		h.value = Value{Page: h.page, First: lsn, Buf: mem.take(layout.ChunkHeaderBytes + layout.MaxChangeHead + len(op.Data))[:layout.ChunkHeaderBytes]}
-		h.lsn = lsn
+func (c *change) op(page pinetree.PageNo) engine.Op {
+	kind := engine.PagePatch
+	if c.image {
+		kind = engine.PageImage
 	}
-	h.before, h.lsn, h.record, h.empty, h.bytes = h.lsn, lsn, len(h.value.Buf), true, 0
+	return engine.Op{Kind: kind, Page: page, Offset: int(c.offset), Data: c.data}
+}
+
+// size is what a change takes in its stored form, to within a byte or two.
+func (c *change) size() int {
+	n := 2 + uvarintBytes(len(c.data)) + len(c.data)
+	if !c.image {
+		n += uvarintBytes(int(c.offset))
+	}
+	return n
+}
+
+func uvarintBytes(n int) int { return (bits.Len(uint(n)|1) + 6) / 7 }
+
+// history is what one write does to a page so far, as a chain of changes. Those
+// that one record makes are its last ones until the next record begins.
+type history struct {
+	page        pinetree.PageNo
+	lsn         pinetree.LSN // of the record at hand
+	first, last int32        // of all changes
+	before      int32        // the last one that is not of the record at hand
+	image       int32        // the newest whole image; none when there is none
+	value       int          // bytes of the value at hand, without the record at hand
+	record      int          // bytes of the record at hand
+	patched     int          // bytes that the record writes
+}
+
+// chain are the changes of all pages of one write, in blocks, so that none is
+// moved when there are more.
+type chain struct {
+	blocks [][]change
+	count  int32
+}
+
+// blockChanges is how many changes a block has.
+const blockChanges = 64
+
+func (c *chain) at(n int32) *change { return &c.blocks[n/blockChanges][n%blockChanges] }
+
+func (c *chain) push(one change) int32 {
+	if c.count%blockChanges == 0 {
+		c.blocks = append(c.blocks, make([]change, blockChanges))
+	}
+	n := c.count
+	c.count++
+	*c.at(n) = one
+	return n
+}
+
+// begin begins a record that changes the page.
+func (h *history) begin(lsn pinetree.LSN) {
+	h.lsn, h.before = lsn, h.last
+	h.value, h.record, h.patched = h.value+h.record, 0, 0
+}
+
+// recordIs is the first change of the record at hand.
+func (c *chain) recordIs(h *history) int32 {
+	if h.before == none {
+		return h.first
+	}
+	return c.at(h.before).next
 }
 
 // add adds a change to the record at hand. An image takes the place of what the
 // record did before.
-func (h *history) add(op engine.Op) {
-	step := uint64(0)
+func (c *chain) add(h *history, op engine.Op) {
 	if op.Kind == engine.PageImage {
-		h.value.Buf, h.empty, h.bytes = h.value.Buf[:h.record], true, 0
+		if h.last = h.before; h.last == none {
+			h.first = none
+		} else {
+			c.at(h.last).next = none
+		}
+		h.record, h.patched = 0, 0
 	}
-	if h.empty {
-		step, h.empty = uint64(h.lsn-h.before), false
+	at := c.push(change{lsn: h.lsn, data: op.Data, offset: int32(op.Offset), next: none, image: op.Kind == engine.PageImage})
+	if h.last == none {
+		h.first = at
+	} else {
+		c.at(h.last).next = at
 	}
-	h.value.Buf, h.bytes = layout.AppendChange(h.value.Buf, step, op), h.bytes+len(op.Data)
-}
-
-// recordIsImage tells whether the record at hand begins with an image.
-func (h *history) recordIsImage() bool {
-	_, n := binary.Uvarint(h.value.Buf[h.record:])
-	return engine.OpKind(h.value.Buf[h.record+n]) == engine.PageImage
+	if h.last = at; op.Kind == engine.PageImage {
+		h.image = at
+	}
+	h.record, h.patched = h.record+c.at(at).size(), h.patched+len(op.Data)
 }
 
 // cut lets the record at hand begin a new value if it has made the one at hand
-// too large, which it returns without it.
-func (h *history) cut() (full Value, cut bool) {
-	if h.record == layout.ChunkHeaderBytes || len(h.value.Buf) <= layout.ChunkHeaderBytes+MaxValueBytes {
-		return Value{}, false
+// too large.
+func (c *chain) cut(h *history) {
+	if h.value > 0 && h.value+h.record > MaxValueBytes {
+		c.at(c.recordIs(h)).cut, h.value = true, 0
 	}
-	full = h.value
-	full.Buf = full.Buf[:h.record:h.record]
-	record := h.value.Buf[h.record:]
-	_, n := binary.Uvarint(record)
-	buf := make([]byte, layout.ChunkHeaderBytes, layout.ChunkHeaderBytes+1+len(record))
-	h.value = Value{Page: h.page, First: h.lsn, Buf: append(append(buf, 0), record[n:]...)}
-	h.record = layout.ChunkHeaderBytes
-	return full, true
 }
 
-// image is the page after the record at hand. What this write does not tell is
-// read by before.
-func (h *history) image(before func(pinetree.PageNo) ([]byte, error)) ([]byte, error) {
-	var chain [][]layout.Change
-	found := false
-	for i := len(h.older); i >= 0 && !found; i-- {
-		value := h.value
-		if i < len(h.older) {
-			value = h.older[i]
-		}
-		changes, hasImage, err := layout.DecodePage(value.Buf[layout.ChunkHeaderBytes:], value.First, h.lsn)
-		if err != nil {
-			return nil, err
-		}
-		chain, found = append(chain, changes), hasImage
-	}
-	var image []byte
-	if !found {
+// state is the page after all changes so far. What they do not tell is asked of
+// before. The memory is the caller's.
+func (c *chain) state(h *history, before func(pinetree.PageNo) ([]byte, error)) ([]byte, error) {
+	var page []byte
+	at := h.image
+	if at == none {
 		var err error
-		if image, err = before(h.page); err != nil {
+		if page, err = before(h.page); err != nil {
 			return nil, err
 		}
+		at = h.first
 	}
-	for i := len(chain) - 1; i >= 0; i-- {
-		image = layout.ReplayPage(image, chain[i])
+	for ; at != none; at = c.at(at).next {
+		if one := c.at(at); one.image {
+			page = append(page[:0], one.data...)
+		} else {
+			page = one.op(h.page).Patch(page)
+		}
 	}
-	return image, nil
+	return page, nil
 }
+
+// values appends the stored form of the changes of a page.
+func (c *chain) values(h *history, to []Value, mem *slab) []Value {
+	for at := h.first; at != none; {
+		size, end := 0, at
+		for ; end != none && (end == at || !c.at(end).cut); end = c.at(end).next {
+			size += c.at(end).size() + maxStep
+		}
+		v := Value{Page: h.page, First: c.at(at).lsn, Buf: mem.take(layout.ChunkHeaderBytes + size)[:layout.ChunkHeaderBytes]}
+		for lsn := v.First; at != end; at = c.at(at).next {
+			one := c.at(at)
+			v.Buf = layout.AppendChange(v.Buf, uint64(one.lsn-lsn), one.op(h.page))
+			lsn = one.lsn
+		}
+		to = append(to, v)
+	}
+	return to
+}
+
+// maxStep is what the LSN of a change takes beyond what size counts, if records
+// are of usual sizes.
+const maxStep = 3
 
 // slab gives out the memory of many small values in large pieces.
 type slab struct{ rest []byte }

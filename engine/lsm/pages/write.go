@@ -21,13 +21,13 @@ type Value struct {
 }
 
 // Write is what one write does to the pages of a volume. It belongs to one
-// goroutine.
+// goroutine, and after End, when it changes no more, to all.
 type Write struct {
 	before  func(pinetree.PageNo) ([]byte, error)
-	mem     slab
+	chain   chain
 	pages   map[pinetree.PageNo]*history
 	touched []*history // in order
-	full    []Value
+	spare   []history
 }
 
 // NewWrite begins a write. What a page was before it is asked of before: nil when
@@ -37,42 +37,49 @@ func NewWrite(before func(pinetree.PageNo) ([]byte, error)) *Write {
 }
 
 // Change adds a change of the record at an LSN, which never falls. The op's
-// memory stays the caller's.
+// data must not change as long as the write is of use.
 func (w *Write) Change(lsn pinetree.LSN, op engine.Op) error {
 	h := w.pages[op.Page]
 	if h == nil {
-		h = &history{page: op.Page}
-		w.pages[op.Page] = h
-		w.touched = append(w.touched, h)
+		h = w.touch(op.Page)
+		h.lsn = lsn
 	}
-	if h.value.Buf == nil || h.lsn != lsn {
+	if h.lsn != lsn {
 		if err := w.endRecord(h); err != nil {
 			return err
 		}
-		h.begin(lsn, &w.mem, op)
+		h.begin(lsn)
 	}
-	h.add(op)
+	w.chain.add(h, op)
 	return nil
+}
+
+// touch begins the history of a page.
+func (w *Write) touch(page pinetree.PageNo) *history {
+	if len(w.spare) == 0 {
+		w.spare = make([]history, min(len(w.touched)+1, 512))
+	}
+	h := &w.spare[0]
+	w.spare = w.spare[1:]
+	*h = history{page: page, first: none, last: none, before: none, image: none}
+	w.pages[page] = h
+	w.touched = append(w.touched, h)
+	return h
 }
 
 // endRecord ends what the record at hand does to a page: if it is one of those
 // chosen for it, its patches become the image that they lead to, and if the
 // value has grown too large with it, it begins the next one.
 func (w *Write) endRecord(h *history) error {
-	if h.value.Buf == nil {
-		return nil
-	}
-	if !h.recordIsImage() && layout.IsConsolidated(h.page, h.lsn, h.bytes) {
-		image, err := h.image(w.before)
+	isImage := w.chain.at(w.chain.recordIs(h)).image
+	if !isImage && layout.IsConsolidated(h.page, h.lsn, h.patched) {
+		image, err := w.chain.state(h, w.before)
 		if err != nil {
 			return err
 		}
-		h.add(engine.Op{Kind: engine.PageImage, Page: h.page, Data: image})
+		w.chain.add(h, engine.Op{Kind: engine.PageImage, Page: h.page, Data: image})
 	}
-	if full, cut := h.cut(); cut {
-		w.full = append(w.full, full)
-		h.older = append(h.older, full)
-	}
+	w.chain.cut(h)
 	return nil
 }
 
@@ -87,11 +94,23 @@ func (w *Write) Pages() []pinetree.PageNo {
 
 // End returns the values that the write makes, whose memory is the caller's.
 func (w *Write) End() ([]Value, error) {
+	var mem slab
+	values := make([]Value, 0, len(w.touched))
 	for _, h := range w.touched {
 		if err := w.endRecord(h); err != nil {
 			return nil, err
 		}
-		w.full = append(w.full, h.value)
+		values = w.chain.values(h, values, &mem)
 	}
-	return w.full, nil
+	return values, nil
+}
+
+// After is a page as the write leaves it, after End. What the write does not tell
+// is asked of before. The memory is the caller's.
+func (w *Write) After(page pinetree.PageNo, before func(pinetree.PageNo) ([]byte, error)) ([]byte, error) {
+	h := w.pages[page]
+	if h == nil {
+		return before(page)
+	}
+	return w.chain.state(h, before)
 }
