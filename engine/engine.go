@@ -103,6 +103,20 @@ type Engine interface {
 	Meta(id pinetree.VolumeID) (*meta.Table, error)
 }
 
+// Preparer is what an Engine implements that can do a part of a write's work
+// while the write before is on its way.
+type Preparer interface {
+	// Prepare reads and computes what replaying a write takes, and changes nothing
+	// that anybody sees. The apply that it returns is then called instead of
+	// Apply, under the same rules and with the same result; one that does not come
+	// right after the one of the write before is a *pinetree.CorruptError. Prepare
+	// is called by one goroutine at a time, which may be another one than that of
+	// Apply and Flush, and for writes in order; at most one that was prepared is
+	// not applied yet, and none when a Restore of the group commits. After an error
+	// no more writes are prepared, and the one before can be applied.
+	Prepare(w Write) (apply func() error, err error)
+}
+
 // Write is what a run of raft entries changes.
 type Write struct {
 	// Position after the write.

@@ -9,6 +9,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine/badgerengine"
 	"github.com/pinetree-db/pinetree/engine/crashtest"
 	"github.com/pinetree-db/pinetree/engine/enginetest"
+	"github.com/pinetree-db/pinetree/engine/preparedtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -18,6 +19,8 @@ var backend = enginetest.Backend{Open: func(dir string) (engine.Store, error) {
 }}
 
 func TestConformance(t *testing.T) { enginetest.Run(t, backend) }
+
+func TestWritesCanBePreparedAhead(t *testing.T) { preparedtest.Run(t, backend) }
 
 func TestNothingFlushedIsLostToAKill(t *testing.T) { crashtest.RunKilled(t, backend, 6) }
 

@@ -88,10 +88,11 @@ func testCrashBetweenTheTransactionsOfAWrite(t *testing.T, k kind) {
 		}
 		flush(t, g)
 		write := bigWrite(t, 2, 1, 5)
-		_, runs, err := g.transactions(g.state.Load(), write)
+		prepared, err := g.prepare(write)
 		if err != nil {
 			t.Fatal(err)
 		}
+		runs := prepared.runs
 		if len(runs) < 4 {
 			t.Fatalf("the write takes %d transactions, the test wants more", len(runs))
 		}

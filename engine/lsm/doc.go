@@ -65,6 +65,11 @@
 // there is of it above the position. For the same reason a Write of several
 // commits is atomic.
 //
+// A write can be prepared while the one before is applied: what it is stored as
+// depends on the pages that it consolidates, which are then those of the database
+// under what the write before does to them. It is applied only on the state that
+// it was prepared for.
+//
 // Metadata is held in memory, too, and read from disk when the group is opened. It
 // is bounded by the position in the same way: by the volume's revision, and by the
 // raft index. What is compacted is needed by older positions, so it is removed in

@@ -7,8 +7,6 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
-	"github.com/pinetree-db/pinetree/engine/lsm/layout"
-	"github.com/pinetree-db/pinetree/engine/lsm/pages"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/engine/lsm/trash"
 )
@@ -31,10 +29,7 @@ type group struct {
 
 	trimming trimming
 
-	// clean are the pages of a generation that no earlier crash has left anything
-	// of above its position. It is Apply's.
-	clean    map[pinetree.VolumeID]*pages.Set
-	cleanFor layout.Generation
+	preparing preparation
 
 	// reading is held by each read, and by a restore that replaces the state:
 	// after it nobody reads in the old generation, which may then go.
@@ -56,51 +51,11 @@ func (g *group) Flushed() pinetree.Position { return g.flushed.Load().position }
 
 // Apply implements engine.Engine. Flush makes it durable.
 func (g *group) Apply(w engine.Write) error {
-	if err := g.store.enter(); err != nil {
-		return err
-	}
-	defer g.store.leave()
-	if err := g.failed.Get(); err != nil {
-		return err
-	}
-	if err := g.apply(w); err != nil {
-		g.failed.Set(fmt.Errorf("group %d takes no more writes: %w", g.id, err))
-		return g.failed.Get()
-	}
-	return nil
-}
-
-func (g *group) apply(w engine.Write) error {
-	old := g.state.Load()
-	w.Position = w.Position.Clone()
-	next, runs, err := g.transactions(old, w)
+	apply, err := g.Prepare(w)
 	if err != nil {
 		return err
 	}
-	for _, run := range runs {
-		if err := g.store.commit(run); err != nil {
-			return err
-		}
-	}
-	g.state.Store(next)
-	return nil
-}
-
-// transactions is what a write leads to, and what has to be committed for that, one
-// after the other.
-func (g *group) transactions(old *state, w engine.Write) (*state, [][]entry, error) {
-	if err := engine.CheckWrite(old.position, w); err != nil {
-		return nil, nil, err
-	}
-	entries, err := replay(g, old, w)
-	if err != nil {
-		return nil, nil, err
-	}
-	next, entries, err := g.replayMeta(entries, old, w)
-	if err != nil {
-		return nil, nil, err
-	}
-	return next, g.store.traits.Split(entries), nil
+	return apply()
 }
 
 // enter begins a read in the group, which leave ends.
@@ -138,4 +93,5 @@ func (g *group) replace(next *state) {
 	g.flushed.Store(next)
 	g.trash.Clear()
 	g.failed.Clear()
+	g.preparing = preparation{}
 }

@@ -49,20 +49,16 @@ func appendMeta(entries []entry, prefix []byte, volume pinetree.VolumeID, record
 	return entries, nil
 }
 
-// replayMeta appends what a write makes of metadata.
-func (g *group) replayMeta(entries []entry, old *state, w engine.Write) (next *state, all []entry, err error) {
-	next = &state{generation: old.generation, position: w.Position}
-	var gone []engine.MetaGone
-	if next.meta, gone, err = old.meta.Advance(w); err != nil {
-		return nil, nil, err
-	}
+// appendMetaWrites appends what a write makes of metadata.
+func (g *group) appendMetaWrites(entries []entry, old *state, w engine.Write) ([]entry, error) {
 	prefix := metaPrefix(g.id, old.generation)
 	for _, m := range w.Meta {
+		var err error
 		if entries, err = appendMeta(entries, prefix, m.Volume, m.Records); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	return next, entries, g.discard(next, gone)
+	return entries, nil
 }
 
 // loadMeta reads the metadata of a state, and lists what is stored in vain.

@@ -120,7 +120,7 @@ func TestAWriteThatFailedRemovesNothing(t *testing.T) {
 		w := &metaWrites{t: t, table: meta.Empty()}
 		applyAll(t, g, w.put("key"), w.put("key"))
 		before := w.table
-		if _, _, err := g.transactions(g.state.Load(), w.compact()); err != nil {
+		if _, err := g.Prepare(w.compact()); err != nil {
 			t.Fatal(err)
 		}
 		flush(t, g)

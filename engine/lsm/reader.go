@@ -11,12 +11,6 @@ import (
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
-// The first byte of a key's version.
-const (
-	presentVersion = 1
-	absentVersion  = 2
-)
-
 // reader is the engine.Reader of one volume. It takes the group's state first
 // and then reads what is at or below its LSN, which never changes: so each call
 // sees one state, though writes go on meanwhile.
@@ -181,9 +175,9 @@ func readKeyVersion(it sorted.Iterator) (value []byte, present bool, err error) 
 	switch {
 	case err != nil:
 		return nil, false, err
-	case len(value) > 0 && value[0] == presentVersion:
+	case len(value) > 0 && value[0] == layout.PresentVersion:
 		return value[1:], true, nil
-	case len(value) == 1 && value[0] == absentVersion:
+	case len(value) == 1 && value[0] == layout.AbsentVersion:
 		return nil, false, nil
 	}
 	return nil, false, layout.BadChunk(key, "neither a value nor a deletion")

@@ -11,6 +11,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine/crashtest"
 	"github.com/pinetree-db/pinetree/engine/enginetest"
 	"github.com/pinetree-db/pinetree/engine/pebbleengine"
+	"github.com/pinetree-db/pinetree/engine/preparedtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,6 +33,8 @@ func inMemory() enginetest.Backend {
 		return open(dir, disks[dir])
 	}}
 }
+
+func TestWritesCanBePreparedAhead(t *testing.T) { preparedtest.Run(t, inMemory()) }
 
 func TestConformance(t *testing.T) { enginetest.Run(t, inMemory()) }
 

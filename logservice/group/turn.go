@@ -153,7 +153,9 @@ func (r *Replica) takeReady(rd raft.Ready, out *Effects) {
 			r.placeChange(m.Entries)
 			out.Save = append(out.Save, r.save(m, rd.MustSync))
 		case raft.LocalApplyThread:
-			out.Commit = append(out.Commit, r.commit(m))
+			for _, part := range rawnode.Cut(m) {
+				out.Commit = append(out.Commit, r.commit(part))
+			}
 		default:
 			if m.GetType() == raftpb.MsgSnap {
 				out.Snapshots = append(out.Snapshots, r.order(m))

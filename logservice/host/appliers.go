@@ -7,27 +7,21 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
+	"github.com/pinetree-db/pinetree/logservice/pipeline"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
-
-// flushBytes is how much is replayed before the engine is asked to flush, also
-// between the askings by time: little enough that a raft log's sync does not wait
-// long for the disk meanwhile.
-const flushBytes = 16 << 20
-
-// maxReplayBytes is about how much is replayed in one engine write.
-const maxReplayBytes = 12 << 20
 
 // stuckAfter is how long an engine may take for one write before somebody else
 // takes the place of the applier that waits for it.
 const stuckAfter = 500 * time.Millisecond
 
-// appliers replay committed entries beside the workers: a group by at most one
-// goroutine at a time, in order. What waits is bounded by raft, which hands out
-// no more than MaxCommittedSizePerReady before it hears that it was applied.
+// appliers replay committed entries beside the workers, each group in two stages:
+// one write is applied while the next one is prepared, both by one goroutine at a
+// time, in order. What waits is bounded by raft, which hands out no more than
+// MaxCommittedSizePerReady before it hears that it was applied.
 //
 // So many of them work side by side, not counting those whose engine hangs:
-// there are never more than that and the groups.
+// there are never more than that and the groups' stages.
 type appliers struct {
 	host *Host
 	most int
@@ -36,27 +30,36 @@ type appliers struct {
 	mu     sync.Mutex
 	cond   sync.Cond
 	due    []*Group
-	atWork map[*Group]lease.Instant // since when; zero when it is stuck
-	count  int                      // of goroutines
-	stuck  int                      // of them
+	atWork map[*shift]struct{}
+	count  int // of goroutines
+	stuck  int // of them
 	quit   bool
 }
 
+// shift is a goroutine's work on a group.
+type shift struct{ since lease.Instant } // zero when it is stuck
+
 // backlog is a group's part of the appliers' work.
 type backlog struct {
-	mu      sync.Mutex
-	commits []group.Commit
-	flush   bool // the engine is to flush, so that the log can be compacted
-	busy    bool // scheduled or being worked on
-	// unflushed is about how many bytes were replayed since the last flush.
-	unflushed int
+	mu sync.Mutex
+	pipeline.Line
+	called bool // in line for an applier
 
 	arrival  *arrival   // the engine is to take it over after the commits
 	unwanted []*arrival // to be closed
 }
 
+// call tells whether an applier is to be called for what is due. mu is held.
+func (b *backlog) call() bool {
+	if b.called || b.Due() == pipeline.Rest {
+		return false
+	}
+	b.called = true
+	return true
+}
+
 func startAppliers(h *Host, n int) *appliers {
-	a := &appliers{host: h, most: max(1, n), atWork: map[*Group]lease.Instant{}}
+	a := &appliers{host: h, most: max(1, n), atWork: map[*shift]struct{}{}}
 	a.cond.L = &a.mu
 	for range a.most {
 		a.start()
@@ -71,20 +74,24 @@ func (a *appliers) start() {
 }
 
 func (a *appliers) put(g *Group, c group.Commit) {
-	a.schedule(g, func(b *backlog) { b.commits = append(b.commits, c) })
+	a.schedule(g, func(b *backlog) { b.Add(c) })
 }
 
 func (a *appliers) askFlush(g *Group) {
-	a.schedule(g, func(b *backlog) { b.flush = true })
+	a.schedule(g, func(b *backlog) { b.AskFlush() })
 }
 
 func (a *appliers) schedule(g *Group, add func(*backlog)) {
 	g.backlog.mu.Lock()
 	add(&g.backlog)
-	start := !g.backlog.busy
-	g.backlog.busy = true
+	a.leave(g)
+}
+
+// leave unlocks the group's backlog, and has an applier called if a stage is due.
+func (a *appliers) leave(g *Group) {
+	call := g.backlog.call()
 	g.backlog.mu.Unlock()
-	if start {
+	if call {
 		a.mu.Lock()
 		a.due = append(a.due, g)
 		a.mu.Unlock()
@@ -105,18 +112,18 @@ func (a *appliers) run() {
 		}
 		g := a.due[0]
 		a.due = a.due[1:]
-		a.atWork[g] = a.host.cfg.Clock()
+		s := &shift{since: a.host.cfg.Clock()}
+		a.atWork[s] = struct{}{}
 		a.mu.Unlock()
-		a.work(g)
+		more := a.work(g)
 		a.mu.Lock()
-		wasStuck := a.atWork[g] == 0
-		delete(a.atWork, g)
-		if a.finish(g) {
-			a.due = append(a.due, g)
-			a.cond.Signal()
+		delete(a.atWork, s)
+		if more {
+			a.due = append(a.due, g) // this goroutine goes on there
 		}
-		if wasStuck {
+		if s.since == 0 {
 			if a.stuck--; a.count-a.stuck > a.most {
+				a.cond.Signal()
 				return // another one has taken its place
 			}
 		}
@@ -128,78 +135,71 @@ func (a *appliers) look() {
 	now := a.host.cfg.Clock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for g, since := range a.atWork {
-		if since != 0 && now.Sub(since) > stuckAfter && !a.quit {
-			a.atWork[g] = 0
+	for s := range a.atWork {
+		if s.since != 0 && now.Sub(s.since) > stuckAfter && !a.quit {
+			s.since = 0
 			a.stuck++
 			a.start()
 		}
 	}
 }
 
-// work replays one write's worth of a group.
-func (a *appliers) work(g *Group) {
-	g.backlog.mu.Lock()
-	commits, flush := g.backlog.take()
-	g.backlog.mu.Unlock()
-	err := g.applyErr
-	if err == nil && len(commits) > 0 {
-		err = a.apply(g, commits)
+// work does what is due of a group, one stage of it, and tells whether the caller
+// has to come back.
+func (a *appliers) work(g *Group) (more bool) {
+	b := &g.backlog
+	b.mu.Lock()
+	b.called = false
+	switch b.Due() {
+	case pipeline.Prepare:
+		w, from := b.BeginPrepare(g.engine)
+		a.leave(g)
+		w.Prepare(g.engine, from)
+		b.mu.Lock()
+		b.EndPrepare(w, g.engine)
+	case pipeline.Apply:
+		w, flush := b.BeginApply()
+		failed := b.Failed()
+		a.leave(g)
+		err := a.apply(g, w, flush, failed)
+		b.mu.Lock()
+		b.EndApply(err)
+	}
+	more = b.call()
+	b.mu.Unlock()
+	return more
+}
+
+// apply applies a write, if there is one, and does what comes after it. failed is
+// why nothing is applied any more.
+func (a *appliers) apply(g *Group, w *pipeline.Write, flush bool, failed error) error {
+	err := failed
+	if err == nil && w != nil {
+		err = a.replay(g, w)
 	}
 	err = a.takeOver(g, err)
 	if err == nil && flush {
 		err = a.flush(g)
 	}
-	if err != nil && g.applyErr == nil {
-		g.applyErr = err
+	if err != nil && failed == nil {
 		g.progress.Stop()
 		g.postUrgent(func(r *group.Replica) { r.Stop(err) })
 	}
+	return err
 }
 
-// finish tells whether there is more to do for a group after its work, so that it
-// is put back in line.
-func (a *appliers) finish(g *Group) (more bool) {
-	g.backlog.mu.Lock()
-	defer g.backlog.mu.Unlock()
-	g.backlog.busy = len(g.backlog.commits) > 0 || g.backlog.flush || g.backlog.arrivals()
-	return g.backlog.busy
-}
-
-// take removes commits of about one engine write from the backlog, and tells
-// whether the engine is to flush after them.
-func (b *backlog) take() ([]group.Commit, bool) {
-	n, bytes := 0, 0
-	for ; n < len(b.commits) && (n == 0 || bytes < maxReplayBytes); n++ {
-		for _, e := range b.commits[n].Entries {
-			bytes += len(e.GetData())
-		}
-	}
-	taken := b.commits[:n:n]
-	b.commits = append([]group.Commit(nil), b.commits[n:]...)
-	b.unflushed += bytes
-	flush := b.flush || b.unflushed >= flushBytes
-	if flush {
-		b.flush, b.unflushed = false, 0
-	}
-	return taken, flush
-}
-
-func (a *appliers) apply(g *Group, commits []group.Commit) error {
-	write, err := group.Replay(g.engine, commits)
-	if err != nil {
+func (a *appliers) replay(g *Group, w *pipeline.Write) error {
+	g.progress.tails.Committed(w.Decision.Batches)
+	if err := w.Apply(); err != nil {
 		return err
 	}
-	g.progress.tails.Committed(write.Batches)
-	if err := g.engine.Apply(write.Write); err != nil {
-		return err
-	}
-	g.outcomes.Deliver(write.Outcomes) // before the replica hears, so that whoever it answers finds them
-	a.host.learnVolumes(g, write.Position)
-	g.progress.Reach(write.Position)
+	at := w.Decision.Position
+	g.outcomes.Deliver(w.Decision.Outcomes) // before the replica hears, so that whoever it answers finds them
+	a.host.learnVolumes(g, at)
+	g.progress.Reach(at)
 	g.postUrgent(func(r *group.Replica) {
-		for _, c := range commits {
-			r.Applied(c, write.Position)
+		for _, c := range w.Commits {
+			r.Applied(c, at)
 		}
 	})
 	return nil

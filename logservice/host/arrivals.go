@@ -108,7 +108,7 @@ func (g *Group) install(ctx context.Context, m *raftpb.Message, a *arrival) erro
 func (g *Group) discard(a *arrival) {
 	if g.arrived == a {
 		g.arrived = nil
-		g.host.appliers.schedule(g, func(b *backlog) { b.unwanted = append(b.unwanted, a) })
+		g.host.appliers.schedule(g, func(b *backlog) { b.discard(a) })
 	}
 }
 
@@ -129,7 +129,7 @@ func (g *Group) save(s group.Save) {
 	case s.Install != nil:
 		a := g.arrived
 		g.arrived, g.installing = nil, &installing{save: s}
-		g.host.appliers.schedule(g, func(b *backlog) { b.arrival = a })
+		g.host.appliers.schedule(g, func(b *backlog) { b.welcome(a) })
 	default:
 		g.host.writer.save(g, s)
 	}
@@ -157,8 +157,11 @@ func (a *appliers) takeOver(g *Group, why error) error {
 	unwanted := g.backlog.unwanted
 	g.backlog.unwanted = nil
 	var due *arrival
-	if len(g.backlog.commits) == 0 || why != nil {
+	if g.backlog.Drained() || why != nil {
 		due, g.backlog.arrival = g.backlog.arrival, nil
+	}
+	if due != nil {
+		g.backlog.Hold() // no write is prepared on a state that is about to go
 	}
 	g.backlog.mu.Unlock()
 	for _, u := range unwanted {
@@ -182,8 +185,17 @@ func (a *appliers) takeOver(g *Group, why error) error {
 	return nil
 }
 
-// arrivals tells whether takeOver has something to do.
-func (b *backlog) arrivals() bool { return b.arrival != nil || len(b.unwanted) > 0 }
+// welcome has the engine take over what has arrived.
+func (b *backlog) welcome(a *arrival) {
+	b.arrival = a
+	b.AskChores()
+}
+
+// discard has what has arrived closed.
+func (b *backlog) discard(a *arrival) {
+	b.unwanted = append(b.unwanted, a)
+	b.AskChores()
+}
 
 // abandonArrivals closes what the appliers, which have ended, did not come to.
 func (h *Host) abandonArrivals() error {

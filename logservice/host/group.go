@@ -33,7 +33,6 @@ type Group struct {
 	fresh          freshness
 	backlog        backlog
 	outcomes       outcome.Board
-	applyErr       error // the appliers' own
 
 	// The worker's own.
 	told       group.Role

@@ -157,7 +157,7 @@ var (
 func (a *appliers) idle(g *Group) bool {
 	g.backlog.mu.Lock()
 	defer g.backlog.mu.Unlock()
-	return !g.backlog.busy
+	return g.backlog.Idle()
 }
 
 // forget takes a group out of the tables.

@@ -35,7 +35,7 @@ type Config struct {
 const (
 	// maxCommitBytes is about how much is handed out to be replayed before raft
 	// hears that it was.
-	maxCommitBytes = 24 << 20
+	maxCommitBytes = 40 << 20
 	// maxInflight and maxInflightBytes bound what a follower is sent before it
 	// answers.
 	maxInflight, maxInflightBytes = 256, 32 << 20

@@ -35,6 +35,28 @@ type State interface {
 type Decision struct {
 	engine.Write
 	Outcomes []Outcome
+	tables   map[pinetree.VolumeID]*meta.Table // of the volumes whose metadata the entries change
+}
+
+// After is the state that the decision leads to, before an engine has it. The
+// engine must have what the decision was made on, or do so before it is asked.
+func (d Decision) After(e State) State { return &ahead{engine: e, decision: d} }
+
+// ahead is what a decision leads to.
+type ahead struct {
+	engine   State
+	decision Decision
+}
+
+// Position implements State.
+func (a *ahead) Position() pinetree.Position { return a.decision.Position }
+
+// Meta implements State.
+func (a *ahead) Meta(id pinetree.VolumeID) (*meta.Table, error) {
+	if t := a.decision.tables[id]; t != nil {
+		return t, nil
+	}
+	return a.engine.Meta(id)
 }
 
 // Decide tells what runs of committed entries change, on every replica the
@@ -67,8 +89,7 @@ func Decide(from State, runs []Run) (Decision, error) {
 // decider is one run of Decide.
 type decider struct {
 	Decision
-	from   State
-	tables map[pinetree.VolumeID]*meta.Table // of the volumes whose metadata the entries changed so far
+	from State
 }
 
 func (d *decider) replayEntry(e *raftpb.Entry, conf *raftpb.ConfState) error {

@@ -30,7 +30,7 @@ var fences = []fence{
 	}},
 	{"github.com/bufbuild/protocompile", []string{"proto/internal/protogen"}},
 	{"go.etcd.io/raft", []string{
-		"raftlog/...", "logservice/group", "logservice/host", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/packing", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/transport", "proto/...", "cmd/internal/benchlog", "cmd/internal/benchreplay", "test/...",
+		"raftlog/...", "logservice/group", "logservice/host", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/packing", "logservice/pipeline", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/transport", "proto/...", "cmd/internal/benchlog", "cmd/internal/benchreplay", "test/...",
 	}},
 	{"go.etcd.io/etcd", []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{"github.com/cockroachdb/pebble", []string{"raftlog/pebblelog", "engine/pebbleengine/..."}},

@@ -17,11 +17,13 @@ var layers = [][]string{
 	{"logservice/trimmer"},
 	{"logservice/metaserver", "adapter/metaclient"},
 	{"logservice/host"},
+	{"logservice/pipeline"},
 	{"logservice/group", "logservice/transport", "clustermgr", "adapter/ship", "engine/*", "raftlog/*"},
 	{"raftlog/segment/frame", "clustermgr/reign"},
 	{"clustermgr/chronicle", "clustermgr/ward"},
 	{"clustermgr/accord", "clustermgr/grants", "clustermgr/members", "clustermgr/owner"},
 	{"clustermgr/settings", "clustermgr/refusal"},
+	{"engine/lsm/entries"},
 	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/lsm/pages", "engine/lsm/touched", "engine/lsm/trash", "engine/badgerengine/database", "engine/pebbleengine/database"},
 	{"engine/lsm/layout"},
 	{"engine/lsm/sorted"},
@@ -48,6 +50,7 @@ var sameRow = []arrow{
 	{"clustermgr/upkeep", "clustermgr/policy"},
 	{"engine/enginetest", "engine/memengine"}, // the suite compares with the memory backend
 	{"engine/crashtest", "engine/enginetest"},
+	{"engine/preparedtest", "engine/enginetest"},
 	{"engine/enginetest", "engine/metatest"},
 	{"engine/enginetest", "engine/redotest"},
 	{"engine/metatest", "engine/memengine"},
@@ -60,7 +63,7 @@ var sameRow = []arrow{
 
 // suites are the packages that only tests use: those that hold tests for
 // others to run, and those that break things for them.
-var suites = []string{"engine/crashtest", "engine/enginetest", "engine/metatest", "engine/redotest", "raftlog/raftlogtest", "disk/faultfs"}
+var suites = []string{"engine/crashtest", "engine/enginetest", "engine/metatest", "engine/preparedtest", "engine/redotest", "raftlog/raftlogtest", "disk/faultfs"}
 
 // importers narrows the layers: the packages of a pattern are imported only by
 // those named. The first row that matches counts. Production code chooses a
@@ -90,7 +93,8 @@ var importers = []struct {
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/accord", "clustermgr/chronicle", "clustermgr/grants", "clustermgr/members", "clustermgr/orders", "clustermgr/owner", "clustermgr/policy", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "clustermgr/upkeep", "clustermgr/ward"}, by: []string{"clustermgr/...", "test/..."}},
-	{of: []string{"logservice/bounds", "logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/outcome", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/quota", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/space", "logservice/trimming", "logservice/sharing"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
+	{of: []string{"logservice/bounds", "logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/membership", "logservice/news", "logservice/outcome", "logservice/pace", "logservice/packing", "logservice/pipeline", "logservice/progress", "logservice/quota", "logservice/rawnode", "logservice/replay", "logservice/retention", "logservice/space", "logservice/trimming", "logservice/sharing"}, by: []string{"logservice/...", "cmd/...", "test/..."}},
+	{of: []string{"logservice/group"}, by: []string{"logservice", "logservice/host", "logservice/metaserver", "logservice/pipeline", "logservice/trimmer", "cmd/...", "test/..."}},
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "logservice/metaserver", "logservice/trimmer", "cmd/...", "test/..."}},
 	{of: []string{"proto/gatewaypb"}, by: []string{"adapter/gateway"}},
 	{of: []string{"proto/wirepb"}, by: []string{

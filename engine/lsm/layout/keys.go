@@ -21,6 +21,12 @@ const (
 	MetaKind = 'm'
 )
 
+// The first byte of a key's version.
+const (
+	PresentVersion = 1
+	AbsentVersion  = 2
+)
+
 const (
 	// versionBytes is the length of what follows a page's or a key's name: the
 	// complement of the LSN.

@@ -1,46 +1,33 @@
-package lsm
+package entries
 
 import (
 	"bytes"
 	"slices"
 
-	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
-	"github.com/pinetree-db/pinetree/engine/lsm/pages"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
-
-// cleanPages are those of a volume that need no look for leftovers.
-func (g *group) cleanPages(id pinetree.VolumeID) *pages.Set {
-	if now := g.state.Load().generation; g.clean == nil || g.cleanFor != now {
-		g.clean, g.cleanFor = map[pinetree.VolumeID]*pages.Set{}, now
-	}
-	if g.clean[id] == nil {
-		g.clean[id] = pages.NewSet()
-	}
-	return g.clean[id]
-}
 
 // leftovers are the keys of values of the pages at hand that lie above the
 // position. Writes before a crash have left them, and were cut otherwise than
 // this one may be; under it they would be read as well. It looks once at a page,
 // and at all that are new in a write in the order of their keys.
 func (r *replayer) leftovers() (map[string]struct{}, error) {
-	unknown := slices.DeleteFunc(r.pages.Pages(), r.clean.Add)
+	unknown := slices.DeleteFunc(r.pages.Pages(), r.before.Clean.Add)
 	if len(unknown) == 0 {
 		return nil, nil
 	}
 	slices.Sort(unknown)
 	left := map[string]struct{}{}
-	err := r.before.store.db.Scan(r.before.keys.Kind(layout.PageKind), func(it sorted.Iterator) error {
+	err := r.before.DB.Scan(r.before.Keys.Kind(layout.PageKind), func(it sorted.Iterator) error {
 		for _, page := range unknown {
-			name := r.before.keys.Page(page)
+			name := r.before.Keys.Page(page)
 			for it.Seek(name); it.Valid() && bytes.HasPrefix(it.Key(), name); it.Next() {
 				lsn, err := layout.VersionLSN(name, it.Key())
 				if err != nil {
 					return err
 				}
-				if lsn <= r.before.at {
+				if lsn <= r.before.At {
 					break
 				}
 				left[string(it.Key())] = struct{}{}
