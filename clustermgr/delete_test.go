@@ -96,9 +96,6 @@ func TestWhatIsInUseIsNotDeleted(t *testing.T) {
 		t.Errorf("a group with a volume: %v", err)
 	}
 	c.createVolume("two", g.GetGroup())
-	if _, err := c.client().DeleteVolume(c.context(), &wirepb.DeleteVolumeRequest{Name: "one"}); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "shares group 1") {
-		t.Errorf("a volume that shares its group: %v", err)
-	}
 	if _, err := c.client().DeleteGroup(c.context(), &wirepb.DeleteGroupRequest{Group: 99}); !errors.Is(err, pinetree.ErrUnknownGroup) {
 		t.Errorf("a group that is not there: %v", err)
 	}
@@ -109,6 +106,57 @@ func TestWhatIsInUseIsNotDeleted(t *testing.T) {
 	c.eventually("the empty group is forgotten", func() bool { return !c.gone(empty.GetGroup(), store) })
 	if c.group(g.GetGroup()).GetLeader() == 0 {
 		t.Errorf("the other group has no leader: %v", c.group(g.GetGroup()))
+	}
+}
+
+// TestAVolumeIsDeletedWhereOthersStay: its name is free at once, for a volume with
+// another id, while its group may still have it.
+func TestAVolumeIsDeletedWhereOthersStay(t *testing.T) {
+	t.Parallel()
+	store := ledger.NewMemory()
+	c := newCluster(t, store, "a", "b", "c")
+	g := c.createGroup(3).GetGroup()
+	one, two := c.createVolume("one", g), c.createVolume("two", g)
+	leader := c.byID(c.group(g).GetLeader())
+	has := func(volume uint64) bool {
+		defer leader.lock()()
+		_, there := leader.replicas[g].volumes[volume]
+		return there
+	}
+	unlock := leader.lock()
+	leader.frozen = true // it answers nothing
+	unlock()
+	answer, err := c.client().DeleteVolume(c.context(), &wirepb.DeleteVolumeRequest{Name: "one"})
+	if err != nil || answer.GetVolume() != one.GetVolume() || answer.GetGroup() != 0 {
+		t.Fatalf("%v, %v", answer, err)
+	}
+	if _, err := c.client().Route(c.context(), &wirepb.RouteRequest{VolumeName: "one"}); !errors.Is(err, pinetree.ErrUnknownVolume) {
+		t.Errorf("its route: %v", err)
+	}
+	if _, err := c.client().Route(c.context(), &wirepb.RouteRequest{Volume: one.GetVolume()}); !errors.Is(err, pinetree.ErrUnknownVolume) {
+		t.Errorf("its route by id: %v", err)
+	}
+	if !has(one.GetVolume()) {
+		t.Error("the frozen leader has dropped it")
+	}
+	unlock = leader.lock()
+	leader.frozen = false
+	unlock()
+	again := c.createVolume("one", g)
+	if again.GetVolume() <= two.GetVolume() || again.GetVolume() == one.GetVolume() {
+		t.Errorf("made again as %v, it was %v", again, one)
+	}
+	c.eventually("its record is gone, and the others stay", func() bool {
+		entries, err := store.Read(c.context(), "volumes/")
+		return err == nil && len(entries) == 2 && c.tells("volume_deleted") && c.tells("volume_dropped")
+	})
+	if c.group(g).GetVolumes() != 2 {
+		t.Errorf("the group has %d volumes", c.group(g).GetVolumes())
+	}
+	for _, name := range []string{"one", "two"} {
+		if route, err := c.client().Route(c.context(), &wirepb.RouteRequest{VolumeName: name}); err != nil || route.GetVolume().GetGroup() != g {
+			t.Errorf("the route of %s: %v, %v", name, route, err)
+		}
 	}
 }
 

@@ -60,6 +60,20 @@ func (n *fakeNode) CreateVolume(ctx context.Context, q *wirepb.NodeCreateVolumeR
 	return &wirepb.NodeCreateVolumeResponse{}, nil
 }
 
+func (n *fakeNode) DropVolume(ctx context.Context, q *wirepb.NodeDropVolumeRequest) (*wirepb.NodeDropVolumeResponse, error) {
+	unlock, err := n.enter(ctx, "drop volume")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	r := n.replicas[q.GetGroup()]
+	if r == nil || !r.holder.Activated(r.leads) {
+		return nil, pinetree.ErrNotLeader
+	}
+	delete(r.volumes, q.GetVolume())
+	return &wirepb.NodeDropVolumeResponse{}, nil
+}
+
 func (n *fakeNode) Appoint(ctx context.Context, q *wirepb.AppointRequest) (*wirepb.AppointResponse, error) {
 	last := errors.New("not tried")
 	for first := true; ; first = false {

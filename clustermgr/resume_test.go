@@ -166,7 +166,7 @@ func (c *cluster) whole() error {
 	}
 	for _, k := range book.Volumes {
 		g, there := known[uint64(k.Is.Group)]
-		if !there || !k.Is.Ready {
+		if !there || !k.Is.Ready || k.Is.Deleted {
 			return fmt.Errorf("volume %d is half done: %+v", k.Is.ID, k.Is)
 		}
 		if _, made := c.raft.nodes[g.Lease.Node].replicas[uint64(g.ID)].volumes[uint64(k.Is.ID)]; !made {

@@ -47,6 +47,10 @@ func stories() map[string]story {
 			_, err := c.client().DeleteVolume(c.context(), &wirepb.DeleteVolumeRequest{Name: "v"})
 			return err
 		}},
+		"delete one of two volumes": {before: twoVolumes, done: hasVolume, undone: hasTwo, order: func(c *cluster) error {
+			_, err := c.client().DeleteVolume(c.context(), &wirepb.DeleteVolumeRequest{Name: "w"})
+			return err
+		}},
 		"delete a group": {before: oneGroup, done: hasGroups(0), undone: hasGroups(1), order: func(c *cluster) error {
 			_, err := c.client().DeleteGroup(c.context(), &wirepb.DeleteGroupRequest{Group: 1})
 			return err
@@ -68,6 +72,22 @@ func oneVolume(c *cluster) {
 	if err := createsVolume(c); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// twoVolumes share a group.
+func twoVolumes(c *cluster) {
+	oneVolume(c)
+	if _, err := c.client().CreateVolume(c.context(), &wirepb.CreateVolumeRequest{Name: "w", Format: 1, Group: 1}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func hasTwo(c *cluster) error {
+	list, err := c.client().ListVolumes(c.context(), &wirepb.ListVolumesRequest{})
+	if err == nil && len(list.GetVolumes()) != 2 {
+		err = fmt.Errorf("%d volumes, want both", len(list.GetVolumes()))
+	}
+	return err
 }
 
 func createsGroup(c *cluster) error {

@@ -89,6 +89,9 @@ type Engine interface {
 	// it, with nothing of an earlier write missing. It may become durable
 	// later. Writes come in rising Position.Index. After an error the engine
 	// takes no more writes.
+	//
+	// A volume that the position has no more is gone with all that it had, for good:
+	// its id is not used again. Its space comes back once that is flushed.
 	Apply(w Write) error
 	// Flush makes all that was applied durable and returns the position that
 	// surely survives a crash.

@@ -35,17 +35,23 @@ type MetaGone struct {
 	Records []meta.Record
 }
 
-// Advance is the metadata after a write, and what it has no more of what it had. A
+// Advance is the metadata after a write, and what it has no more of what it had, but
+// for what volumes had that the position has no more. A
 // write that does not follow, or whose position says something else than it leads
 // to, is a *pinetree.CorruptError.
 func (m Metadata) Advance(w Write) (Metadata, []MetaGone, error) {
-	if len(w.Meta) == 0 {
+	dropped := func(id pinetree.VolumeID, _ *meta.Table) bool {
+		_, there := w.Position.Volumes[id]
+		return !there
+	}
+	if len(w.Meta) == 0 && !m.any(dropped) {
 		return m, nil, nil
 	}
 	next := maps.Clone(m)
 	if next == nil {
 		next = Metadata{}
 	}
+	maps.DeleteFunc(next, dropped)
 	var gone []MetaGone
 	for _, change := range w.Meta {
 		table, dropped, err := next.Table(change.Volume).Advance(change.Delta)
@@ -61,6 +67,15 @@ func (m Metadata) Advance(w Write) (Metadata, []MetaGone, error) {
 		}
 	}
 	return next, gone, nil
+}
+
+func (m Metadata) any(is func(pinetree.VolumeID, *meta.Table) bool) bool {
+	for id, table := range m {
+		if is(id, table) {
+			return true
+		}
+	}
+	return false
 }
 
 func checkTable(id pinetree.VolumeID, at pinetree.VolumePosition, t *meta.Table) error {

@@ -2,6 +2,7 @@ package logservice
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -9,8 +10,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/logservice/host"
+	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -49,6 +52,23 @@ func (s *adminService) CreateVolume(ctx context.Context, q *wirepb.NodeCreateVol
 		return nil, badRequest("volume format %d; formats are opaque (1) and redo (2)", q.Format)
 	}
 	return &wirepb.NodeCreateVolumeResponse{}, g.CreateVolume(ctx, pinetree.VolumeID(q.Volume), pinetree.Format(q.Format))
+}
+
+// DropVolume implements wirepb.NodeServer.
+func (s *adminService) DropVolume(ctx context.Context, q *wirepb.NodeDropVolumeRequest) (*wirepb.NodeDropVolumeResponse, error) {
+	g, err := s.node.host.Group(pinetree.GroupID(q.Group))
+	if err != nil {
+		return nil, err
+	}
+	// Its writers are fenced before, so that nothing of them comes after.
+	_, err = g.Open(ctx, pinetree.VolumeID(q.Volume), adapter.Fence{Term: ^pinetree.ComputeTerm(0)})
+	if errors.Is(err, pinetree.ErrUnknownVolume) {
+		return &wirepb.NodeDropVolumeResponse{}, nil // it was dropped before
+	}
+	if err == nil {
+		err = g.Control(ctx, &storepb.Control{Op: &storepb.Control_DropVolume{DropVolume: &storepb.DropVolume{Volume: q.Volume}}})
+	}
+	return &wirepb.NodeDropVolumeResponse{}, err
 }
 
 // Appoint implements wirepb.NodeServer.

@@ -114,6 +114,8 @@ type Volume struct {
 	Format pinetree.Format   `json:"format"`
 	// Ready is set once the group has the volume.
 	Ready bool `json:"ready"`
+	// Deleted volumes are no more, but for what their group may still have of them.
+	Deleted bool `json:"deleted,omitempty"`
 }
 
 // Key is where the volume is kept.

@@ -48,6 +48,21 @@ func (n *Nodes) CreateVolume(ctx context.Context, to Target, v *wirepb.NodeCreat
 	return nil
 }
 
+// DropVolume has the leader of a group take a volume out of it, with all that it has.
+// Again is no error.
+func (n *Nodes) DropVolume(ctx context.Context, to Target, v *wirepb.NodeDropVolumeRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, n.timeouts.Call)
+	defer cancel()
+	client, err := n.client(to.Address)
+	if err == nil {
+		_, err = client.DropVolume(ctx, v)
+	}
+	if err != nil {
+		return fmt.Errorf("node %d does not delete volume %d: %w", to.Node, v.GetVolume(), err)
+	}
+	return nil
+}
+
 // Appointment is an appointment of a group.
 type Appointment struct {
 	Group pinetree.GroupID

@@ -59,7 +59,7 @@ func Explain(a Account) []string {
 		words = append(words, "its replicas are being changed: "+a.Change)
 	}
 	if a.Volumes > 0 {
-		words = append(words, fmt.Sprintf("%d of its volumes wait to be made on its leader", a.Volumes))
+		words = append(words, fmt.Sprintf("%d of its volumes wait to be made or deleted on its leader", a.Volumes))
 	}
 	switch {
 	case a.Doing != "":

@@ -195,7 +195,7 @@ func (r *Reign) volumeReady(ctx context.Context, volume ledger.Volume) (*wirepb.
 	var why string
 	err := r.await(ctx, func() (bool, error) {
 		k := r.volumes[volume.ID]
-		if k == nil {
+		if k == nil || k.Is.Deleted {
 			return true, refuse(pinetree.ErrUnknownVolume, "volume %s was deleted before it was made", volume.Name)
 		}
 		info, why = r.volumeInfo(k.Is), r.why(r.groups[volume.Group])
@@ -209,8 +209,10 @@ func (r *Reign) volumeReady(ctx context.Context, volume ledger.Volume) (*wirepb.
 
 func (r *Reign) addVolume(k ledger.Kept[ledger.Volume]) {
 	r.volumes[k.Is.ID] = &k
-	r.names[k.Is.Name] = k.Is.ID
-	if g := r.groups[k.Is.Group]; g != nil && !k.Is.Ready {
+	if !k.Is.Deleted {
+		r.names[k.Is.Name] = k.Is.ID
+	}
+	if g := r.groups[k.Is.Group]; g != nil && (!k.Is.Ready || k.Is.Deleted) {
 		g.pending[k.Is.ID] = true
 	}
 }

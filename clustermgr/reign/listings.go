@@ -65,7 +65,7 @@ func (r *Reign) ListVolumes(ctx context.Context, q *wirepb.ListVolumesRequest) (
 	return list(ctx, r, func() (*wirepb.ListVolumesResponse, error) {
 		answer := &wirepb.ListVolumesResponse{}
 		for _, id := range slices.Sorted(maps.Keys(r.volumes)) {
-			if v := r.volumes[id].Is; q.GetName() == "" || q.GetName() == v.Name {
+			if v := r.volumes[id].Is; !v.Deleted && (q.GetName() == "" || q.GetName() == v.Name) {
 				answer.Volumes = append(answer.Volumes, r.volumeInfo(v))
 			}
 		}
@@ -99,7 +99,7 @@ func (r *Reign) Route(ctx context.Context, q *wirepb.RouteRequest) (*wirepb.Rout
 			id = r.names[q.GetVolumeName()]
 		}
 		k := r.volumes[id]
-		if k == nil {
+		if k == nil || k.Is.Deleted {
 			return nil, refuse(pinetree.ErrUnknownVolume, "there is no volume %s; `volume ls` lists those that are", cmp.Or(q.GetVolumeName(), "of that id"))
 		}
 		info := r.volumeInfo(k.Is)

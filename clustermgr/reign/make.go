@@ -29,7 +29,8 @@ func (r *Reign) replicaTask(g *group) func() error {
 	}
 }
 
-// volumeTask tells the leader of the volumes that its group does not have yet.
+// volumeTask tells the leader of the volumes that its group does not have yet, or
+// still has.
 func (r *Reign) volumeTask(g *group, leader orders.Target) func() error {
 	var volumes []ledger.Volume
 	for _, id := range slices.Sorted(maps.Keys(g.pending)) {
@@ -38,6 +39,12 @@ func (r *Reign) volumeTask(g *group, leader orders.Target) func() error {
 	return func() error {
 		for _, v := range volumes {
 			find := func() *ledger.Kept[ledger.Volume] { return r.volumes[v.ID] }
+			if v.Deleted {
+				if err := r.hands.DropVolume(r.ctx, leader, v, find, func() { delete(g.pending, v.ID); delete(r.volumes, v.ID) }); err != nil {
+					return err
+				}
+				continue
+			}
 			if err := r.hands.MakeVolume(r.ctx, leader, v, find, func() { delete(g.pending, v.ID) }); err != nil {
 				return err
 			}
@@ -107,7 +114,7 @@ func (r *Reign) groupInfo(g *group) *wirepb.GroupInfo {
 		info.Leased = g.Is.Lease.Activated() && g.granter.Left(r.cfg.Clock()) > 0
 	}
 	for _, v := range r.volumes {
-		if v.Is.Group == g.id {
+		if v.Is.Group == g.id && !v.Is.Deleted {
 			info.Volumes++
 		}
 	}

@@ -83,7 +83,7 @@ type group struct {
 	failures int
 	placed   map[pinetree.NodeID]bool
 	reason   string                     // why it has no leader, or why the last operation failed
-	pending  map[pinetree.VolumeID]bool // volumes that the group does not have yet
+	pending  map[pinetree.VolumeID]bool // volumes that the group does not have yet, or still has
 
 	progress policy.Progress
 

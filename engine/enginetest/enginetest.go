@@ -11,6 +11,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/droptest"
 	"github.com/pinetree-db/pinetree/engine/metatest"
 )
 
@@ -48,7 +49,7 @@ func Run(t *testing.T, b Backend) {
 		{"LongPatchChains", testPatchChains},
 		{"ReadersSeeWholeWrites", testReaders},
 		{"ManyGroupsAtOnce", testManyGroups},
-		{"Metadata", func(t *testing.T, b Backend) { metatest.Run(t, b.Open) }},
+		{"Metadata", func(t *testing.T, b Backend) { metatest.Run(t, b.Open) }}, {"DroppedVolumes", func(t *testing.T, b Backend) { droptest.Run(t, b.OpaqueOnly, b.Open) }},
 		{"SameAsMemory", testSameAsMemory},
 		{"DigestIsOfRecords", testDigest},
 		{"SnapshotIsTheWholeState", testSnapshot},
@@ -67,8 +68,7 @@ func Run(t *testing.T, b Backend) {
 
 // ofRedo are the tests that need redo volumes.
 var ofRedo = []string{
-	"PositionAndDataAreOneWrite", "WhatDoesNotDecodeLeavesNothing", "Pages", "Keys", "KeyNames", "ReadAt", "Truncated",
-	"VolumesAndGroupsAreApart", "BigBatches", "LongPatchChains", "ReadersSeeWholeWrites", "DigestIsOfRecords",
+	"PositionAndDataAreOneWrite", "WhatDoesNotDecodeLeavesNothing", "Pages", "Keys", "KeyNames", "ReadAt", "Truncated", "VolumesAndGroupsAreApart", "BigBatches", "LongPatchChains", "ReadersSeeWholeWrites", "DigestIsOfRecords",
 }
 
 // bench is an open store and its directory. Its methods end the test on error.

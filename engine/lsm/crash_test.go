@@ -12,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	badger "github.com/pinetree-db/pinetree/engine/badgerengine/database"
+	"github.com/pinetree-db/pinetree/engine/lsm/drops"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
@@ -165,7 +166,7 @@ func wantNothing(t *testing.T, s *Store) {
 	t.Helper()
 	wantDropped(t, s)
 	for _, kind := range []byte{layout.DataKey, layout.PositionKey} {
-		if left, err := s.deletions([]byte{kind}); err != nil || len(left) != 0 {
+		if left, err := drops.Deletions(s.db, []byte{kind}); err != nil || len(left) != 0 {
 			t.Fatalf("%d keys %c are left, %v", len(left), kind, err)
 		}
 	}
@@ -175,7 +176,7 @@ func wantNothing(t *testing.T, s *Store) {
 func wantDropped(t *testing.T, s *Store) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		left, err := s.deletions([]byte{layout.DropKey})
+		left, err := drops.Deletions(s.db, []byte{layout.DropKey})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +187,7 @@ func wantDropped(t *testing.T, s *Store) {
 			t.Fatalf("%d generations are still to be dropped", len(left))
 		}
 	}
-	all, err := s.deletions([]byte{layout.DataKey})
+	all, err := drops.Deletions(s.db, []byte{layout.DataKey})
 	if err != nil {
 		t.Fatal(err)
 	}

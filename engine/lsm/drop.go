@@ -1,21 +1,18 @@
 package lsm
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/drops"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 )
 
 const (
-	// maxDeletions bounds what deletions lists.
-	maxDeletions = 4096
 	// dropPause is how long the dropper rests after each commit, so that
 	// the groups' own writes do not stand behind it.
 	dropPause = 2 * time.Millisecond
@@ -30,35 +27,7 @@ const (
 	reclaimTrimmed = 30 * time.Second
 )
 
-// dropNote says that a generation is of no more use, or is being restored.
-type dropNote struct {
-	group      pinetree.GroupID
-	generation layout.Generation
-}
-
-func (n dropNote) entries() ([]entry, error) {
-	return layout.AppendValue(nil, layout.GenerationKey(layout.DropKey, n.group, n.generation), nil)
-}
-
-// dropNotes lists the notes under a prefix.
-func (s *Store) dropNotes(prefix []byte) (notes []dropNote, err error) {
-	err = s.db.Scan(prefix, func(it sorted.Iterator) error {
-		for it.Seek(nil); it.Valid(); it.Next() {
-			key := it.Key()
-			if len(key) != 1+8+layout.GenerationBytes+layout.ChunkBytes {
-				return layout.BadChunk(key, "not the note of a generation")
-			}
-			notes = append(notes, dropNote{
-				group:      pinetree.GroupID(binary.BigEndian.Uint64(key[1:])),
-				generation: layout.Generation(binary.BigEndian.Uint32(key[9:])),
-			})
-		}
-		return nil
-	})
-	return notes, err
-}
-
-// dropper deletes the generations that are noted for it: those of removed
+// dropper deletes the generations and volumes that are noted for it: those of removed
 // groups, those that a restore replaced, and what is left of restores that did
 // not commit; and what no read needs of volumes that were truncated. It is one
 // goroutine, started by Open and ended by Close, and the only one that deletes
@@ -156,7 +125,7 @@ func (s *Store) dropAll() (bool, error) {
 	return len(notes) > 0, err
 }
 
-func (s *Store) droppable() ([]dropNote, error) {
+func (s *Store) droppable() ([]drops.Note, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -165,22 +134,57 @@ func (s *Store) droppable() ([]dropNote, error) {
 	// be taken for none.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	notes, err := s.dropNotes([]byte{layout.DropKey})
-	var free []dropNote
+	notes, err := drops.List(s.db, []byte{layout.DropKey})
+	var free []drops.Note
 	for _, note := range notes {
-		if r := s.restores[note.group]; r == nil || r.note != note {
+		if note.Volume != 0 && !s.unread(note.Group) {
+			continue // when the snapshot ends
+		}
+		if r := s.restores[note.Group]; r == nil || r.note != note {
 			free = append(free, note)
 		}
 	}
 	return free, err
 }
 
-// drop deletes a generation and then, once that is surely on disk, the note:
+// unread tells that no snapshot of a group is open, which may be from before a volume
+// was dropped. mu must be held.
+func (s *Store) unread(id pinetree.GroupID) bool {
+	g := s.groups[id]
+	if g == nil {
+		return true
+	}
+	g.trimming.mu.Lock()
+	defer g.trimming.mu.Unlock()
+	return g.trimming.snapshots == 0
+}
+
+// awaitReads returns when all reads of a group that had begun have ended: those that
+// begin now do not see what its state has no more.
+func (s *Store) awaitReads(id pinetree.GroupID) {
+	s.mu.Lock()
+	g := s.groups[id]
+	s.mu.Unlock()
+	if g != nil {
+		g.reading.Lock()
+		defer g.reading.Unlock()
+	}
+}
+
+// drop deletes a generation, or a volume of one, and then, once that is surely on disk, the note:
 // what is left of a generation without a note would show in the next one that
 // has its number. The note is deleted once and not looked for again, for from
 // then on the number may be taken anew, with a note of its own.
-func (s *Store) drop(note dropNote) error {
-	err := s.dropPrefix(layout.GenerationKey(layout.DataKey, note.group, note.generation))
+func (s *Store) drop(note drops.Note) error {
+	if note.Volume != 0 {
+		s.awaitReads(note.Group)
+	}
+	var err error
+	for _, prefix := range note.Prefixes() {
+		if err == nil {
+			err = s.dropPrefix(prefix)
+		}
+	}
 	if err == nil {
 		err = s.db.Sync()
 	}
@@ -188,7 +192,7 @@ func (s *Store) drop(note dropNote) error {
 		err = s.forget(note)
 	}
 	if err != nil {
-		return fmt.Errorf("generation %d of group %d: %w", note.generation, note.group, err)
+		return fmt.Errorf("generation %d of group %d: %w", note.Generation, note.Group, err)
 	}
 	return nil
 }
@@ -214,12 +218,12 @@ func (s *Store) dropSome(prefix []byte) (more bool, err error) {
 	return s.db.DeleteRange(prefix, layout.After(prefix))
 }
 
-func (s *Store) forget(note dropNote) error {
+func (s *Store) forget(note drops.Note) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.leave()
-	gone, err := s.deletions(layout.GenerationKey(layout.DropKey, note.group, note.generation))
+	gone, err := drops.Deletions(s.db, note.Stem())
 	if err != nil {
 		return err
 	}
@@ -268,16 +272,4 @@ func (s *Store) dropPause() error {
 	case <-s.dropper.stop:
 		return fmt.Errorf("%w: the %s engine in %s is closing", pinetree.ErrStopped, s.traits.Name, s.traits.Dir)
 	}
-}
-
-// deletions lists the first keys of a prefix, as removals.
-func (s *Store) deletions(prefix []byte) ([]entry, error) {
-	var gone []entry
-	err := s.db.Scan(prefix, func(it sorted.Iterator) error {
-		for it.Seek(nil); it.Valid() && len(gone) < maxDeletions; it.Next() {
-			gone = append(gone, entry{Key: bytes.Clone(it.Key()), Remove: true})
-		}
-		return nil
-	})
-	return gone, err
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/drops"
 )
 
 // flusher writes positions. What Apply commits is not durable and names no
@@ -58,7 +59,7 @@ func (s *Store) flushAll() {
 	for _, w := range wishes {
 		if w.done, w.err = true, err; err == nil {
 			before := w.group.flushed.Swap(w.state)
-			if truncatesMore(before.position, w.state.position) {
+			if truncatesMore(before.position, w.state.position) || len(drops.Losses(before.position, w.state.position)) > 0 {
 				s.dropper.kick()
 			}
 		}
@@ -96,6 +97,13 @@ func (s *Store) storeState(w *flushing) error {
 	entries, err := stateEntries(w.group.id, w.state)
 	if err != nil {
 		return err
+	}
+	// Of a generation that was replaced all goes.
+	if before := w.group.flushed.Load(); before.generation == w.state.generation {
+		of := drops.Note{Group: w.group.id, Generation: before.generation}
+		if entries, err = drops.AppendLosses(entries, of, before.position, w.state.position); err != nil {
+			return err
+		}
 	}
 	trash := w.group.trash.Next(w.state.position.Index, s.traits)
 	if err := s.commitFreeing(append(entries, trash...)); err != nil { // it lets the raft log go

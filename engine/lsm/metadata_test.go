@@ -6,6 +6,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/drops"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/meta"
@@ -147,7 +148,7 @@ func TestMetadataThatIsMissingIsSeen(t *testing.T) {
 		w := &metaWrites{t: t, table: meta.Empty()}
 		applyAll(t, g, w.put("a"), w.put("b"))
 		flush(t, g)
-		gone, err := s.deletions(metaPrefix(g.id, g.state.Load().generation))
+		gone, err := drops.Deletions(s.db, metaPrefix(g.id, g.state.Load().generation))
 		if err != nil || len(gone) != 4 {
 			t.Fatalf("%d values, %v", len(gone), err)
 		}

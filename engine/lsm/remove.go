@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/drops"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 )
 
@@ -46,7 +47,7 @@ func (s *Store) removal(id pinetree.GroupID, used *state) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	gone, err := s.deletions(layout.GroupKey(layout.PositionKey, id))
+	gone, err := drops.Deletions(s.db, layout.GroupKey(layout.PositionKey, id))
 	return append(gone, note...), err
 }
 
@@ -55,5 +56,5 @@ func (s *Store) replacement(id pinetree.GroupID, old *state) ([]entry, error) {
 	if old == nil {
 		return nil, nil
 	}
-	return dropNote{group: id, generation: old.generation}.entries()
+	return drops.Note{Group: id, Generation: old.generation}.Entries()
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/drops"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 )
 
@@ -15,7 +16,7 @@ import (
 // transaction that makes it the group's.
 type restore struct {
 	store *Store
-	note  dropNote
+	note  drops.Note
 
 	mu     sync.Mutex // held by each call; the store's mu comes before it
 	next   *state     // what Commit makes the group's
@@ -44,12 +45,12 @@ func (s *Store) Restore(id pinetree.GroupID, at pinetree.Position) (engine.Resto
 		return nil, err
 	}
 	r := &restore{
-		store: s, note: dropNote{group: id, generation: fresh},
+		store: s, note: drops.Note{Group: id, Generation: fresh},
 		next:   &state{generation: fresh, position: at.Clone()},
 		chunks: engine.NewChunkReader(engine.StreamOf(s.traits.Name, at)), logs: layout.NewLogCheck(at),
 	}
 	r.next.position.Restored = at.Index
-	note, err := r.note.entries()
+	note, err := r.note.Entries()
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func (r *restore) write(chunk []byte) error {
 	if err != nil {
 		return err
 	}
-	prefix := layout.GenerationKey(layout.DataKey, r.note.group, r.note.generation)
+	prefix := layout.GenerationKey(layout.DataKey, r.note.Group, r.note.Generation)
 	var entries []entry
 	for len(body) > 0 {
 		var key, value []byte
@@ -126,7 +127,7 @@ func (r *restore) Commit() error {
 	if r.failed != nil {
 		return r.failed
 	}
-	r.failed = fmt.Errorf("%w: the restore of group %d was committed", pinetree.ErrStopped, r.note.group)
+	r.failed = fmt.Errorf("%w: the restore of group %d was committed", pinetree.ErrStopped, r.note.Group)
 	r.forget()
 	return nil
 }
@@ -140,7 +141,7 @@ func (r *restore) commit() error {
 	if err := r.logs.End(); err != nil {
 		return err
 	}
-	s, id := r.store, r.note.group
+	s, id := r.store, r.note.Group
 	if _, err := s.loadMeta(id, r.next); err != nil {
 		return err
 	}
@@ -152,7 +153,7 @@ func (r *restore) commit() error {
 	if err != nil {
 		return err
 	}
-	entries, err := s.deletions(layout.GenerationKey(layout.DropKey, id, r.note.generation))
+	entries, err := drops.Deletions(s.db, layout.GenerationKey(layout.DropKey, id, r.note.Generation))
 	if err != nil {
 		return err
 	}
@@ -179,7 +180,7 @@ func (r *restore) Close() error {
 	defer r.store.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.failed = fmt.Errorf("%w: the restore of group %d was closed", pinetree.ErrStopped, r.note.group)
+	r.failed = fmt.Errorf("%w: the restore of group %d was closed", pinetree.ErrStopped, r.note.Group)
 	r.forget()
 	return nil
 }
@@ -194,8 +195,8 @@ func (r *restore) end(why error) {
 }
 
 func (r *restore) forget() {
-	if r.store.restores[r.note.group] == r {
-		delete(r.store.restores, r.note.group)
+	if r.store.restores[r.note.Group] == r {
+		delete(r.store.restores, r.note.Group)
 		r.store.dropper.kick()
 	}
 }

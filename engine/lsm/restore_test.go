@@ -7,6 +7,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/drops"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/proto/storepb"
@@ -97,7 +98,7 @@ func testAHoleInTheLogIsNeitherSentNorRestored(t *testing.T, k kind) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := s.deletions(layout.GenerationKey(layout.DataKey, 1, g.state.Load().generation))
+	keys, err := drops.Deletions(s.db, layout.GenerationKey(layout.DataKey, 1, g.state.Load().generation))
 	if err != nil || len(keys) < 11 {
 		t.Fatalf("%d keys, %v, the test wants more", len(keys), err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/drops"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
@@ -54,9 +55,9 @@ func (s *Store) freshGeneration(id pinetree.GroupID, used *state) (layout.Genera
 	if used != nil {
 		last = used.generation
 	}
-	notes, err := s.dropNotes(layout.GroupKey(layout.DropKey, id))
+	notes, err := drops.List(s.db, layout.GroupKey(layout.DropKey, id))
 	for _, note := range notes {
-		last = max(last, note.generation)
+		last = max(last, note.Generation)
 	}
 	return last + 1, err
 }

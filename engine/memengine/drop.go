@@ -16,6 +16,10 @@ import (
 // are those that were flushed, so no more than that.
 func (g *group) drop() {
 	for id, v := range g.volumes {
+		if _, there := g.flushed.Volumes[id]; !there { // what is flushed is all there is
+			delete(g.volumes, id)
+			continue
+		}
 		if at := g.flushed.Volumes[id].Truncated; at > v.dropped {
 			v.drop(at)
 		}

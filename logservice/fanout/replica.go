@@ -44,7 +44,8 @@ func (p *Replica) Committed(batches []pinetree.Batch) {
 	}
 }
 
-// Applied takes note of how far the engine has replayed.
+// Applied takes note of how far the engine has replayed. The tails of a volume that
+// the group has no more end with pinetree.ErrUnknownVolume.
 func (p *Replica) Applied(at pinetree.Position) {
 	if p.few.Load() == 0 {
 		return
@@ -52,7 +53,12 @@ func (p *Replica) Applied(at pinetree.Position) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	for id, r := range p.rings {
-		r.reach(at.Volumes[id].LSN)
+		v, there := at.Volumes[id]
+		if !there {
+			r.stop(fmt.Errorf("%w: volume %d was deleted", pinetree.ErrUnknownVolume, id))
+			continue
+		}
+		r.reach(v.LSN)
 	}
 }
 

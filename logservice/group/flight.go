@@ -95,6 +95,9 @@ func (r *Replica) dropped(proposals []packing.Entry, why error) {
 		r.flight.bytes -= p.Size
 		for _, end := range p.Ends {
 			v, at := r.volumes[end.Volume], r.position.Volumes[end.Volume]
+			if v == nil {
+				continue // it was deleted
+			}
 			opened := v.queue.Term()
 			at.LSN = max(at.LSN, v.committed, r.flight.end(end.Volume))
 			v.queue.Reset(at)
@@ -170,7 +173,7 @@ func (r *Replica) settle() {
 			break
 		}
 		for _, end := range p.Ends {
-			if v := r.volumes[end.Volume]; end.LSN > v.committed {
+			if v := r.volumes[end.Volume]; v != nil && end.LSN > v.committed {
 				v.committed = end.LSN
 				r.touch(v)
 			}

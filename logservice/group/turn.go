@@ -242,6 +242,7 @@ func (r *Replica) Applied(c Commit, at pinetree.Position) {
 	if !r.lead.ready {
 		return
 	}
+	r.closeDropped(before)
 	for id, next := range at.Volumes {
 		v, old := r.volumes[id], before.Volumes[id]
 		switch {

@@ -33,6 +33,7 @@ type Group struct {
 	fresh          freshness
 	backlog        backlog
 	outcomes       outcome.Board
+	carries        int // of the host's volumes; the host's
 
 	// The worker's own.
 	told       group.Role

@@ -159,10 +159,10 @@ func (h *Host) keep(g *Group) {
 	h.groups[g.id] = g
 }
 
-// learnVolumes notes which volumes a group carries.
+// learnVolumes notes which volumes a group carries, and which no more.
 func (h *Host) learnVolumes(g *Group, at pinetree.Position) {
 	h.mu.RLock()
-	known := true
+	known := g.carries == len(at.Volumes)
 	for id := range at.Volumes {
 		known = known && h.volumes[id] == g
 	}
@@ -172,9 +172,14 @@ func (h *Host) learnVolumes(g *Group, at pinetree.Position) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	maps.DeleteFunc(h.volumes, func(id pinetree.VolumeID, owner *Group) bool {
+		_, there := at.Volumes[id]
+		return owner == g && !there
+	})
 	for id := range at.Volumes {
 		h.volumes[id] = g
 	}
+	g.carries = len(at.Volumes)
 }
 
 // Create makes the empty replica of a new group, durable on return. A group

@@ -102,11 +102,11 @@ func (g *Group) ReadMeta(ctx context.Context, q ReadRequest, fn func(*meta.Table
 }
 
 // FollowMeta waits until the volume's metadata is replayed beyond a revision and
-// returns how far it is. It is how a watch goes on.
+// returns how far it is, or until there is no such volume. It is how a watch goes on.
 func (g *Group) FollowMeta(ctx context.Context, id pinetree.VolumeID, beyond pinetree.MetaRevision) (pinetree.MetaRevision, error) {
 	if g.refused != nil {
 		return 0, g.refused
 	}
-	at, err := g.progress.Wait(ctx, func(at pinetree.Position) bool { return at.Volumes[id].MetaRevision > beyond })
-	return at.Volumes[id].MetaRevision, err
+	at, err := g.progress.WaitVolume(ctx, id, func(v pinetree.VolumePosition) bool { return v.MetaRevision > beyond })
+	return at.MetaRevision, err
 }

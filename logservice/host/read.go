@@ -115,8 +115,7 @@ func (g *Group) read(id pinetree.VolumeID, fn func(engine.Reader) error) error {
 // quorum waits until what is replayed here reflects every append that was
 // acknowledged before the call.
 func (g *Group) quorum(ctx context.Context) error {
-	type forget = func()
-	forgets := make(chan forget, 1)
+	forgets := make(chan func(), 1)
 	asked := g.host.cfg.Clock()
 	index, err := ask(ctx, g, func(r *group.Replica, done func(pinetree.RaftIndex, error)) {
 		forgets <- r.ReadIndex(done)
@@ -142,9 +141,9 @@ func (g *Group) quorum(ctx context.Context) error {
 
 // reach waits until the volume is replayed up to an LSN.
 func (g *Group) reach(ctx context.Context, id pinetree.VolumeID, lsn pinetree.LSN) error {
-	at, err := g.progress.Wait(ctx, func(at pinetree.Position) bool { return at.Volumes[id].LSN >= lsn })
+	at, err := g.progress.WaitVolume(ctx, id, func(v pinetree.VolumePosition) bool { return v.LSN >= lsn })
 	if err != nil {
-		return fmt.Errorf("volume %d: waiting for %s to be replayed, it is at %s: %w", id, lsn, at.Volumes[id].LSN, err)
+		return fmt.Errorf("volume %d: waiting for %s to be replayed, it is at %s: %w", id, lsn, at.LSN, err)
 	}
 	return nil
 }

@@ -49,7 +49,6 @@ func (p *Replayed) wake() {
 }
 
 // Reached tells whether an index is replayed.
-// Reach tells those who wait of a new position.
 func (p *Replayed) Reached(index pinetree.RaftIndex) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,4 +79,14 @@ func (p *Replayed) Wait(ctx context.Context, enough func(pinetree.Position) bool
 			return pinetree.Position{}, ctx.Err()
 		}
 	}
+}
+
+// WaitVolume is Wait for a volume's part of the position. That there is no such
+// volume is enough, too: nothing more of it will come.
+func (p *Replayed) WaitVolume(ctx context.Context, id pinetree.VolumeID, enough func(pinetree.VolumePosition) bool) (pinetree.VolumePosition, error) {
+	at, err := p.Wait(ctx, func(at pinetree.Position) bool {
+		v, there := at.Volumes[id]
+		return !there || enough(v)
+	})
+	return at.Volumes[id], err
 }

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"errors"
+	"fmt"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -42,8 +43,13 @@ func (d *decider) replayMeta(e *raftpb.Entry, c *storepb.Control) error {
 func (d *decider) replayTxn(e *raftpb.Entry, m *storepb.MetaTxn) error {
 	id := pinetree.VolumeID(m.Volume)
 	table, err := d.table(id)
-	if err != nil || table == nil {
+	if err != nil {
 		return err
+	}
+	if table == nil {
+		why := fmt.Errorf("%w: the group has no volume %d", pinetree.ErrUnknownVolume, id)
+		d.Outcomes = append(d.Outcomes, Outcome{Asker: storepb.Asker(m.Asker), Err: why})
+		return nil
 	}
 	txn, err := m.Read()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -196,6 +197,46 @@ func TestAnUnknownPartOfATransactionStopsTheReplica(t *testing.T) {
 		}
 		if err := r.replay(entry(t, 2, c)); !errors.Is(err, pinetree.ErrCorrupt) {
 			t.Errorf("%s: %v, want ErrCorrupt", name, err)
+		}
+	}
+}
+
+// TestADroppedVolumeLeavesNothingInTheWrite, however its entries and those of others
+// are cut into writes.
+func TestADroppedVolumeLeavesNothingInTheWrite(t *testing.T) {
+	batch := func(index int, volume pinetree.VolumeID) *raftpb.Entry {
+		b, err := storepb.EncodeBatch(volume, 1, []pinetree.Record{{Prev: 0, LSN: 5, Payload: []byte("x")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := entry(t, index, &storepb.Control{})
+		e.Data = storepb.EncodeBatches([]pinetree.Batch{b})
+		return e
+	}
+	fence := func(index, volume int) *raftpb.Entry {
+		return entry(t, index, &storepb.Control{Op: &storepb.Control_Fence{Fence: &storepb.Fence{Volume: uint64(volume), ComputeTerm: 1}}})
+	}
+	txn := func(index int, asker uint64) *raftpb.Entry {
+		x := meta.Txn{Then: []meta.Op{{Kind: meta.OpPut, Span: meta.Span{Key: []byte("k")}, Value: []byte("v")}}}
+		return entry(t, index, storepb.StoreMetaTxn(6, x, storepb.Asker(asker)))
+	}
+	drop := entry(t, 8, &storepb.Control{Op: &storepb.Control_DropVolume{DropVolume: &storepb.DropVolume{Volume: 6}}})
+	entries := []*raftpb.Entry{entry(t, 1, create(5)), entry(t, 2, create(6)), fence(3, 5), fence(4, 6), batch(5, 5), batch(6, 6), txn(7, 70), drop, txn(9, 90)}
+	for cut := range len(entries) + 1 {
+		r := newReplica()
+		for _, run := range [][]*raftpb.Entry{entries[:cut], entries[cut:]} {
+			if len(run) == 0 {
+				continue
+			}
+			if err := r.replay(run...); err != nil {
+				t.Fatalf("cut after %d: %v", cut, err)
+			}
+		}
+		if len(r.position.Volumes) != 1 || r.position.Volumes[5].LSN != 5 || len(r.meta) != 0 {
+			t.Errorf("cut after %d: %v, metadata of %d volumes", cut, r.position.Volumes, len(r.meta))
+		}
+		if !strings.Contains(r.outcomes[90], "unknown volume") || strings.Contains(r.outcomes[70], "unknown volume") {
+			t.Errorf("cut after %d: the transactions came to %q and %q", cut, r.outcomes[70], r.outcomes[90])
 		}
 	}
 }

@@ -4,6 +4,7 @@ package replay
 
 import (
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -111,6 +112,9 @@ func (d *decider) replayEntry(e *raftpb.Entry, conf *raftpb.ConfState) error {
 	}
 	if command.Control != nil {
 		replayControl(&w.Position, command.Control)
+		if drop := command.Control.GetDropVolume(); drop != nil {
+			d.drop(pinetree.VolumeID(drop.Volume))
+		}
 		if err := d.replayMeta(e, command.Control); err != nil {
 			return err
 		}
@@ -158,6 +162,15 @@ func replayControl(p *pinetree.Position, c *storepb.Control) {
 			p.Volumes[id] = trimming.Change(at, op.ChangeVolume)
 		}
 	}
+}
+
+// drop takes a volume out of the group, with what entries of the same write have
+// changed of it.
+func (d *decider) drop(id pinetree.VolumeID) {
+	delete(d.Position.Volumes, id)
+	delete(d.tables, id)
+	d.Batches = slices.DeleteFunc(d.Batches, func(b pinetree.Batch) bool { return b.Volume == id })
+	d.Meta = slices.DeleteFunc(d.Meta, func(m engine.MetaWrite) bool { return m.Volume == id })
 }
 
 func corruptEntry(e *raftpb.Entry, what string) error {

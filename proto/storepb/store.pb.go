@@ -409,6 +409,7 @@ type Control struct {
 	//	*Control_ChangeVolume
 	//	*Control_MetaTxn
 	//	*Control_MetaCompact
+	//	*Control_DropVolume
 	Op            isControl_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -496,6 +497,15 @@ func (x *Control) GetMetaCompact() *MetaCompact {
 	return nil
 }
 
+func (x *Control) GetDropVolume() *DropVolume {
+	if x != nil {
+		if x, ok := x.Op.(*Control_DropVolume); ok {
+			return x.DropVolume
+		}
+	}
+	return nil
+}
+
 type isControl_Op interface {
 	isControl_Op()
 }
@@ -520,6 +530,10 @@ type Control_MetaCompact struct {
 	MetaCompact *MetaCompact `protobuf:"bytes,5,opt,name=meta_compact,json=metaCompact,proto3,oneof"`
 }
 
+type Control_DropVolume struct {
+	DropVolume *DropVolume `protobuf:"bytes,6,opt,name=drop_volume,json=dropVolume,proto3,oneof"`
+}
+
 func (*Control_CreateVolume) isControl_Op() {}
 
 func (*Control_Fence) isControl_Op() {}
@@ -529,6 +543,56 @@ func (*Control_ChangeVolume) isControl_Op() {}
 func (*Control_MetaTxn) isControl_Op() {}
 
 func (*Control_MetaCompact) isControl_Op() {}
+
+func (*Control_DropVolume) isControl_Op() {}
+
+// DropVolume takes a volume and everything of it out of the group, for good: its id
+// is never given again. What comes after it in the raft log for the volume changes
+// nothing, but for batches, of which there are none: a fence above every compute term
+// is in the log before it.
+type DropVolume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropVolume) Reset() {
+	*x = DropVolume{}
+	mi := &file_proto_storepb_store_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropVolume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropVolume) ProtoMessage() {}
+
+func (x *DropVolume) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_storepb_store_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropVolume.ProtoReflect.Descriptor instead.
+func (*DropVolume) Descriptor() ([]byte, []int) {
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DropVolume) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
 
 // CreateVolume adds an empty volume to the group. Adding one that is there
 // changes nothing.
@@ -542,7 +606,7 @@ type CreateVolume struct {
 
 func (x *CreateVolume) Reset() {
 	*x = CreateVolume{}
-	mi := &file_proto_storepb_store_proto_msgTypes[7]
+	mi := &file_proto_storepb_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +618,7 @@ func (x *CreateVolume) String() string {
 func (*CreateVolume) ProtoMessage() {}
 
 func (x *CreateVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[7]
+	mi := &file_proto_storepb_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +631,7 @@ func (x *CreateVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVolume.ProtoReflect.Descriptor instead.
 func (*CreateVolume) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{7}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateVolume) GetVolume() uint64 {
@@ -599,7 +663,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_proto_storepb_store_proto_msgTypes[8]
+	mi := &file_proto_storepb_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +675,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[8]
+	mi := &file_proto_storepb_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +688,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{8}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Fence) GetVolume() uint64 {
@@ -664,7 +728,7 @@ type ChangeVolume struct {
 
 func (x *ChangeVolume) Reset() {
 	*x = ChangeVolume{}
-	mi := &file_proto_storepb_store_proto_msgTypes[9]
+	mi := &file_proto_storepb_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +740,7 @@ func (x *ChangeVolume) String() string {
 func (*ChangeVolume) ProtoMessage() {}
 
 func (x *ChangeVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[9]
+	mi := &file_proto_storepb_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +753,7 @@ func (x *ChangeVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeVolume.ProtoReflect.Descriptor instead.
 func (*ChangeVolume) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{9}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ChangeVolume) GetVolume() uint64 {
@@ -750,7 +814,7 @@ type VolumeSettings struct {
 
 func (x *VolumeSettings) Reset() {
 	*x = VolumeSettings{}
-	mi := &file_proto_storepb_store_proto_msgTypes[10]
+	mi := &file_proto_storepb_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +826,7 @@ func (x *VolumeSettings) String() string {
 func (*VolumeSettings) ProtoMessage() {}
 
 func (x *VolumeSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[10]
+	mi := &file_proto_storepb_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +839,7 @@ func (x *VolumeSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeSettings.ProtoReflect.Descriptor instead.
 func (*VolumeSettings) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{10}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *VolumeSettings) GetKeepMs() uint64 {
@@ -840,7 +904,7 @@ type Slot struct {
 
 func (x *Slot) Reset() {
 	*x = Slot{}
-	mi := &file_proto_storepb_store_proto_msgTypes[11]
+	mi := &file_proto_storepb_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -852,7 +916,7 @@ func (x *Slot) String() string {
 func (*Slot) ProtoMessage() {}
 
 func (x *Slot) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[11]
+	mi := &file_proto_storepb_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -865,7 +929,7 @@ func (x *Slot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slot.ProtoReflect.Descriptor instead.
 func (*Slot) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{11}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Slot) GetName() string {
@@ -915,7 +979,7 @@ type MetaTxn struct {
 
 func (x *MetaTxn) Reset() {
 	*x = MetaTxn{}
-	mi := &file_proto_storepb_store_proto_msgTypes[12]
+	mi := &file_proto_storepb_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +991,7 @@ func (x *MetaTxn) String() string {
 func (*MetaTxn) ProtoMessage() {}
 
 func (x *MetaTxn) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[12]
+	mi := &file_proto_storepb_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1004,7 @@ func (x *MetaTxn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetaTxn.ProtoReflect.Descriptor instead.
 func (*MetaTxn) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{12}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MetaTxn) GetVolume() uint64 {
@@ -1006,7 +1070,7 @@ type MetaCompare struct {
 
 func (x *MetaCompare) Reset() {
 	*x = MetaCompare{}
-	mi := &file_proto_storepb_store_proto_msgTypes[13]
+	mi := &file_proto_storepb_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1082,7 @@ func (x *MetaCompare) String() string {
 func (*MetaCompare) ProtoMessage() {}
 
 func (x *MetaCompare) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[13]
+	mi := &file_proto_storepb_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1095,7 @@ func (x *MetaCompare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetaCompare.ProtoReflect.Descriptor instead.
 func (*MetaCompare) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{13}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MetaCompare) GetKey() []byte {
@@ -1083,7 +1147,7 @@ type MetaOp struct {
 
 func (x *MetaOp) Reset() {
 	*x = MetaOp{}
-	mi := &file_proto_storepb_store_proto_msgTypes[14]
+	mi := &file_proto_storepb_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1159,7 @@ func (x *MetaOp) String() string {
 func (*MetaOp) ProtoMessage() {}
 
 func (x *MetaOp) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[14]
+	mi := &file_proto_storepb_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1172,7 @@ func (x *MetaOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetaOp.ProtoReflect.Descriptor instead.
 func (*MetaOp) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{14}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MetaOp) GetKind() uint32 {
@@ -1159,7 +1223,7 @@ type MetaCompact struct {
 
 func (x *MetaCompact) Reset() {
 	*x = MetaCompact{}
-	mi := &file_proto_storepb_store_proto_msgTypes[15]
+	mi := &file_proto_storepb_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1235,7 @@ func (x *MetaCompact) String() string {
 func (*MetaCompact) ProtoMessage() {}
 
 func (x *MetaCompact) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[15]
+	mi := &file_proto_storepb_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1248,7 @@ func (x *MetaCompact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetaCompact.ProtoReflect.Descriptor instead.
 func (*MetaCompact) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{15}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MetaCompact) GetVolume() uint64 {
@@ -1216,7 +1280,7 @@ type MetaRecord struct {
 
 func (x *MetaRecord) Reset() {
 	*x = MetaRecord{}
-	mi := &file_proto_storepb_store_proto_msgTypes[16]
+	mi := &file_proto_storepb_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1292,7 @@ func (x *MetaRecord) String() string {
 func (*MetaRecord) ProtoMessage() {}
 
 func (x *MetaRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[16]
+	mi := &file_proto_storepb_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1305,7 @@ func (x *MetaRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetaRecord.ProtoReflect.Descriptor instead.
 func (*MetaRecord) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{16}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MetaRecord) GetVolume() uint64 {
@@ -1307,7 +1371,7 @@ type MetaChange struct {
 
 func (x *MetaChange) Reset() {
 	*x = MetaChange{}
-	mi := &file_proto_storepb_store_proto_msgTypes[17]
+	mi := &file_proto_storepb_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1383,7 @@ func (x *MetaChange) String() string {
 func (*MetaChange) ProtoMessage() {}
 
 func (x *MetaChange) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[17]
+	mi := &file_proto_storepb_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1396,7 @@ func (x *MetaChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetaChange.ProtoReflect.Descriptor instead.
 func (*MetaChange) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{17}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MetaChange) GetKey() []byte {
@@ -1393,7 +1457,7 @@ type MetaMemory struct {
 
 func (x *MetaMemory) Reset() {
 	*x = MetaMemory{}
-	mi := &file_proto_storepb_store_proto_msgTypes[18]
+	mi := &file_proto_storepb_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1469,7 @@ func (x *MetaMemory) String() string {
 func (*MetaMemory) ProtoMessage() {}
 
 func (x *MetaMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[18]
+	mi := &file_proto_storepb_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1482,7 @@ func (x *MetaMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetaMemory.ProtoReflect.Descriptor instead.
 func (*MetaMemory) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{18}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MetaMemory) GetIndex() uint64 {
@@ -1492,7 +1556,7 @@ type VolumePosition struct {
 
 func (x *VolumePosition) Reset() {
 	*x = VolumePosition{}
-	mi := &file_proto_storepb_store_proto_msgTypes[19]
+	mi := &file_proto_storepb_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1568,7 @@ func (x *VolumePosition) String() string {
 func (*VolumePosition) ProtoMessage() {}
 
 func (x *VolumePosition) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[19]
+	mi := &file_proto_storepb_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1581,7 @@ func (x *VolumePosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumePosition.ProtoReflect.Descriptor instead.
 func (*VolumePosition) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{19}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VolumePosition) GetVolume() uint64 {
@@ -1622,7 +1686,7 @@ type TermStart struct {
 
 func (x *TermStart) Reset() {
 	*x = TermStart{}
-	mi := &file_proto_storepb_store_proto_msgTypes[20]
+	mi := &file_proto_storepb_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1698,7 @@ func (x *TermStart) String() string {
 func (*TermStart) ProtoMessage() {}
 
 func (x *TermStart) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[20]
+	mi := &file_proto_storepb_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1711,7 @@ func (x *TermStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermStart.ProtoReflect.Descriptor instead.
 func (*TermStart) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{20}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TermStart) GetComputeTerm() uint64 {
@@ -1681,7 +1745,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_proto_storepb_store_proto_msgTypes[21]
+	mi := &file_proto_storepb_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1757,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[21]
+	mi := &file_proto_storepb_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1770,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{21}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Position) GetIndex() uint64 {
@@ -1765,7 +1829,7 @@ type NodeIdentity struct {
 
 func (x *NodeIdentity) Reset() {
 	*x = NodeIdentity{}
-	mi := &file_proto_storepb_store_proto_msgTypes[22]
+	mi := &file_proto_storepb_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1841,7 @@ func (x *NodeIdentity) String() string {
 func (*NodeIdentity) ProtoMessage() {}
 
 func (x *NodeIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_storepb_store_proto_msgTypes[22]
+	mi := &file_proto_storepb_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1854,7 @@ func (x *NodeIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeIdentity.ProtoReflect.Descriptor instead.
 func (*NodeIdentity) Descriptor() ([]byte, []int) {
-	return file_proto_storepb_store_proto_rawDescGZIP(), []int{22}
+	return file_proto_storepb_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *NodeIdentity) GetCluster() string {
@@ -1841,14 +1905,19 @@ const file_proto_storepb_store_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\x1d\n" +
 	"\tKeyDelete\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\fR\x03key\"\xcf\x02\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\"\x91\x03\n" +
 	"\aControl\x12F\n" +
 	"\rcreate_volume\x18\x01 \x01(\v2\x1f.pinetree.store.v1.CreateVolumeH\x00R\fcreateVolume\x120\n" +
 	"\x05fence\x18\x02 \x01(\v2\x18.pinetree.store.v1.FenceH\x00R\x05fence\x12F\n" +
 	"\rchange_volume\x18\x03 \x01(\v2\x1f.pinetree.store.v1.ChangeVolumeH\x00R\fchangeVolume\x127\n" +
 	"\bmeta_txn\x18\x04 \x01(\v2\x1a.pinetree.store.v1.MetaTxnH\x00R\ametaTxn\x12C\n" +
-	"\fmeta_compact\x18\x05 \x01(\v2\x1e.pinetree.store.v1.MetaCompactH\x00R\vmetaCompactB\x04\n" +
-	"\x02op\">\n" +
+	"\fmeta_compact\x18\x05 \x01(\v2\x1e.pinetree.store.v1.MetaCompactH\x00R\vmetaCompact\x12@\n" +
+	"\vdrop_volume\x18\x06 \x01(\v2\x1d.pinetree.store.v1.DropVolumeH\x00R\n" +
+	"dropVolumeB\x04\n" +
+	"\x02op\"$\n" +
+	"\n" +
+	"DropVolume\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\x04R\x06volume\">\n" +
 	"\fCreateVolume\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\rR\x06format\"V\n" +
@@ -1971,7 +2040,7 @@ func file_proto_storepb_store_proto_rawDescGZIP() []byte {
 	return file_proto_storepb_store_proto_rawDescData
 }
 
-var file_proto_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_proto_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_proto_storepb_store_proto_goTypes = []any{
 	(*Redo)(nil),           // 0: pinetree.store.v1.Redo
 	(*RedoOp)(nil),         // 1: pinetree.store.v1.RedoOp
@@ -1980,22 +2049,23 @@ var file_proto_storepb_store_proto_goTypes = []any{
 	(*KeyPut)(nil),         // 4: pinetree.store.v1.KeyPut
 	(*KeyDelete)(nil),      // 5: pinetree.store.v1.KeyDelete
 	(*Control)(nil),        // 6: pinetree.store.v1.Control
-	(*CreateVolume)(nil),   // 7: pinetree.store.v1.CreateVolume
-	(*Fence)(nil),          // 8: pinetree.store.v1.Fence
-	(*ChangeVolume)(nil),   // 9: pinetree.store.v1.ChangeVolume
-	(*VolumeSettings)(nil), // 10: pinetree.store.v1.VolumeSettings
-	(*Slot)(nil),           // 11: pinetree.store.v1.Slot
-	(*MetaTxn)(nil),        // 12: pinetree.store.v1.MetaTxn
-	(*MetaCompare)(nil),    // 13: pinetree.store.v1.MetaCompare
-	(*MetaOp)(nil),         // 14: pinetree.store.v1.MetaOp
-	(*MetaCompact)(nil),    // 15: pinetree.store.v1.MetaCompact
-	(*MetaRecord)(nil),     // 16: pinetree.store.v1.MetaRecord
-	(*MetaChange)(nil),     // 17: pinetree.store.v1.MetaChange
-	(*MetaMemory)(nil),     // 18: pinetree.store.v1.MetaMemory
-	(*VolumePosition)(nil), // 19: pinetree.store.v1.VolumePosition
-	(*TermStart)(nil),      // 20: pinetree.store.v1.TermStart
-	(*Position)(nil),       // 21: pinetree.store.v1.Position
-	(*NodeIdentity)(nil),   // 22: pinetree.store.v1.NodeIdentity
+	(*DropVolume)(nil),     // 7: pinetree.store.v1.DropVolume
+	(*CreateVolume)(nil),   // 8: pinetree.store.v1.CreateVolume
+	(*Fence)(nil),          // 9: pinetree.store.v1.Fence
+	(*ChangeVolume)(nil),   // 10: pinetree.store.v1.ChangeVolume
+	(*VolumeSettings)(nil), // 11: pinetree.store.v1.VolumeSettings
+	(*Slot)(nil),           // 12: pinetree.store.v1.Slot
+	(*MetaTxn)(nil),        // 13: pinetree.store.v1.MetaTxn
+	(*MetaCompare)(nil),    // 14: pinetree.store.v1.MetaCompare
+	(*MetaOp)(nil),         // 15: pinetree.store.v1.MetaOp
+	(*MetaCompact)(nil),    // 16: pinetree.store.v1.MetaCompact
+	(*MetaRecord)(nil),     // 17: pinetree.store.v1.MetaRecord
+	(*MetaChange)(nil),     // 18: pinetree.store.v1.MetaChange
+	(*MetaMemory)(nil),     // 19: pinetree.store.v1.MetaMemory
+	(*VolumePosition)(nil), // 20: pinetree.store.v1.VolumePosition
+	(*TermStart)(nil),      // 21: pinetree.store.v1.TermStart
+	(*Position)(nil),       // 22: pinetree.store.v1.Position
+	(*NodeIdentity)(nil),   // 23: pinetree.store.v1.NodeIdentity
 }
 var file_proto_storepb_store_proto_depIdxs = []int32{
 	1,  // 0: pinetree.store.v1.Redo.ops:type_name -> pinetree.store.v1.RedoOp
@@ -2003,27 +2073,28 @@ var file_proto_storepb_store_proto_depIdxs = []int32{
 	3,  // 2: pinetree.store.v1.RedoOp.page_patch:type_name -> pinetree.store.v1.PagePatch
 	4,  // 3: pinetree.store.v1.RedoOp.key_put:type_name -> pinetree.store.v1.KeyPut
 	5,  // 4: pinetree.store.v1.RedoOp.key_delete:type_name -> pinetree.store.v1.KeyDelete
-	7,  // 5: pinetree.store.v1.Control.create_volume:type_name -> pinetree.store.v1.CreateVolume
-	8,  // 6: pinetree.store.v1.Control.fence:type_name -> pinetree.store.v1.Fence
-	9,  // 7: pinetree.store.v1.Control.change_volume:type_name -> pinetree.store.v1.ChangeVolume
-	12, // 8: pinetree.store.v1.Control.meta_txn:type_name -> pinetree.store.v1.MetaTxn
-	15, // 9: pinetree.store.v1.Control.meta_compact:type_name -> pinetree.store.v1.MetaCompact
-	10, // 10: pinetree.store.v1.ChangeVolume.settings:type_name -> pinetree.store.v1.VolumeSettings
-	11, // 11: pinetree.store.v1.ChangeVolume.put_slots:type_name -> pinetree.store.v1.Slot
-	13, // 12: pinetree.store.v1.MetaTxn.compares:type_name -> pinetree.store.v1.MetaCompare
-	14, // 13: pinetree.store.v1.MetaTxn.then:type_name -> pinetree.store.v1.MetaOp
-	14, // 14: pinetree.store.v1.MetaTxn.otherwise:type_name -> pinetree.store.v1.MetaOp
-	17, // 15: pinetree.store.v1.MetaRecord.change:type_name -> pinetree.store.v1.MetaChange
-	18, // 16: pinetree.store.v1.MetaRecord.memory:type_name -> pinetree.store.v1.MetaMemory
-	20, // 17: pinetree.store.v1.VolumePosition.terms:type_name -> pinetree.store.v1.TermStart
-	10, // 18: pinetree.store.v1.VolumePosition.settings:type_name -> pinetree.store.v1.VolumeSettings
-	11, // 19: pinetree.store.v1.VolumePosition.slots:type_name -> pinetree.store.v1.Slot
-	19, // 20: pinetree.store.v1.Position.volumes:type_name -> pinetree.store.v1.VolumePosition
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	8,  // 5: pinetree.store.v1.Control.create_volume:type_name -> pinetree.store.v1.CreateVolume
+	9,  // 6: pinetree.store.v1.Control.fence:type_name -> pinetree.store.v1.Fence
+	10, // 7: pinetree.store.v1.Control.change_volume:type_name -> pinetree.store.v1.ChangeVolume
+	13, // 8: pinetree.store.v1.Control.meta_txn:type_name -> pinetree.store.v1.MetaTxn
+	16, // 9: pinetree.store.v1.Control.meta_compact:type_name -> pinetree.store.v1.MetaCompact
+	7,  // 10: pinetree.store.v1.Control.drop_volume:type_name -> pinetree.store.v1.DropVolume
+	11, // 11: pinetree.store.v1.ChangeVolume.settings:type_name -> pinetree.store.v1.VolumeSettings
+	12, // 12: pinetree.store.v1.ChangeVolume.put_slots:type_name -> pinetree.store.v1.Slot
+	14, // 13: pinetree.store.v1.MetaTxn.compares:type_name -> pinetree.store.v1.MetaCompare
+	15, // 14: pinetree.store.v1.MetaTxn.then:type_name -> pinetree.store.v1.MetaOp
+	15, // 15: pinetree.store.v1.MetaTxn.otherwise:type_name -> pinetree.store.v1.MetaOp
+	18, // 16: pinetree.store.v1.MetaRecord.change:type_name -> pinetree.store.v1.MetaChange
+	19, // 17: pinetree.store.v1.MetaRecord.memory:type_name -> pinetree.store.v1.MetaMemory
+	21, // 18: pinetree.store.v1.VolumePosition.terms:type_name -> pinetree.store.v1.TermStart
+	11, // 19: pinetree.store.v1.VolumePosition.settings:type_name -> pinetree.store.v1.VolumeSettings
+	12, // 20: pinetree.store.v1.VolumePosition.slots:type_name -> pinetree.store.v1.Slot
+	20, // 21: pinetree.store.v1.Position.volumes:type_name -> pinetree.store.v1.VolumePosition
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_proto_storepb_store_proto_init() }
@@ -2043,8 +2114,9 @@ func file_proto_storepb_store_proto_init() {
 		(*Control_ChangeVolume)(nil),
 		(*Control_MetaTxn)(nil),
 		(*Control_MetaCompact)(nil),
+		(*Control_DropVolume)(nil),
 	}
-	file_proto_storepb_store_proto_msgTypes[16].OneofWrappers = []any{
+	file_proto_storepb_store_proto_msgTypes[17].OneofWrappers = []any{
 		(*MetaRecord_Change)(nil),
 		(*MetaRecord_Memory)(nil),
 	}
@@ -2054,7 +2126,7 @@ func file_proto_storepb_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_storepb_store_proto_rawDesc), len(file_proto_storepb_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

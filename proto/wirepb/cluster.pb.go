@@ -3464,6 +3464,94 @@ func (*NodeCreateVolumeResponse) Descriptor() ([]byte, []int) {
 	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{50}
 }
 
+type NodeDropVolumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Volume        uint64                 `protobuf:"varint,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeDropVolumeRequest) Reset() {
+	*x = NodeDropVolumeRequest{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeDropVolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeDropVolumeRequest) ProtoMessage() {}
+
+func (x *NodeDropVolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeDropVolumeRequest.ProtoReflect.Descriptor instead.
+func (*NodeDropVolumeRequest) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *NodeDropVolumeRequest) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *NodeDropVolumeRequest) GetVolume() uint64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+type NodeDropVolumeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeDropVolumeResponse) Reset() {
+	*x = NodeDropVolumeResponse{}
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeDropVolumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeDropVolumeResponse) ProtoMessage() {}
+
+func (x *NodeDropVolumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeDropVolumeResponse.ProtoReflect.Descriptor instead.
+func (*NodeDropVolumeResponse) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{52}
+}
+
 type AppointRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Group       uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -3476,7 +3564,7 @@ type AppointRequest struct {
 
 func (x *AppointRequest) Reset() {
 	*x = AppointRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[51]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3488,7 +3576,7 @@ func (x *AppointRequest) String() string {
 func (*AppointRequest) ProtoMessage() {}
 
 func (x *AppointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[51]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3501,7 +3589,7 @@ func (x *AppointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppointRequest.ProtoReflect.Descriptor instead.
 func (*AppointRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{51}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *AppointRequest) GetGroup() uint64 {
@@ -3534,7 +3622,7 @@ type AppointResponse struct {
 
 func (x *AppointResponse) Reset() {
 	*x = AppointResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[52]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3546,7 +3634,7 @@ func (x *AppointResponse) String() string {
 func (*AppointResponse) ProtoMessage() {}
 
 func (x *AppointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[52]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3559,7 +3647,7 @@ func (x *AppointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppointResponse.ProtoReflect.Descriptor instead.
 func (*AppointResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{52}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AppointResponse) GetStatus() *ReplicaStatus {
@@ -3583,7 +3671,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[53]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3595,7 +3683,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[53]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3608,7 +3696,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{53}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TransferRequest) GetGroup() uint64 {
@@ -3666,7 +3754,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[54]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3678,7 +3766,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[54]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3691,7 +3779,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{54}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TransferResponse) GetReleased() bool {
@@ -3739,7 +3827,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[55]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3751,7 +3839,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[55]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3764,7 +3852,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{55}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ReleaseRequest) GetGroup() uint64 {
@@ -3789,7 +3877,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[56]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3801,7 +3889,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[56]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3814,7 +3902,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{56}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{58}
 }
 
 type StatusRequest struct {
@@ -3829,7 +3917,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[57]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3841,7 +3929,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[57]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3854,7 +3942,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{57}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *StatusRequest) GetGroup() uint64 {
@@ -3882,7 +3970,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[58]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3894,7 +3982,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_cluster_proto_msgTypes[58]
+	mi := &file_proto_wirepb_cluster_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3907,7 +3995,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{58}
+	return file_proto_wirepb_cluster_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *StatusResponse) GetNode() uint64 {
@@ -4199,7 +4287,11 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\x04R\x06volume\x12\x16\n" +
 	"\x06format\x18\x03 \x01(\rR\x06format\"\x1a\n" +
-	"\x18NodeCreateVolumeResponse\"\\\n" +
+	"\x18NodeCreateVolumeResponse\"E\n" +
+	"\x15NodeDropVolumeRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\x04R\x06volume\"\x18\n" +
+	"\x16NodeDropVolumeResponse\"\\\n" +
 	"\x0eAppointRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12 \n" +
 	"\vappointment\x18\x02 \x01(\x04R\vappointment\x12\x12\n" +
@@ -4255,10 +4347,12 @@ const file_proto_wirepb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"SafeToStop\x12#.pinetree.wire.v1.SafeToStopRequest\x1a$.pinetree.wire.v1.SafeToStopResponse\x12]\n" +
 	"\fDeleteVolume\x12%.pinetree.wire.v1.DeleteVolumeRequest\x1a&.pinetree.wire.v1.DeleteVolumeResponse\x12Z\n" +
-	"\vDeleteGroup\x12$.pinetree.wire.v1.DeleteGroupRequest\x1a%.pinetree.wire.v1.DeleteGroupResponse2\xab\x06\n" +
+	"\vDeleteGroup\x12$.pinetree.wire.v1.DeleteGroupRequest\x1a%.pinetree.wire.v1.DeleteGroupResponse2\x8c\a\n" +
 	"\x04Node\x12`\n" +
 	"\rCreateReplica\x12&.pinetree.wire.v1.CreateReplicaRequest\x1a'.pinetree.wire.v1.CreateReplicaResponse\x12e\n" +
-	"\fCreateVolume\x12).pinetree.wire.v1.NodeCreateVolumeRequest\x1a*.pinetree.wire.v1.NodeCreateVolumeResponse\x12N\n" +
+	"\fCreateVolume\x12).pinetree.wire.v1.NodeCreateVolumeRequest\x1a*.pinetree.wire.v1.NodeCreateVolumeResponse\x12_\n" +
+	"\n" +
+	"DropVolume\x12'.pinetree.wire.v1.NodeDropVolumeRequest\x1a(.pinetree.wire.v1.NodeDropVolumeResponse\x12N\n" +
 	"\aAppoint\x12 .pinetree.wire.v1.AppointRequest\x1a!.pinetree.wire.v1.AppointResponse\x12Q\n" +
 	"\bTransfer\x12!.pinetree.wire.v1.TransferRequest\x1a\".pinetree.wire.v1.TransferResponse\x12N\n" +
 	"\aRelease\x12 .pinetree.wire.v1.ReleaseRequest\x1a!.pinetree.wire.v1.ReleaseResponse\x12i\n" +
@@ -4279,7 +4373,7 @@ func file_proto_wirepb_cluster_proto_rawDescGZIP() []byte {
 	return file_proto_wirepb_cluster_proto_rawDescData
 }
 
-var file_proto_wirepb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_proto_wirepb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_proto_wirepb_cluster_proto_goTypes = []any{
 	(*RegisterRequest)(nil),          // 0: pinetree.wire.v1.RegisterRequest
 	(*RegisterResponse)(nil),         // 1: pinetree.wire.v1.RegisterResponse
@@ -4332,14 +4426,16 @@ var file_proto_wirepb_cluster_proto_goTypes = []any{
 	(*ExportResponse)(nil),           // 48: pinetree.wire.v1.ExportResponse
 	(*NodeCreateVolumeRequest)(nil),  // 49: pinetree.wire.v1.NodeCreateVolumeRequest
 	(*NodeCreateVolumeResponse)(nil), // 50: pinetree.wire.v1.NodeCreateVolumeResponse
-	(*AppointRequest)(nil),           // 51: pinetree.wire.v1.AppointRequest
-	(*AppointResponse)(nil),          // 52: pinetree.wire.v1.AppointResponse
-	(*TransferRequest)(nil),          // 53: pinetree.wire.v1.TransferRequest
-	(*TransferResponse)(nil),         // 54: pinetree.wire.v1.TransferResponse
-	(*ReleaseRequest)(nil),           // 55: pinetree.wire.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),          // 56: pinetree.wire.v1.ReleaseResponse
-	(*StatusRequest)(nil),            // 57: pinetree.wire.v1.StatusRequest
-	(*StatusResponse)(nil),           // 58: pinetree.wire.v1.StatusResponse
+	(*NodeDropVolumeRequest)(nil),    // 51: pinetree.wire.v1.NodeDropVolumeRequest
+	(*NodeDropVolumeResponse)(nil),   // 52: pinetree.wire.v1.NodeDropVolumeResponse
+	(*AppointRequest)(nil),           // 53: pinetree.wire.v1.AppointRequest
+	(*AppointResponse)(nil),          // 54: pinetree.wire.v1.AppointResponse
+	(*TransferRequest)(nil),          // 55: pinetree.wire.v1.TransferRequest
+	(*TransferResponse)(nil),         // 56: pinetree.wire.v1.TransferResponse
+	(*ReleaseRequest)(nil),           // 57: pinetree.wire.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),          // 58: pinetree.wire.v1.ReleaseResponse
+	(*StatusRequest)(nil),            // 59: pinetree.wire.v1.StatusRequest
+	(*StatusResponse)(nil),           // 60: pinetree.wire.v1.StatusResponse
 }
 var file_proto_wirepb_cluster_proto_depIdxs = []int32{
 	3,  // 0: pinetree.wire.v1.HeartbeatRequest.replicas:type_name -> pinetree.wire.v1.ReplicaStatus
@@ -4382,42 +4478,44 @@ var file_proto_wirepb_cluster_proto_depIdxs = []int32{
 	39, // 37: pinetree.wire.v1.Manager.DeleteGroup:input_type -> pinetree.wire.v1.DeleteGroupRequest
 	41, // 38: pinetree.wire.v1.Node.CreateReplica:input_type -> pinetree.wire.v1.CreateReplicaRequest
 	49, // 39: pinetree.wire.v1.Node.CreateVolume:input_type -> pinetree.wire.v1.NodeCreateVolumeRequest
-	51, // 40: pinetree.wire.v1.Node.Appoint:input_type -> pinetree.wire.v1.AppointRequest
-	53, // 41: pinetree.wire.v1.Node.Transfer:input_type -> pinetree.wire.v1.TransferRequest
-	55, // 42: pinetree.wire.v1.Node.Release:input_type -> pinetree.wire.v1.ReleaseRequest
-	43, // 43: pinetree.wire.v1.Node.ChangeMembership:input_type -> pinetree.wire.v1.ChangeMembershipRequest
-	45, // 44: pinetree.wire.v1.Node.RemoveReplica:input_type -> pinetree.wire.v1.RemoveReplicaRequest
-	57, // 45: pinetree.wire.v1.Node.Status:input_type -> pinetree.wire.v1.StatusRequest
-	47, // 46: pinetree.wire.v1.Node.Export:input_type -> pinetree.wire.v1.ExportRequest
-	1,  // 47: pinetree.wire.v1.Manager.Register:output_type -> pinetree.wire.v1.RegisterResponse
-	6,  // 48: pinetree.wire.v1.Manager.Heartbeat:output_type -> pinetree.wire.v1.HeartbeatResponse
-	10, // 49: pinetree.wire.v1.Manager.ListNodes:output_type -> pinetree.wire.v1.ListNodesResponse
-	12, // 50: pinetree.wire.v1.Manager.CreateGroup:output_type -> pinetree.wire.v1.GroupInfo
-	16, // 51: pinetree.wire.v1.Manager.ListGroups:output_type -> pinetree.wire.v1.ListGroupsResponse
-	12, // 52: pinetree.wire.v1.Manager.ChangeReplicas:output_type -> pinetree.wire.v1.GroupInfo
-	18, // 53: pinetree.wire.v1.Manager.CreateVolume:output_type -> pinetree.wire.v1.VolumeInfo
-	20, // 54: pinetree.wire.v1.Manager.ListVolumes:output_type -> pinetree.wire.v1.ListVolumesResponse
-	22, // 55: pinetree.wire.v1.Manager.MoveLeader:output_type -> pinetree.wire.v1.MoveLeaderResponse
-	25, // 56: pinetree.wire.v1.Manager.ListLeases:output_type -> pinetree.wire.v1.ListLeasesResponse
-	27, // 57: pinetree.wire.v1.Manager.Route:output_type -> pinetree.wire.v1.RouteResponse
-	31, // 58: pinetree.wire.v1.Manager.ListEvents:output_type -> pinetree.wire.v1.ListEventsResponse
-	29, // 59: pinetree.wire.v1.Manager.WatchEvents:output_type -> pinetree.wire.v1.Event
-	8,  // 60: pinetree.wire.v1.Manager.DrainNode:output_type -> pinetree.wire.v1.NodeInfo
-	34, // 61: pinetree.wire.v1.Manager.RemoveNode:output_type -> pinetree.wire.v1.RemoveNodeResponse
-	36, // 62: pinetree.wire.v1.Manager.SafeToStop:output_type -> pinetree.wire.v1.SafeToStopResponse
-	38, // 63: pinetree.wire.v1.Manager.DeleteVolume:output_type -> pinetree.wire.v1.DeleteVolumeResponse
-	40, // 64: pinetree.wire.v1.Manager.DeleteGroup:output_type -> pinetree.wire.v1.DeleteGroupResponse
-	42, // 65: pinetree.wire.v1.Node.CreateReplica:output_type -> pinetree.wire.v1.CreateReplicaResponse
-	50, // 66: pinetree.wire.v1.Node.CreateVolume:output_type -> pinetree.wire.v1.NodeCreateVolumeResponse
-	52, // 67: pinetree.wire.v1.Node.Appoint:output_type -> pinetree.wire.v1.AppointResponse
-	54, // 68: pinetree.wire.v1.Node.Transfer:output_type -> pinetree.wire.v1.TransferResponse
-	56, // 69: pinetree.wire.v1.Node.Release:output_type -> pinetree.wire.v1.ReleaseResponse
-	44, // 70: pinetree.wire.v1.Node.ChangeMembership:output_type -> pinetree.wire.v1.ChangeMembershipResponse
-	46, // 71: pinetree.wire.v1.Node.RemoveReplica:output_type -> pinetree.wire.v1.RemoveReplicaResponse
-	58, // 72: pinetree.wire.v1.Node.Status:output_type -> pinetree.wire.v1.StatusResponse
-	48, // 73: pinetree.wire.v1.Node.Export:output_type -> pinetree.wire.v1.ExportResponse
-	47, // [47:74] is the sub-list for method output_type
-	20, // [20:47] is the sub-list for method input_type
+	51, // 40: pinetree.wire.v1.Node.DropVolume:input_type -> pinetree.wire.v1.NodeDropVolumeRequest
+	53, // 41: pinetree.wire.v1.Node.Appoint:input_type -> pinetree.wire.v1.AppointRequest
+	55, // 42: pinetree.wire.v1.Node.Transfer:input_type -> pinetree.wire.v1.TransferRequest
+	57, // 43: pinetree.wire.v1.Node.Release:input_type -> pinetree.wire.v1.ReleaseRequest
+	43, // 44: pinetree.wire.v1.Node.ChangeMembership:input_type -> pinetree.wire.v1.ChangeMembershipRequest
+	45, // 45: pinetree.wire.v1.Node.RemoveReplica:input_type -> pinetree.wire.v1.RemoveReplicaRequest
+	59, // 46: pinetree.wire.v1.Node.Status:input_type -> pinetree.wire.v1.StatusRequest
+	47, // 47: pinetree.wire.v1.Node.Export:input_type -> pinetree.wire.v1.ExportRequest
+	1,  // 48: pinetree.wire.v1.Manager.Register:output_type -> pinetree.wire.v1.RegisterResponse
+	6,  // 49: pinetree.wire.v1.Manager.Heartbeat:output_type -> pinetree.wire.v1.HeartbeatResponse
+	10, // 50: pinetree.wire.v1.Manager.ListNodes:output_type -> pinetree.wire.v1.ListNodesResponse
+	12, // 51: pinetree.wire.v1.Manager.CreateGroup:output_type -> pinetree.wire.v1.GroupInfo
+	16, // 52: pinetree.wire.v1.Manager.ListGroups:output_type -> pinetree.wire.v1.ListGroupsResponse
+	12, // 53: pinetree.wire.v1.Manager.ChangeReplicas:output_type -> pinetree.wire.v1.GroupInfo
+	18, // 54: pinetree.wire.v1.Manager.CreateVolume:output_type -> pinetree.wire.v1.VolumeInfo
+	20, // 55: pinetree.wire.v1.Manager.ListVolumes:output_type -> pinetree.wire.v1.ListVolumesResponse
+	22, // 56: pinetree.wire.v1.Manager.MoveLeader:output_type -> pinetree.wire.v1.MoveLeaderResponse
+	25, // 57: pinetree.wire.v1.Manager.ListLeases:output_type -> pinetree.wire.v1.ListLeasesResponse
+	27, // 58: pinetree.wire.v1.Manager.Route:output_type -> pinetree.wire.v1.RouteResponse
+	31, // 59: pinetree.wire.v1.Manager.ListEvents:output_type -> pinetree.wire.v1.ListEventsResponse
+	29, // 60: pinetree.wire.v1.Manager.WatchEvents:output_type -> pinetree.wire.v1.Event
+	8,  // 61: pinetree.wire.v1.Manager.DrainNode:output_type -> pinetree.wire.v1.NodeInfo
+	34, // 62: pinetree.wire.v1.Manager.RemoveNode:output_type -> pinetree.wire.v1.RemoveNodeResponse
+	36, // 63: pinetree.wire.v1.Manager.SafeToStop:output_type -> pinetree.wire.v1.SafeToStopResponse
+	38, // 64: pinetree.wire.v1.Manager.DeleteVolume:output_type -> pinetree.wire.v1.DeleteVolumeResponse
+	40, // 65: pinetree.wire.v1.Manager.DeleteGroup:output_type -> pinetree.wire.v1.DeleteGroupResponse
+	42, // 66: pinetree.wire.v1.Node.CreateReplica:output_type -> pinetree.wire.v1.CreateReplicaResponse
+	50, // 67: pinetree.wire.v1.Node.CreateVolume:output_type -> pinetree.wire.v1.NodeCreateVolumeResponse
+	52, // 68: pinetree.wire.v1.Node.DropVolume:output_type -> pinetree.wire.v1.NodeDropVolumeResponse
+	54, // 69: pinetree.wire.v1.Node.Appoint:output_type -> pinetree.wire.v1.AppointResponse
+	56, // 70: pinetree.wire.v1.Node.Transfer:output_type -> pinetree.wire.v1.TransferResponse
+	58, // 71: pinetree.wire.v1.Node.Release:output_type -> pinetree.wire.v1.ReleaseResponse
+	44, // 72: pinetree.wire.v1.Node.ChangeMembership:output_type -> pinetree.wire.v1.ChangeMembershipResponse
+	46, // 73: pinetree.wire.v1.Node.RemoveReplica:output_type -> pinetree.wire.v1.RemoveReplicaResponse
+	60, // 74: pinetree.wire.v1.Node.Status:output_type -> pinetree.wire.v1.StatusResponse
+	48, // 75: pinetree.wire.v1.Node.Export:output_type -> pinetree.wire.v1.ExportResponse
+	48, // [48:76] is the sub-list for method output_type
+	20, // [20:48] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
 	20, // [20:20] is the sub-list for extension extendee
 	0,  // [0:20] is the sub-list for field type_name
@@ -4434,7 +4532,7 @@ func file_proto_wirepb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_wirepb_cluster_proto_rawDesc), len(file_proto_wirepb_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   59,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

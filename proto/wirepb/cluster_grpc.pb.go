@@ -819,6 +819,7 @@ var Manager_ServiceDesc = grpc.ServiceDesc{
 const (
 	Node_CreateReplica_FullMethodName    = "/pinetree.wire.v1.Node/CreateReplica"
 	Node_CreateVolume_FullMethodName     = "/pinetree.wire.v1.Node/CreateVolume"
+	Node_DropVolume_FullMethodName       = "/pinetree.wire.v1.Node/DropVolume"
 	Node_Appoint_FullMethodName          = "/pinetree.wire.v1.Node/Appoint"
 	Node_Transfer_FullMethodName         = "/pinetree.wire.v1.Node/Transfer"
 	Node_Release_FullMethodName          = "/pinetree.wire.v1.Node/Release"
@@ -839,6 +840,8 @@ type NodeClient interface {
 	CreateReplica(ctx context.Context, in *CreateReplicaRequest, opts ...grpc.CallOption) (*CreateReplicaResponse, error)
 	// CreateVolume adds a volume to a group, on its leader; again is no error.
 	CreateVolume(ctx context.Context, in *NodeCreateVolumeRequest, opts ...grpc.CallOption) (*NodeCreateVolumeResponse, error)
+	// DropVolume takes a volume out of a group, on its leader; again is no error.
+	DropVolume(ctx context.Context, in *NodeDropVolumeRequest, opts ...grpc.CallOption) (*NodeDropVolumeResponse, error)
 	// Appoint makes this replica campaign until it leads or the call ends.
 	Appoint(ctx context.Context, in *AppointRequest, opts ...grpc.CallOption) (*AppointResponse, error)
 	// Transfer releases the lease and hands leadership over within max_pause_ms,
@@ -880,6 +883,16 @@ func (c *nodeClient) CreateVolume(ctx context.Context, in *NodeCreateVolumeReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(NodeCreateVolumeResponse)
 	err := c.cc.Invoke(ctx, Node_CreateVolume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeClient) DropVolume(ctx context.Context, in *NodeDropVolumeRequest, opts ...grpc.CallOption) (*NodeDropVolumeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodeDropVolumeResponse)
+	err := c.cc.Invoke(ctx, Node_DropVolume_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -976,6 +989,8 @@ type NodeServer interface {
 	CreateReplica(context.Context, *CreateReplicaRequest) (*CreateReplicaResponse, error)
 	// CreateVolume adds a volume to a group, on its leader; again is no error.
 	CreateVolume(context.Context, *NodeCreateVolumeRequest) (*NodeCreateVolumeResponse, error)
+	// DropVolume takes a volume out of a group, on its leader; again is no error.
+	DropVolume(context.Context, *NodeDropVolumeRequest) (*NodeDropVolumeResponse, error)
 	// Appoint makes this replica campaign until it leads or the call ends.
 	Appoint(context.Context, *AppointRequest) (*AppointResponse, error)
 	// Transfer releases the lease and hands leadership over within max_pause_ms,
@@ -1008,6 +1023,9 @@ func (UnimplementedNodeServer) CreateReplica(context.Context, *CreateReplicaRequ
 }
 func (UnimplementedNodeServer) CreateVolume(context.Context, *NodeCreateVolumeRequest) (*NodeCreateVolumeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateVolume not implemented")
+}
+func (UnimplementedNodeServer) DropVolume(context.Context, *NodeDropVolumeRequest) (*NodeDropVolumeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DropVolume not implemented")
 }
 func (UnimplementedNodeServer) Appoint(context.Context, *AppointRequest) (*AppointResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Appoint not implemented")
@@ -1083,6 +1101,24 @@ func _Node_CreateVolume_Handler(srv interface{}, ctx context.Context, dec func(i
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(NodeServer).CreateVolume(ctx, req.(*NodeCreateVolumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Node_DropVolume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodeDropVolumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServer).DropVolume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Node_DropVolume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServer).DropVolume(ctx, req.(*NodeDropVolumeRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1220,6 +1256,10 @@ var Node_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateVolume",
 			Handler:    _Node_CreateVolume_Handler,
+		},
+		{
+			MethodName: "DropVolume",
+			Handler:    _Node_DropVolume_Handler,
 		},
 		{
 			MethodName: "Appoint",

@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"clustermgr/accord", "clustermgr/grants", "clustermgr/members", "clustermgr/owner"},
 	{"clustermgr/settings", "clustermgr/refusal"},
 	{"engine/lsm/entries"},
-	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/lsm/pages", "engine/lsm/touched", "engine/lsm/trash", "engine/badgerengine/database", "engine/pebbleengine/database"},
+	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/lsm/pages", "engine/lsm/drops", "engine/lsm/touched", "engine/lsm/trash", "engine/badgerengine/database", "engine/pebbleengine/database"},
 	{"engine/lsm/layout"},
 	{"engine/lsm/sorted"},
 	{"engine/walengine/files"},
@@ -52,6 +52,9 @@ var sameRow = []arrow{
 	{"engine/crashtest", "engine/enginetest"},
 	{"engine/preparedtest", "engine/enginetest"},
 	{"engine/enginetest", "engine/metatest"},
+	{"engine/enginetest", "engine/droptest"},
+	{"engine/droptest", "engine/metatest"},
+	{"engine/droptest", "engine/redotest"},
 	{"engine/enginetest", "engine/redotest"},
 	{"engine/metatest", "engine/memengine"},
 	{"raftlog/raftlogtest", "raftlog/memlog"},
@@ -63,7 +66,7 @@ var sameRow = []arrow{
 
 // suites are the packages that only tests use: those that hold tests for
 // others to run, and those that break things for them.
-var suites = []string{"engine/crashtest", "engine/enginetest", "engine/metatest", "engine/preparedtest", "engine/redotest", "raftlog/raftlogtest", "disk/faultfs"}
+var suites = []string{"engine/crashtest", "engine/droptest", "engine/enginetest", "engine/metatest", "engine/preparedtest", "engine/redotest", "raftlog/raftlogtest", "disk/faultfs"}
 
 // importers narrows the layers: the packages of a pattern are imported only by
 // those named. The first row that matches counts. Production code chooses a

@@ -122,9 +122,12 @@ func showKept(ctx context.Context, managers *cli.Managers, args []string, l *cli
 func volumeDelete() *cobra.Command {
 	return listing{
 		use: "delete NAME", short: "Remove a volume and all that it holds, for good", args: cobra.ExactArgs(1), complete: []completer{someVolumes},
-		long: `Remove a volume and all that it holds, for good, with the group that was made for it.
+		long: `Remove a volume and all that it holds, for good, with its group when it has that for
+itself. Where other volumes share the group, every replica takes the volume out of its
+engine, and the others go on.
 
-The order is recorded; the nodes remove their files as soon as they are heard of.
+The order is recorded and carried out as soon as the group has a leader and the nodes
+are heard of; space comes back in the engine's own time.
 The name can be used again at once, for another volume.`,
 		example: "  clustermgr volume delete scratch\n  clustermgr volume delete scratch --yes",
 		loss: func(ctx context.Context, m wirepb.ManagerClient, args []string) (cli.Loss, error) {

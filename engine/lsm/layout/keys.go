@@ -60,6 +60,9 @@ func KeysOf(group pinetree.GroupID, g Generation, volume pinetree.VolumeID) Volu
 	return VolumeKeys{prefix: binary.BigEndian.AppendUint64(GenerationKey(DataKey, group, g), uint64(volume))}
 }
 
+// All is the prefix of all keys of the volume but those of its metadata.
+func (k VolumeKeys) All() []byte { return k.prefix[:len(k.prefix):len(k.prefix)] }
+
 // Kind is the prefix of all keys of a kind. The result has room to grow.
 func (k VolumeKeys) Kind(kind byte) []byte {
 	buf := make([]byte, 0, len(k.prefix)+1+8+versionBytes+ChunkBytes)

@@ -1,0 +1,50 @@
+package members
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pinetree-db/pinetree/clustermgr/ledger"
+	"github.com/pinetree-db/pinetree/clustermgr/orders"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
+)
+
+// Volume is a volume's record, as Group is a group's.
+type Volume = ledger.Kept[ledger.Volume]
+
+// DeleteVolume records that a volume is no more, while its group goes on. Find finds
+// it where the records belong, unless it refuses that. Then is called there, too.
+func (h *Hands) DeleteVolume(ctx context.Context, find func() (*Volume, error), then func(*Volume)) error {
+	var k *Volume
+	var next ledger.Volume
+	return h.Persist(ctx, func() (d ledger.Decision, err error) {
+		if k, err = find(); err != nil {
+			return d, err
+		}
+		next = k.Is
+		next.Deleted = true
+		event := VolumeEvent("volume_deleted", byOrder, next)
+		event.Outcome += ", goes; its group stays, for others share it"
+		return ledger.Decide(event, k.Put(next.Key(), next)), nil
+	}, func(revision int64) {
+		k.Is, k.Revision = next, revision
+		then(k)
+	})
+}
+
+// DropVolume has the leader take a deleted volume out of its group, and ends its
+// record when every replica will have. Find finds the record where it belongs; nil
+// when there is none any more.
+func (h *Hands) DropVolume(ctx context.Context, leader orders.Target, v ledger.Volume, find func() *Volume, then func()) error {
+	if err := h.Dial.DropVolume(ctx, leader, &wirepb.NodeDropVolumeRequest{Group: uint64(v.Group), Volume: uint64(v.ID)}); err != nil {
+		return err
+	}
+	return h.Persist(ctx, func() (d ledger.Decision, _ error) {
+		k := find()
+		if k == nil {
+			return d, nil
+		}
+		return ledger.Decide(VolumeEvent("volume_dropped", fmt.Sprintf("group %d has it no more", v.Group), v),
+			ledger.Change{Key: v.Key(), Expect: k.Revision}), nil
+	}, func(int64) { then() })
+}
