@@ -28,10 +28,10 @@ type Account struct {
 	// Failed is why the last operation failed, and Again when the next is tried.
 	Failed string
 	Again  time.Duration
-	// Change is the change of replicas under way, and Volumes how many volumes
-	// the group does not have yet.
-	Change  string
-	Volumes int
+	// Change is the change of replicas under way, Volumes how many volumes the group
+	// does not have yet or still has, and Deleted how many of them are the latter.
+	Change           string
+	Volumes, Deleted int
 }
 
 // Sign is what is known of a node that may not live.
@@ -58,8 +58,11 @@ func Explain(a Account) []string {
 	if a.Change != "" {
 		words = append(words, "its replicas are being changed: "+a.Change)
 	}
-	if a.Volumes > 0 {
-		words = append(words, fmt.Sprintf("%d of its volumes wait to be made or deleted on its leader", a.Volumes))
+	if n := a.Volumes - a.Deleted; n > 0 {
+		words = append(words, fmt.Sprintf("%d of its volumes wait to be made on its leader", n))
+	}
+	if a.Deleted > 0 {
+		words = append(words, fmt.Sprintf("%d of its volumes wait to be deleted on its leader", a.Deleted))
 	}
 	switch {
 	case a.Doing != "":

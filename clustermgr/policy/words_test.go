@@ -150,7 +150,7 @@ var situations = map[string]struct {
 		"no lease: node 1 has not asked for it lately",
 	}},
 	"a new group": {func(a *Account) {
-		*a = Account{Situation: Situation{Placed: 1}, Signs: a.Signs, Office: true, Doing: "make replicas", Volumes: 1}
+		*a = Account{Situation: Situation{Placed: 1}, Signs: a.Signs, Office: true, Doing: "make replicas", Volumes: 3, Deleted: 2}
 		for id := range pinetree.NodeID(3) {
 			a.Members = append(a.Members, Member{Node: id + 1, Reported: true})
 		}
@@ -160,6 +160,7 @@ var situations = map[string]struct {
 		"no lease: nobody leads",
 		"it is being made: 1 of 3 replicas are known to be there",
 		"1 of its volumes wait to be made on its leader",
+		"2 of its volumes wait to be deleted on its leader",
 		"under way: make replicas",
 	}},
 	"a change of replicas": {func(a *Account) {

@@ -12,6 +12,11 @@ func (r *Reign) explain(g *group) []string {
 		Situation: r.situation(g, now), Thresholds: r.ward.Thresholds(), Signs: map[pinetree.NodeID]policy.Sign{}, Office: r.owner.Claimed(now),
 		Verdict: g.verdict, Claimed: g.claimed, Left: g.granter.Left(now), Doing: g.busy, Change: changeInWords(g), Volumes: len(g.pending),
 	}
+	for id := range g.pending {
+		if r.volumes[id].Is.Deleted {
+			a.Deleted++
+		}
+	}
 	if g.failures > 0 {
 		a.Failed, a.Again = g.reason, g.retryAt.Sub(now)
 	}

@@ -39,13 +39,11 @@ func (r *Reign) volumeTask(g *group, leader orders.Target) func() error {
 	return func() error {
 		for _, v := range volumes {
 			find := func() *ledger.Kept[ledger.Volume] { return r.volumes[v.ID] }
+			order, then := r.hands.MakeVolume, func() { delete(g.pending, v.ID) }
 			if v.Deleted {
-				if err := r.hands.DropVolume(r.ctx, leader, v, find, func() { delete(g.pending, v.ID); delete(r.volumes, v.ID) }); err != nil {
-					return err
-				}
-				continue
+				order, then = r.hands.DropVolume, func() { delete(g.pending, v.ID); delete(r.volumes, v.ID) }
 			}
-			if err := r.hands.MakeVolume(r.ctx, leader, v, find, func() { delete(g.pending, v.ID) }); err != nil {
+			if err := order(r.ctx, leader, v, find, then); err != nil {
 				return err
 			}
 		}
