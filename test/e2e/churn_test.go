@@ -21,6 +21,7 @@ import (
 // TestReplicasChangeWhileProcessesAreKilled replaces, adds and removes replicas
 // under a writer, and kills a random process in the middle of each change.
 func TestReplicasChangeWhileProcessesAreKilled(t *testing.T) {
+	beside(t)
 	rounds := 4
 	if full() {
 		rounds = 100
@@ -129,6 +130,7 @@ func (c *cluster) awaitChange(q *wirepb.ChangeReplicasRequest) {
 // directory the id of one that is gone, as if its disk had been lost and its
 // identity made up.
 func TestADirectoryThatClaimsTheIdOfAnotherIsRefused(t *testing.T) {
+	beside(t)
 	c := startCluster(t, 3)
 	c.createVolume("v", pinetree.FormatOpaque)
 	lost := c.nodes[2]

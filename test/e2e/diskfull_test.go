@@ -14,6 +14,7 @@ import (
 // is started it catches up. Then that of the leader: writers are refused, or
 // another one leads, and they go on when there is space again.
 func TestAFullDiskHarmsItsNodeAlone(t *testing.T) {
+	beside(t)
 	for _, logOnly := range []bool{false, true} {
 		t.Run(fmt.Sprintf("of the raft log alone %v", logOnly), func(t *testing.T) {
 			if !logOnly && !full() {
@@ -89,6 +90,7 @@ func (c *cluster) hasNoVoice(full *node, l *load) {
 // TestFullDisksLoseNothing fills all disks: nothing more is acknowledged, and what
 // was is there when there is space again.
 func TestFullDisksLoseNothing(t *testing.T) {
+	beside(t)
 	c := startClusterOn(t, newImages(t, 3, "ext4", "256M"), 3, "--engine", "wal")
 	volume := c.createVolume("v", pinetree.FormatOpaque)
 	l := c.load("v")

@@ -49,6 +49,7 @@ func (c *cluster) ledElsewhere(n *node, limit time.Duration) {
 // starts again, and it may lead again once it is undrained. The writer never ends,
 // and nothing of what was acknowledged is lost.
 func TestADrainedNodeStaysDrainedUnderLoad(t *testing.T) {
+	beside(t)
 	none := func(leaders uint32) bool { return leaders == 0 }
 	c := startReachable(t, 3)
 	volume := c.createVolume("v", pinetree.FormatOpaque)

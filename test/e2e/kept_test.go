@@ -19,6 +19,7 @@ import (
 // more until it is over its bound, looks at every node, kills the leader, and reads
 // what is gone and what is not.
 func TestAVolumeIsKeptAsSetOrHeld(t *testing.T) {
+	beside(t)
 	c := startCluster(t, 3)
 	volume := c.createVolume("held", pinetree.FormatRedo)
 	w, err := c.client("held").OpenWriter(c.within(20*time.Second), ship.WriterConfig{RetryFor: time.Minute})

@@ -23,6 +23,14 @@ func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 // full tells that all rounds are to be run, as `make e2e` does.
 func full() bool { return os.Getenv("PINETREE_E2E") == "full" }
 
+// beside lets a test run beside others like it: one that measures nothing, and whose
+// deadlines are wide. In full size each test has the machine for itself.
+func beside(t *testing.T) {
+	if !full() {
+		t.Parallel()
+	}
+}
+
 // rounds is how many of a measurement are to be run: as PINETREE_E2E_ROUNDS says,
 // or as the size of the run does.
 func rounds(t *testing.T, short, whole int) int {
@@ -82,6 +90,7 @@ func (l *ledger) run(ctx context.Context) error {
 // writer: what was acknowledged is there once, in order, the same everywhere, and
 // comes so to those who follow the log.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
+	beside(t)
 	rounds := 12
 	if full() {
 		rounds = 500

@@ -85,6 +85,7 @@ func minutes(t *testing.T) time.Duration {
 // directions or in one, the leader moves, replicas are replaced, the manager is
 // killed, and clocks run as fast and as slowly as they may.
 func TestReadsAreLinearizable(t *testing.T) {
+	beside(t)
 	length := minutes(t)
 	c := emptyCluster(t)
 	c.rates = []float64{1 + drift, 1 - drift, 1 + drift, 1 - drift, 1 + drift}

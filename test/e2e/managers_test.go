@@ -251,6 +251,7 @@ func (c *cluster) answersAt(i int) error {
 // TestStrangersAreRefusedOverMutualTLS also moves a leader, for which nodes and
 // managers call each other both ways.
 func TestStrangersAreRefusedOverMutualTLS(t *testing.T) {
+	beside(t)
 	ours, others := authority.New(t), authority.New(t)
 	pair, stranger := ours.Loopback("everybody"), others.Loopback("stranger")
 	protected := []string{"--tls-ca", ours.CA, "--tls-cert", pair.Cert, "--tls-key", pair.Key}

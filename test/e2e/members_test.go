@@ -141,6 +141,7 @@ func (p *process) logSays(words string) error {
 // TestReplicasAreAddedAndRemovedUnderLoad lets a fourth node join a group, and
 // takes a follower and then the leader out of it, while a writer goes on.
 func TestReplicasAreAddedAndRemovedUnderLoad(t *testing.T) {
+	beside(t)
 	c := startCluster(t, 3)
 	volume := c.createVolume("v", pinetree.FormatOpaque)
 	l := c.load("v")
@@ -165,6 +166,7 @@ func TestReplicasAreAddedAndRemovedUnderLoad(t *testing.T) {
 // TestAWipedNodeIsReplacedByANewOne kills a node, deletes everything it has, and
 // lets it come back: it is a new node, and takes the place of the old one.
 func TestAWipedNodeIsReplacedByANewOne(t *testing.T) {
+	beside(t)
 	c := startCluster(t, 3)
 	volume := c.createVolume("v", pinetree.FormatOpaque)
 	l := c.load("v")
@@ -199,6 +201,7 @@ func TestAWipedNodeIsReplacedByANewOne(t *testing.T) {
 // deletes its log and its engine. It must acknowledge nothing and vote for
 // nobody: it does not know what it has promised.
 func TestANodeThatLostItsDataIsNoVoterAnyMore(t *testing.T) {
+	beside(t)
 	c := startCluster(t, 3)
 	volume := c.createVolume("v", pinetree.FormatOpaque)
 	l := c.load("v")

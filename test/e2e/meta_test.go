@@ -28,6 +28,7 @@ func metaFaultTime() time.Duration {
 // keys and reads for linearizability, and watches for gaps and repetitions, while
 // nodes are killed, paused and cut off, leaders move and history is compacted.
 func TestMetadata(t *testing.T) {
+	beside(t)
 	c := emptyCluster(t)
 	c.http = true
 	c.fill(3)

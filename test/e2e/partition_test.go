@@ -59,6 +59,7 @@ func (c *cluster) ship(w *ship.Writer, from, to pinetree.LSN, limit time.Duratio
 // TestIsolatedLeaderAcknowledgesNothing cuts the leader off from its peers, but
 // neither from clients nor from the manager.
 func TestIsolatedLeaderAcknowledgesNothing(t *testing.T) {
+	beside(t)
 	c := startCluster(t, 3)
 	volume := c.createVolume("v", pinetree.FormatOpaque)
 	w := c.newWriter("v")

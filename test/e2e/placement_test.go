@@ -18,6 +18,7 @@ import (
 // replica on a fourth one, then removes that fourth node for a fifth, and at last
 // deletes the volume, of which no files may be left anywhere.
 func TestTheManagerPlacesReplicas(t *testing.T) {
+	beside(t)
 	c := emptyCluster(t)
 	c.manager.args = append(c.manager.args, "--replace-after", "1s")
 	c.fill(3)

@@ -37,6 +37,7 @@ func (c *cluster) powerCut(journal int, pause time.Duration, nodes ...*node) {
 // TestNothingAcknowledgedIsLostToPowerCuts cuts the power of followers, of leaders
 // and of all nodes at once, each on a file system of its own, under a writer.
 func TestNothingAcknowledgedIsLostToPowerCuts(t *testing.T) {
+	beside(t)
 	rounds := 4
 	if full() {
 		rounds = 60

@@ -16,6 +16,7 @@ import (
 // follower's engine, while the others go on. The replica serves nothing of it, one
 // command makes it anew, and it is as good as the others after.
 func TestADamagedEngineIsRebuiltFromItsPeers(t *testing.T) {
+	beside(t)
 	for engine, pattern := range map[string]string{"badger": "*.vlog", "wal": "*.wal"} {
 		t.Run(engine, func(t *testing.T) {
 			if engine != "badger" && !full() {

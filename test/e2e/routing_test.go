@@ -118,6 +118,7 @@ func (c *cluster) writeOn(volume string) (written func() pinetree.LSN) {
 // TestReadsAreServedInTheirZone has a node in each of three zones. Then the node
 // of one zone dies, then every manager, while a writer writes on.
 func TestReadsAreServedInTheirZone(t *testing.T) {
+	beside(t)
 	c := startCluster(t, 3)
 	v := c.createVolume("routed", pinetree.FormatOpaque)
 	leader := c.mustLeader(v.Group)

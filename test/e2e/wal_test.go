@@ -36,6 +36,7 @@ func (c *cluster) run(limit time.Duration, args ...string) (stdout []byte, stder
 // TestWALComesBackFromEveryReplica ships four segments of real PostgreSQL WAL
 // and reads them back, byte for byte.
 func TestWALComesBackFromEveryReplica(t *testing.T) {
+	beside(t)
 	segments := unpack(t, largeWAL)
 	c := startCluster(t, 3)
 	out, errs, code := c.run(2*time.Minute, "ship", "--manager", c.managed, "--volume", "pg", "--create", segments)
@@ -62,6 +63,7 @@ func TestWALComesBackFromEveryReplica(t *testing.T) {
 
 // TestFlippedBitIsRefused damages a copy of the WAL in its third segment.
 func TestFlippedBitIsRefused(t *testing.T) {
+	beside(t)
 	segments := unpack(t, largeWAL)
 	names, err := filepath.Glob(filepath.Join(segments, "0*"))
 	if err != nil || len(names) != 4 {
