@@ -14,7 +14,7 @@ import (
 
 func TestSizesAreReadAsTheyArePrinted(t *testing.T) {
 	for text, want := range map[string]Size{
-		"0": 0, "1": 1, "4096": 4096, "128 B": 128, "4KiB": 4096, "4 KiB": 4096, "4K": 4096, "4MiB": 4 << 20, "1M": 1 << 20, "1024MiB": 1 << 30,
+		"0": 0, "1": 1, "4096": 4096, "128 B": 128, "4KiB": 4096, "4 KiB": 4096, "4K": 4096, "4MiB": 4 << 20, "1M": 1 << 20, "1024MiB": 1 << 30, "1GiB": 1 << 30, "1 GiB": 1 << 30, "1G": 1 << 30,
 	} {
 		var s, again Size
 		if err := s.Set(text); err != nil || s != want {

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// Size is a number of bytes on the command line: a number, or one with KiB or
-// MiB after it (K and M for short).
+// Size is a number of bytes on the command line: a number, or one with KiB, MiB or
+// GiB after it (K, M and G for short).
 type Size int
 
 var units = []struct {
 	name  string
 	bytes int
-}{{"MiB", 1 << 20}, {"KiB", 1 << 10}}
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 
 // String prints the largest unit that leaves a whole number.
 func (s Size) String() string {
@@ -37,7 +37,7 @@ func (s *Size) Set(text string) error {
 	}
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 0 || n > 1<<30/scale {
-		return fmt.Errorf("%q: want a number of bytes up to 1 GiB, such as 4096, 4KiB or 4MiB", text)
+		return fmt.Errorf("%q: want a number of bytes up to 1 GiB, such as 4096, 4KiB or 1GiB", text)
 	}
 	*s = Size(n * scale)
 	return nil
