@@ -28,6 +28,8 @@ type Manager struct {
 	reign     atomic.Pointer[reign.Reign]
 	relay     *relay
 	receivers sync.WaitGroup // goroutines that receive heartbeats
+	// agreed: its settings were those of the cluster when it looked. The campaign's own.
+	agreed bool
 }
 
 // Config is what a manager needs to know.
@@ -101,10 +103,7 @@ func (m *Manager) campaign(ctx context.Context) error {
 }
 
 func (m *Manager) reignOnce(ctx context.Context) error {
-	checking, cancel := context.WithTimeout(ctx, m.cfg.OfficeClaim)
-	err := accord.Check(checking, m.cfg) // before it is in anybody's way
-	cancel()
-	if err != nil {
+	if err := m.agree(ctx); err != nil {
 		return fmt.Errorf("before the campaign: %w", err)
 	}
 	office, err := m.cfg.Store.Campaign(ctx, m.cfg.Address)
@@ -127,6 +126,22 @@ func (m *Manager) reignOnce(ctx context.Context) error {
 	m.relay.changed()
 	defer m.reign.Store(nil)
 	return r.Run()
+}
+
+// agree ends a manager with other settings before it is in anybody's way. That the
+// store cannot tell is no reason to wait: who takes office looks again.
+func (m *Manager) agree(ctx context.Context) error {
+	if m.agreed {
+		return nil
+	}
+	checking, cancel := context.WithTimeout(ctx, m.cfg.OfficeClaim/3)
+	defer cancel()
+	err := accord.Check(checking, m.cfg)
+	m.agreed = err == nil
+	if refused := (*accord.RefusedError)(nil); errors.As(err, &refused) {
+		return err
+	}
+	return nil
 }
 
 // current is the reign, or an error that names the active manager.
