@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -83,7 +82,7 @@ func (g *Group) proveAhead() {
 	if !g.fresh.asking.CompareAndSwap(false, true) {
 		return
 	}
-	begun := g.host.proofs.start(func(ctx context.Context) {
+	begun := g.host.proofs.Start(func(ctx context.Context) {
 		defer g.fresh.asking.Store(false)
 		ctx, cancel := context.WithTimeout(ctx, maxProof)
 		defer cancel()
@@ -92,40 +91,4 @@ func (g *Group) proveAhead() {
 	if !begun {
 		g.fresh.asking.Store(false)
 	}
-}
-
-// proofs are the questions that are asked beside reads, at most one for each
-// group.
-type proofs struct {
-	ctx  context.Context // ends with close
-	stop context.CancelFunc
-
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup
-}
-
-func newProofs() *proofs {
-	p := &proofs{}
-	p.ctx, p.stop = context.WithCancel(context.Background())
-	return p
-}
-
-// start reports false when the host closes.
-func (p *proofs) start(ask func(context.Context)) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.closed {
-		p.running.Go(func() { ask(p.ctx) })
-	}
-	return !p.closed
-}
-
-// close cancels what is under way and waits for its end.
-func (p *proofs) close() {
-	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
-	p.stop()
-	p.running.Wait()
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/crew"
 	"github.com/pinetree-db/pinetree/logservice/fanout"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/logservice/lag"
@@ -62,7 +63,7 @@ type Host struct {
 	space       *space.Disk
 	lag         lag.Node
 	sends       *sends
-	proofs      *proofs
+	proofs      *crew.Crew // questions to quorums beside reads, at most one for each group
 	tails       *fanout.Hub
 
 	mu      sync.RWMutex
@@ -90,7 +91,7 @@ func NewHost(cfg Config) (*Host, error) {
 		return nil, err
 	}
 	h.space.Look(cfg.Log, cfg.Logger)
-	h.sends, h.proofs, h.tails = newSends(h), newProofs(), fanout.NewHub(cfg.Options.Tails)
+	h.sends, h.proofs, h.tails = newSends(h), crew.New(), fanout.NewHub(cfg.Options.Tails)
 	h.writer = startLogWriter(h)
 	h.appliers = startAppliers(h, cfg.Options.Appliers)
 	for range max(1, cfg.Options.Workers) {
@@ -311,8 +312,8 @@ func (h *Host) Close() error {
 		g.progress.Stop()
 	}
 	h.tails.Close()
-	h.proofs.close()
-	h.sends.close()
+	h.proofs.Close()
+	h.sends.Close()
 	for _, w := range h.workers {
 		w.close()
 	}

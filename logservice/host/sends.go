@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
+	"github.com/pinetree-db/pinetree/logservice/crew"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/logservice/manifest"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -15,32 +15,20 @@ import (
 // goroutine, and a few of them a slot in which they read the engine. Raft orders
 // at most one for each member that lags, so no more of them wait.
 type sends struct {
+	*crew.Crew
 	host  *Host
 	slots chan struct{}
-	ctx   context.Context // ends with close
-	stop  context.CancelFunc
-
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup
 }
 
 func newSends(h *Host) *sends {
-	s := &sends{host: h, slots: make(chan struct{}, max(1, h.cfg.Options.MaxSnapshots))}
-	s.ctx, s.stop = context.WithCancel(context.Background())
-	return s
+	return &sends{Crew: crew.New(), host: h, slots: make(chan struct{}, max(1, h.cfg.Options.MaxSnapshots))}
 }
 
 // start sends a snapshot and reports its end to the replica, once, however it
-// ends.
+// ends. While closing, nobody is left to hear of it.
 func (s *sends) start(g *Group, o group.SnapshotOrder) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return // the replica stops, and nobody is left to hear of it
-	}
-	s.running.Go(func() {
-		err := s.send(g, o)
+	s.Start(func(ctx context.Context) {
+		err := s.send(ctx, g, o)
 		log := s.host.cfg.Logger.With("group", g.id, "to", o.To, "snapshot", o.ID)
 		if err != nil {
 			log.Warn("snapshot was not sent", "err", err)
@@ -51,8 +39,8 @@ func (s *sends) start(g *Group, o group.SnapshotOrder) {
 	})
 }
 
-func (s *sends) send(g *Group, o group.SnapshotOrder) (err error) {
-	ctx, cancel := context.WithTimeout(s.ctx, s.host.cfg.Options.SnapshotTimeout)
+func (s *sends) send(ctx context.Context, g *Group, o group.SnapshotOrder) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.host.cfg.Options.SnapshotTimeout)
 	defer cancel()
 	if s.host.cfg.SendSnapshot == nil {
 		return errors.New("this node was not told how to send snapshots")
@@ -73,13 +61,4 @@ func (s *sends) send(g *Group, o group.SnapshotOrder) (err error) {
 		return err
 	}
 	return s.host.cfg.SendSnapshot(ctx, o.To, wirepb.GroupMessage{Group: g.id, Message: message}, state.Chunks)
-}
-
-// close cancels what is under way and waits for its end.
-func (s *sends) close() {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.stop()
-	s.running.Wait()
 }
