@@ -53,6 +53,9 @@ func TestAReplicaWithoutStateSaysWhyAndTheOthersRun(t *testing.T) {
 	if _, _, err := logEnd(c, refused, pinetree.ReadStale, time.Second); !errors.Is(err, pinetree.ErrCorrupt) {
 		t.Errorf("a read of the damaged replica: %v", err)
 	}
+	if applied, flushed := refused.Replayed(); applied.Index != 0 || flushed.Index != 0 {
+		t.Errorf("it has replayed up to index %d, flushed %d, without an engine", applied.Index, flushed.Index)
+	}
 	if _, err := refused.Watermarks(c.ctx(time.Second), theVolume); !errors.Is(err, pinetree.ErrCorrupt) {
 		t.Errorf("its watermarks: %v", err)
 	}

@@ -198,8 +198,12 @@ func (g *Group) Resolve(ctx context.Context, id pinetree.VolumeID, a adapter.App
 	})
 }
 
-// Replayed is what the replica has replayed, and what of it surely survives a crash.
+// Replayed is what the replica has replayed, and what of it surely survives a crash;
+// nothing of one whose engine could not be opened.
 func (g *Group) Replayed() (applied, flushed pinetree.Position) {
+	if g.engine == nil {
+		return applied, flushed
+	}
 	flushed = g.engine.Flushed() // first, so that it is not above the other
 	return g.engine.Position(), flushed
 }
