@@ -128,7 +128,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fail(w, status.Errorf(codes.InvalidArgument, "the key in the path: %v", err))
 			return
 		}
-		keys{v}.serve(w, r, []byte(key))
+		keys{g.volumes, v}.serve(w, r, []byte(key))
 		return
 	}
 	// The generated handlers know volumes by id.

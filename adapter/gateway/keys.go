@@ -16,7 +16,10 @@ import (
 // keys serves single keys as plain bytes: the path's rest is the key, the body its
 // value. The ETag is the revision of the key's last change, so that If-Match and
 // If-None-Match make a write conditional.
-type keys struct{ volume *volume }
+type keys struct {
+	volumes *volumes
+	volume  *volume
+}
 
 // revisionHeader is the revision that was read or made.
 const revisionHeader = "Pinetree-Revision"
@@ -39,7 +42,7 @@ func (k keys) serve(w http.ResponseWriter, r *http.Request, key []byte) {
 		failRoute(w, r, http.StatusMethodNotAllowed)
 	}
 	if err != nil {
-		fail(w, err)
+		fail(w, k.volumes.heard(k.volume, err))
 	}
 }
 

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc/balancer"
 	grpcresolver "google.golang.org/grpc/resolver"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter/ship"
 )
 
@@ -127,10 +129,16 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// locate asks the managers. Without an answer the last route stays.
+// locate asks the managers. Without an answer the last route stays. A volume that is
+// gone is forgotten: its name may be another's by now.
 func (w *watcher) locate(ctx context.Context) (ship.Route, error) {
 	if w.client != nil {
-		return w.client.Refresh(ctx)
+		route, err := w.client.Refresh(ctx)
+		if errors.Is(err, pinetree.ErrUnknownVolume) {
+			_ = w.client.Close() // it has no writers
+			w.client = nil
+		}
+		return route, err
 	}
 	client, err := ship.Dial(ctx, w.cfg)
 	if err != nil {

@@ -149,3 +149,24 @@ func TestConnectionsWaitForAManagerAndSayWhatTheyMiss(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 }
+
+// TestAVolumeThatWasMadeAgainIsFound: a name is that of whichever volume has it.
+func TestAVolumeThatWasMadeAgainIsFound(t *testing.T) {
+	c := newCluster(t)
+	conn := c.connect("")
+	c.serves(conn, wirepb.ReadLevel_DEFAULT, 1)
+	c.mu.Lock()
+	c.remade, c.leader = true, 4
+	c.mu.Unlock()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		got, err := read(context.Background(), conn, wirepb.ReadLevel_DEFAULT)
+		if err == nil && got == 4 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the volume is on node 4 now, and %d answered: %v", got, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}

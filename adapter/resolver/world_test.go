@@ -56,8 +56,9 @@ type cluster struct {
 
 	mu      sync.Mutex
 	leader  pinetree.NodeID
-	routed  int // nodes that the manager's route names
-	refused int // calls that were sent to a node which does not lead
+	routed  int  // nodes that the manager's route names
+	remade  bool // the volume was deleted, and made again on the other nodes
+	refused int  // calls that were sent to a node which does not lead
 	manager *manager
 	nodes   []*node
 }
@@ -149,7 +150,11 @@ func (m *manager) Route(_ context.Context, q *wirepb.RouteRequest) (*wirepb.Rout
 		return nil, fmt.Errorf("%w: %q", pinetree.ErrUnknownVolume, q.GetVolumeName())
 	}
 	answer := &wirepb.RouteResponse{Volume: &wirepb.VolumeInfo{Volume: theVolume, Group: theGroup, Name: "db"}, Leader: uint64(c.leader)}
-	for _, n := range c.nodes[:c.routed] {
+	on := c.nodes[:c.routed]
+	if c.remade {
+		answer.Volume.Volume, on = theVolume+1, c.nodes[c.routed:]
+	}
+	for _, n := range on {
 		answer.Replicas = append(answer.Replicas, &wirepb.NodeInfo{Node: uint64(n.id), Address: n.addr, Zone: fmt.Sprintf("z%d", n.id)})
 		answer.States = append(answer.States, &wirepb.ReplicaRoute{Node: uint64(n.id), Serves: true})
 	}

@@ -56,9 +56,11 @@ func (c *Client) refresh(ctx context.Context) error {
 	}
 	response, err := c.askManagers(ctx, request)
 	if err != nil {
-		c.mu.Lock()
-		c.askAgain = time.Now().Add(managerPause)
-		c.mu.Unlock()
+		if !errors.Is(ctx.Err(), context.Canceled) { // or it was the caller who did not wait
+			c.mu.Lock()
+			c.askAgain = time.Now().Add(managerPause)
+			c.mu.Unlock()
+		}
 		if known.Volume != 0 && !settled(err) {
 			c.cfg.Logger.Debug("no manager answers, going on with the last route", "volume", c.cfg.Volume, "error", err)
 			return nil
@@ -77,7 +79,7 @@ func (c *Client) refresh(ctx context.Context) error {
 		fresh.Replicas = append(fresh.Replicas, Replica{Node: pinetree.NodeID(n.Node), Addr: n.Address, Zone: n.Zone})
 	}
 	if known.Volume != 0 && fresh.Volume != known.Volume {
-		return fmt.Errorf("%w: volume %s was %d and is %d now: it was deleted and made again", errNoSuchVolume, c.cfg.Volume, known.Volume, fresh.Volume)
+		return fmt.Errorf("%w: %w: volume %s was %d and is %d now: it was deleted and made again", errNoSuchVolume, pinetree.ErrUnknownVolume, c.cfg.Volume, known.Volume, fresh.Volume)
 	}
 	if fresh.Volume == 0 || len(fresh.Replicas) == 0 {
 		return fmt.Errorf("the route of volume %s names no replicas yet", c.cfg.Volume)

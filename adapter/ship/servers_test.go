@@ -2,6 +2,7 @@ package ship
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -331,6 +332,8 @@ type fakeManager struct {
 	// behind, when not zero, is whom it believes to lead.
 	behind pinetree.NodeID
 	asked  int
+	// remade, when not zero, is the volume that has the name now.
+	remade pinetree.VolumeID
 }
 
 func (m *fakeManager) serve(s *grpc.Server) { wirepb.RegisterManagerServer(s, m) }
@@ -351,7 +354,7 @@ func (m *fakeManager) Route(_ context.Context, q *wirepb.RouteRequest) (*wirepb.
 	if m.behind != 0 {
 		leader = m.behind
 	}
-	answer := &wirepb.RouteResponse{Leader: uint64(leader), Volume: &wirepb.VolumeInfo{Volume: uint64(testVolume), Group: uint64(testGroup), Name: "db", Format: uint32(w.at.Format)}}
+	answer := &wirepb.RouteResponse{Leader: uint64(leader), Volume: &wirepb.VolumeInfo{Volume: uint64(cmp.Or(m.remade, testVolume)), Group: uint64(testGroup), Name: "db", Format: uint32(w.at.Format)}}
 	for _, n := range w.nodes {
 		answer.Replicas = append(answer.Replicas, &wirepb.NodeInfo{Node: uint64(n.id), Address: n.addr, Zone: n.zone, Load: n.condition.load})
 		answer.States = append(answer.States, n.condition.route(n.id))
