@@ -83,7 +83,7 @@ func (a *agent) serve(ctx context.Context, m *managers) (err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	n := a.node
-	r, err := register(ctx, conn, &wirepb.RegisterRequest{
+	r, err := m.register(ctx, conn, &wirepb.RegisterRequest{
 		Cluster: n.identity.Cluster, Node: uint64(n.identity.Node), Instance: n.identity.Instance,
 		Address: n.cfg.Advertise, Zone: n.cfg.Zone,
 	})

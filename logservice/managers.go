@@ -16,8 +16,9 @@ import (
 
 const (
 	// registerTimeout bounds the registration with one manager, the making of
-	// the connection included.
-	registerTimeout = 2 * time.Second
+	// the connection included, and silentTimeout that with one that was silent before,
+	// at first: the others may know a new one any moment.
+	registerTimeout, silentTimeout = 2 * time.Second, 250 * time.Millisecond
 	// firstPause and maxPause are the waits between managers that do not serve
 	// this node.
 	firstPause, maxPause = 50 * time.Millisecond, 500 * time.Millisecond
@@ -31,17 +32,16 @@ type managers struct {
 	next      int
 	hint      string // the active one, as another said; tried once
 	pause     time.Duration
-	// silent is one that let the node wait, and passed how often it was passed over
-	// for that.
-	silent string
-	passed int
+	// silent is one that let the node wait, waited how often it did so again, and
+	// passed how often it was passed over for that.
+	silent         string
+	waited, passed int
 }
 
 // errSilent is the end of a stream on which a manager answered nothing.
 var errSilent = errors.New("the manager answers nothing")
 
-// maxPassed is how often a silent manager is passed over: to ask it again costs
-// registerTimeout.
+// maxPassed is how often a silent manager is passed over: to ask it again costs time.
 const maxPassed = 3
 
 // address is the one to try now.
@@ -50,6 +50,15 @@ func (m *managers) address() string {
 		return m.hint
 	}
 	return m.addresses[m.next%len(m.addresses)]
+}
+
+// bound is for how long the current one is waited for. One that was silent is given
+// twice as long each time, so that one that is only slow gets what it needs.
+func (m *managers) bound() time.Duration {
+	if m.address() != m.silent || len(m.addresses) == 1 {
+		return registerTimeout
+	}
+	return min(silentTimeout<<min(m.waited, 10), registerTimeout)
 }
 
 // served notes that the current one is of use.
@@ -65,7 +74,10 @@ func (m *managers) failed(err error) time.Duration {
 		m.hint = refusal.Addr
 		return 0
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errSilent):
-		m.silent, m.passed = tried, 0
+		if m.waited++; tried != m.silent {
+			m.silent, m.waited = tried, 0
+		}
+		m.passed = 0
 	case tried == m.silent:
 		m.silent = "" // it says something
 	}
@@ -96,9 +108,9 @@ func refused(err error) bool {
 	return errors.Is(err, pinetree.ErrExists) || errors.Is(err, pinetree.ErrNotFound) || errors.Is(err, pinetree.ErrBadBatch)
 }
 
-// register makes the node known to the manager, which gives a new one its id.
-func register(ctx context.Context, conn *grpc.ClientConn, q *wirepb.RegisterRequest) (*wirepb.RegisterResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
+// register makes the node known to the current manager, which gives a new one its id.
+func (m *managers) register(ctx context.Context, conn *grpc.ClientConn, q *wirepb.RegisterRequest) (*wirepb.RegisterResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.bound())
 	defer cancel()
 	r, err := wirepb.NewManagerClient(conn).Register(ctx, q)
 	if err != nil {
@@ -135,6 +147,6 @@ func (m *managers) registerOnce(ctx context.Context, q *wirepb.RegisterRequest) 
 	if err != nil {
 		return nil, err
 	}
-	r, err := register(ctx, conn, q)
+	r, err := m.register(ctx, conn, q)
 	return r, errors.Join(err, conn.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/pinetree-db/pinetree"
 )
@@ -38,6 +39,32 @@ func TestASilentManagerIsPassedOver(t *testing.T) {
 	m.failed(&pinetree.NotLeaderError{Addr: "a"})
 	if m.address() != "a" {
 		t.Errorf("a hint to a manager that answers again was not followed, but %s", m.address())
+	}
+}
+
+// TestASilentManagerIsWaitedForBriefly, and for longer each time, in case that it is
+// slow rather than gone.
+func TestASilentManagerIsWaitedForBriefly(t *testing.T) {
+	m := managers{addresses: []string{"a", "b"}}
+	var waited []time.Duration
+	for range 40 {
+		if m.address() == "a" {
+			waited = append(waited, m.bound())
+			m.failed(context.DeadlineExceeded)
+			continue
+		}
+		if m.bound() != registerTimeout {
+			t.Fatalf("%s, which was never silent, is waited for %v", m.address(), m.bound())
+		}
+		m.failed(&pinetree.NotLeaderError{Addr: "a"})
+	}
+	ms := time.Millisecond
+	if want := []time.Duration{2000 * ms, 250 * ms, 500 * ms, 1000 * ms, 2000 * ms}; !slices.Equal(waited[:5], want) {
+		t.Errorf("waited %v, want %v", waited, want)
+	}
+	only := managers{addresses: []string{"a"}}
+	if only.failed(context.DeadlineExceeded); only.bound() != registerTimeout {
+		t.Errorf("the only one is waited for %v", only.bound())
 	}
 }
 

@@ -47,7 +47,7 @@ func (s *Store) mine(kv *mvccpb.KeyValue) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ss := range s.sessions {
-		if int64(ss.etcd.Lease()) == kv.Lease {
+		if int64(ss.lease) == kv.Lease {
 			return true
 		}
 	}

@@ -20,7 +20,9 @@ import (
 type Embedded struct {
 	etcd *embed.Etcd
 	said *errorsTo
-	// Endpoints are what a Store opens: those of all members, this one's first.
+	// Endpoints are what a Store opens: that of this member alone. It knows of every
+	// other one whether it hangs, which a client of it would have to find out, and it
+	// lives as long as this process does.
 	Endpoints []string
 }
 
@@ -46,7 +48,7 @@ func Start(ctx context.Context, m Member, log *slog.Logger) (*Embedded, error) {
 	}
 	e := &Embedded{etcd: etcd, said: said, Endpoints: []string{etcd.Clients[0].Addr().String()}}
 	if len(m.Peers) > 0 {
-		e.Endpoints = m.endpoints()
+		e.Endpoints = m.endpoints()[:1]
 	}
 	if err := e.ready(ctx, m, log); err != nil {
 		e.Close()

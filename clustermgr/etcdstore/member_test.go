@@ -114,7 +114,7 @@ func (c *members) refused(i int, words string) {
 func TestThreeMembersLoseOneAndTakeItBackOnlyAsItWas(t *testing.T) {
 	c := newMembers(t)
 	c.startAll()
-	s, err := Open(Config{Endpoints: c.running[0].Endpoints, Files: c.members[0].Files, SessionTTL: 2 * time.Second})
+	s, err := Open(Config{Endpoints: c.members[0].endpoints(), Files: c.members[0].Files, SessionTTL: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

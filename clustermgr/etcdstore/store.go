@@ -10,7 +10,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/client/v3/concurrency"
 	"go.uber.org/zap"
 
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
@@ -18,7 +17,8 @@ import (
 
 // Config is where etcd is and how long it waits for a manager.
 type Config struct {
-	// Endpoints are the addresses of etcd's members, such as 10.0.0.1:2379.
+	// Endpoints are the addresses of etcd's members, such as 10.0.0.1:2379. Calls go
+	// to them in turns, also to one that hangs, until that was noticed after 12 s.
 	Endpoints []string
 	// Prefix is that of every key; "pinetree". Clusters that share an etcd have
 	// different ones.
@@ -29,7 +29,9 @@ type Config struct {
 	// User and Password are for an etcd that asks for them.
 	User, Password string
 	// SessionTTL is after how long without a sign of life a manager loses its
-	// office; 3 s. Whole seconds.
+	// office; 2 s. Whole seconds, and no fewer than one and a half of etcd's election
+	// timeouts, or etcd takes that. A leader of etcd that is lost as well adds its
+	// election and its election timeout.
 	SessionTTL time.Duration
 	// Timeout bounds the wait for a connection; 2 s.
 	Timeout time.Duration
@@ -45,13 +47,7 @@ type Store struct {
 	ttl     time.Duration
 
 	mu       sync.Mutex
-	sessions map[ledger.Office]session
-}
-
-// session keeps the etcd lease of an office alive until end is called.
-type session struct {
-	etcd *concurrency.Session
-	end  context.CancelFunc
+	sessions map[ledger.Office]*session
 }
 
 var _ ledger.Store = (*Store)(nil)
@@ -66,14 +62,14 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Prefix = "pinetree"
 	}
 	if cfg.SessionTTL == 0 {
-		cfg.SessionTTL = 3 * time.Second
+		cfg.SessionTTL = 2 * time.Second
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 2 * time.Second
 	}
 	how := clientv3.Config{
 		Endpoints: cfg.Endpoints, DialTimeout: cfg.Timeout, Username: cfg.User, Password: cfg.Password,
-		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: cfg.Timeout,
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: cfg.Timeout,
 		Logger: zap.NewNop(), // errors are returned, once
 	}
 	if err := cfg.Files.protect(&how); err != nil {
@@ -86,7 +82,7 @@ func Open(cfg Config) (*Store, error) {
 	prefix := strings.TrimSuffix(cfg.Prefix, "/")
 	return &Store{
 		client: client, data: prefix + "/data/", offices: prefix + "/office", ttl: cfg.SessionTTL,
-		sessions: map[ledger.Office]session{},
+		sessions: map[ledger.Office]*session{},
 	}, nil
 }
 
@@ -97,25 +93,17 @@ func (s *Store) Campaign(ctx context.Context, address string) (ledger.Office, er
 	if err := s.buryFormer(ctx, address); err != nil {
 		return ledger.Office{}, err
 	}
-	grant, err := s.client.Grant(ctx, int64(s.ttl/time.Second))
+	ss, err := s.begin(ctx) // it outlives this call, until Resign or Close
 	if err != nil {
-		return ledger.Office{}, fmt.Errorf("etcd: %w", err)
+		return ledger.Office{}, err
 	}
-	// The session outlives this call, until Resign or Close.
-	alive, end := context.WithCancel(s.client.Ctx())
-	etcd, err := concurrency.NewSession(s.client, concurrency.WithLease(grant.ID), concurrency.WithContext(alive))
-	if err != nil {
-		end()
-		return ledger.Office{}, fmt.Errorf("etcd: %w", err)
-	}
-	ss := session{etcd, end}
-	key := fmt.Sprintf("%s/%x", s.offices, grant.ID)
-	put, err := s.client.Put(ctx, key, address, clientv3.WithLease(grant.ID))
+	key := fmt.Sprintf("%s/%x", s.offices, ss.lease)
+	put, err := s.enter(ctx, key, address, ss)
 	if err == nil {
-		err = s.awaitTurn(ctx, candidate{key: key, address: address, expired: etcd.Done()})
+		err = s.awaitTurn(ctx, candidate{key: key, address: address, expired: ss.expired})
 	}
 	if err != nil {
-		s.endSession(ss)
+		s.finish(ss)
 		return ledger.Office{}, fmt.Errorf("etcd: campaign: %w", err)
 	}
 	office := ledger.Office{Name: key, Revision: put.Header.Revision}
@@ -125,13 +113,11 @@ func (s *Store) Campaign(ctx context.Context, address string) (ledger.Office, er
 	return office, nil
 }
 
-// endSession revokes the session's lease, which deletes its key.
-func (s *Store) endSession(ss session) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.client.Ctx()), time.Second)
+// enter writes the key of a candidate, which its lease takes along.
+func (s *Store) enter(ctx context.Context, key, address string, ss *session) (*clientv3.PutResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, grantTimeout)
 	defer cancel()
-	ss.etcd.Orphan()
-	_, _ = s.client.Revoke(ctx, ss.etcd.Lease()) // otherwise it ends by itself
-	ss.end()
+	return s.client.Put(ctx, key, address, clientv3.WithLease(ss.lease))
 }
 
 // Confirm implements ledger.Store. Reads are linearizable, so the key was there
@@ -161,9 +147,8 @@ func (s *Store) Resign(ctx context.Context, office ledger.Office) error {
 	if !mine {
 		return ledger.ErrNotActive
 	}
-	defer ss.end()
-	ss.etcd.Orphan()
-	if _, err := s.client.Revoke(ctx, ss.etcd.Lease()); err != nil {
+	ss.end()
+	if _, err := s.client.Revoke(ctx, ss.lease); err != nil {
 		return fmt.Errorf("etcd: resign: %w", err)
 	}
 	return nil
@@ -248,10 +233,10 @@ func (s *Store) Swap(ctx context.Context, office ledger.Office, changes []ledger
 func (s *Store) Close() error {
 	s.mu.Lock()
 	sessions := s.sessions
-	s.sessions = map[ledger.Office]session{}
+	s.sessions = map[ledger.Office]*session{}
 	s.mu.Unlock()
 	for _, ss := range sessions {
-		s.endSession(ss)
+		s.finish(ss)
 	}
 	return s.client.Close()
 }

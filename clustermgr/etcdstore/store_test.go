@@ -45,7 +45,7 @@ func both(t *testing.T, test func(t *testing.T, first, second ledger.Store, expi
 		first, second := open(t, etcd, "one"), open(t, etcd, "one")
 		test(t, first, second, func(o ledger.Office) {
 			first.mu.Lock()
-			lease := first.sessions[o].etcd.Lease()
+			lease := first.sessions[o].lease
 			first.mu.Unlock()
 			if _, err := second.client.Revoke(t.Context(), lease); err != nil {
 				t.Fatal(err)
