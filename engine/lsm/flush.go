@@ -23,6 +23,7 @@ type flusher struct {
 type flushing struct {
 	group *group
 	state *state
+	noted bool // that volumes have to go
 	done  bool
 	err   error
 }
@@ -59,7 +60,7 @@ func (s *Store) flushAll() {
 	for _, w := range wishes {
 		if w.done, w.err = true, err; err == nil {
 			before := w.group.flushed.Swap(w.state)
-			if truncatesMore(before.position, w.state.position) || len(drops.Losses(before.position, w.state.position)) > 0 {
+			if w.noted || truncatesMore(before.position, w.state.position) {
 				s.dropper.kick()
 			}
 		}
@@ -98,17 +99,18 @@ func (s *Store) storeState(w *flushing) error {
 	if err != nil {
 		return err
 	}
-	// Of a generation that was replaced all goes.
-	if before := w.group.flushed.Load(); before.generation == w.state.generation {
-		of := drops.Note{Group: w.group.id, Generation: before.generation}
-		if entries, err = drops.AppendLosses(entries, of, before.position, w.state.position); err != nil {
-			return err
-		}
+	of := drops.Note{Group: w.group.id, Generation: w.state.generation}
+	notes, lost, err := w.group.lost.Notes(of, w.state.position.Index)
+	if err != nil {
+		return err
 	}
+	entries = append(entries, notes...)
 	trash := w.group.trash.Next(w.state.position.Index, s.traits)
 	if err := s.commitFreeing(append(entries, trash...)); err != nil { // it lets the raft log go
 		return err
 	}
 	w.group.trash.Removed(trash)
+	w.group.lost.Noted(lost)
+	w.noted = lost > 0
 	return nil
 }

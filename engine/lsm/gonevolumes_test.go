@@ -63,3 +63,27 @@ func TestNothingIsKeptOfAVolumeThatIsGone(t *testing.T) {
 		closeStore(t, s)
 	})
 }
+
+// TestNothingIsKeptOfAVolumeThatCameAndWent between two flushes, of which no stored
+// position ever had it.
+func TestNothingIsKeptOfAVolumeThatCameAndWent(t *testing.T) {
+	onEach(t, func(t *testing.T, k kind) {
+		s := k.open(t, t.TempDir())
+		defer closeStore(t, s)
+		g := openGroup(t, s)
+		aged(t, g, 200)
+		if n := len(g.Flushed().Volumes); n != 0 {
+			t.Fatalf("%d volumes are flushed", n)
+		}
+		if err := g.Apply(engine.Write{Position: pinetree.Position{Index: g.Position().Index + 1, Volumes: map[pinetree.VolumeID]pinetree.VolumePosition{}}}); err != nil {
+			t.Fatal(err)
+		}
+		flush(t, g)
+		all := layout.GenerationKey(layout.DataKey, g.id, g.state.Load().generation)
+		for deadline := time.Now().Add(10 * time.Second); stored(t, s, all)+stored(t, s, []byte{layout.DropKey}) > 0; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d keys are left", stored(t, s, all))
+			}
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
+	"github.com/pinetree-db/pinetree/engine/lsm/drops"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/engine/lsm/trash"
 )
@@ -26,6 +27,7 @@ type group struct {
 	failed  sorted.Failure
 	removed atomic.Bool
 	trash   trash.List
+	lost    drops.Losses
 
 	trimming trimming
 
@@ -92,6 +94,7 @@ func (g *group) replace(next *state) {
 	g.state.Store(next)
 	g.flushed.Store(next)
 	g.trash.Clear()
+	g.lost.Clear()
 	g.failed.Clear()
 	g.preparing = preparation{}
 }

@@ -188,6 +188,7 @@ func (p *prepared) commit() error {
 	if err := g.discard(p.next, p.gone); err != nil {
 		return err
 	}
+	g.lost.Add(p.old.position, p.next.position)
 	g.state.Store(p.next)
 	p.pages.Store(nil)
 	return nil

@@ -63,29 +63,6 @@ func List(db sorted.Database, prefix []byte) (notes []Note, err error) {
 	return notes, err
 }
 
-// Losses are the volumes that the next position has no more.
-func Losses(old, next pinetree.Position) (gone []pinetree.VolumeID) {
-	for id := range old.Volumes {
-		if _, there := next.Volumes[id]; !there {
-			gone = append(gone, id)
-		}
-	}
-	return gone
-}
-
-// AppendLosses appends the notes of the volumes of a generation that the next position
-// has no more.
-func AppendLosses(entries []sorted.Entry, of Note, old, next pinetree.Position) ([]sorted.Entry, error) {
-	for _, of.Volume = range Losses(old, next) {
-		note, err := of.Entries()
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, note...)
-	}
-	return entries, nil
-}
-
 // maxDeletions bounds what Deletions lists.
 const maxDeletions = 4096
 
