@@ -121,3 +121,28 @@ func TestAWriterThatReadsNoAcknowledgementsFindsTheNewest(t *testing.T) {
 		t.Errorf("%d signals wait for one who did not listen", n)
 	}
 }
+
+// TestWhatNobodyWaitsForIsNotBegun lets those who ask give up while the worker is
+// at something else.
+func TestWhatNobodyWaitsForIsNotBegun(t *testing.T) {
+	c := newCluster(t)
+	g := c.appoint(1)
+	c.createVolume(g)
+	release := stall(t, g)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := g.CreateVolume(ctx, theVolume+1, pinetree.FormatRedo); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("an order to a worker that is busy: %v", err)
+	}
+	if _, err := g.Ship(ctx, theVolume, 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a session of a worker that is busy: %v", err)
+	}
+	release()
+	if err := g.CreateVolume(c.ctx(time.Second), theVolume+2, pinetree.FormatRedo); err != nil {
+		t.Fatal(err)
+	}
+	at, _ := g.Replayed()
+	if _, there := at.Volumes[theVolume+1]; there || len(at.Volumes) != 2 {
+		t.Errorf("the group carries %v, also what was given up", at.Volumes)
+	}
+}

@@ -85,6 +85,9 @@ func inquire[T any](ctx context.Context, g *Group, e event, request func(*group.
 	}
 	answered := make(chan answer, 1)
 	e.do = func(r *group.Replica) {
+		if ctx.Err() != nil {
+			return // nobody waits for it any more
+		}
 		request(r, func(value T, err error) { answered <- answer{value, err} })
 	}
 	err := g.refused

@@ -121,11 +121,13 @@ func (g *Group) quorum(ctx context.Context) error {
 		forgets <- r.ReadIndex(done)
 	})
 	if err != nil {
-		select {
-		case cancel := <-forgets:
-			g.postUrgent(func(*group.Replica) { cancel() })
-		default:
-		}
+		g.postUrgent(func(*group.Replica) {
+			select {
+			case cancel := <-forgets:
+				cancel()
+			default: // it was not asked
+			}
+		})
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("%w: no quorum answered in time (%w)", pinetree.ErrNoLease, err)
 		}

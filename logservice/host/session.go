@@ -21,10 +21,10 @@ type Session struct {
 	term    pinetree.ComputeTerm
 	tokens  chan struct{}
 	changed chan struct{}
+	stop    func() // the worker's
 
 	mu       sync.Mutex
 	progress group.Progress
-	stop     func()
 }
 
 // Ship starts a session of the writer of a compute term, which it has opened.
@@ -33,14 +33,18 @@ func (g *Group) Ship(ctx context.Context, id pinetree.VolumeID, term pinetree.Co
 		group: g, volume: id, term: term,
 		tokens: make(chan struct{}, maxOffers), changed: make(chan struct{}, 1),
 	}
-	stop, err := ask(ctx, g, func(r *group.Replica, done func(func(), error)) { done(r.Listen(id, term, s.tell)) })
-	if err != nil {
-		return nil, err
+	_, err := ask(ctx, g, func(r *group.Replica, done func(struct{}, error)) {
+		var err error
+		s.stop, err = r.Listen(id, term, s.tell)
+		done(struct{}{}, err)
+	})
+	if err == nil {
+		return s, nil
 	}
-	s.mu.Lock()
-	s.stop = stop
-	s.mu.Unlock()
-	return s, nil
+	if ctx.Err() != nil {
+		s.Close() // it may have begun, or be about to
+	}
+	return nil, err
 }
 
 // tell keeps the newest progress; what was not read is replaced by it.
@@ -121,8 +125,11 @@ func (s *Session) Offer(ctx context.Context, batches []pinetree.Batch) error {
 // Close ends the session. Batches that were offered stay on their way.
 func (s *Session) Close() {
 	s.mu.Lock()
-	stop := s.stop
 	s.progress.Err = errors.Join(s.progress.Err, context.Canceled)
 	s.mu.Unlock()
-	s.group.postUrgent(func(*group.Replica) { stop() })
+	s.group.postUrgent(func(*group.Replica) {
+		if s.stop != nil {
+			s.stop()
+		}
+	})
 }
