@@ -195,8 +195,8 @@ func (a *appliers) replay(g *Group, w *pipeline.Write) error {
 	}
 	at := w.Decision.Position
 	g.outcomes.Deliver(w.Decision.Outcomes) // before the replica hears, so that whoever it answers finds them
+	g.progress.Reach(at) // whoever finds a volume finds it replayed, too
 	a.host.learnVolumes(g, at)
-	g.progress.Reach(at)
 	g.postUrgent(func(r *group.Replica) {
 		for _, c := range w.Commits {
 			r.Applied(c, at)

@@ -179,8 +179,8 @@ func (a *appliers) takeOver(g *Group, why error) error {
 		return err
 	}
 	at := g.engine.Position()
-	a.host.learnVolumes(g, at)
 	g.progress.Reach(at)
+	a.host.learnVolumes(g, at)
 	g.postUrgent(func(*group.Replica) { g.restored(at) })
 	return nil
 }

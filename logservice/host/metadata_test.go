@@ -42,6 +42,7 @@ func TestAMetadataTransactionIsReadOnEveryReplica(t *testing.T) {
 	if value, err := metaValue(c, c.group(2), pinetree.ReadConsistent, "k"); err != nil || value != "v" {
 		t.Fatalf("consistent read at a follower: %q, %v", value, err)
 	}
+	c.eventually(func() error { _, err := c.hosts[3].Volume(theVolume); return err })
 	if at, err := c.group(3).FollowMeta(c.ctx(time.Second), theVolume, 0); err != nil || at != 1 {
 		t.Fatalf("the third replica is at revision %d, %v", at, err)
 	}
