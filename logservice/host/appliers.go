@@ -195,7 +195,7 @@ func (a *appliers) replay(g *Group, w *pipeline.Write) error {
 	}
 	at := w.Decision.Position
 	g.outcomes.Deliver(w.Decision.Outcomes) // before the replica hears, so that whoever it answers finds them
-	g.progress.Reach(at) // whoever finds a volume finds it replayed, too
+	g.progress.Reach(at)                    // whoever finds a volume finds it replayed, too
 	a.host.learnVolumes(g, at)
 	g.postUrgent(func(r *group.Replica) {
 		for _, c := range w.Commits {
