@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/ferry"
 	"github.com/pinetree-db/pinetree/adapter/picker"
 )
 
@@ -21,7 +22,8 @@ type Client struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
 	// writers counts the goroutines of the Writers that are open, tasks those that
-	// ask for routes beside reads. The latter begin under mu, not after Close.
+	// ask for routes beside reads, and those that make several reads in one call.
+	// The latter two begin under mu, not after Close.
 	writers, tasks sync.WaitGroup
 
 	// conns are the client's own unless its Config names some.
@@ -36,6 +38,8 @@ type Client struct {
 	stale    time.Time // when reads are to have the route asked for again
 	picker   *picker.Picker
 	hedger   *picker.Hedger
+
+	ferry *ferry.Ferry[ReadConfig, onePage, PageRead]
 }
 
 // Dial asks the managers for the volume and returns a client of it. The context
@@ -50,6 +54,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if c.conns == nil {
 		c.conns = new(Connections)
 	}
+	c.ferry = c.newFerry()
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	if err := c.retry(ctx, "route of volume "+cfg.Volume, c.refresh); err != nil {
 		_ = c.Close()

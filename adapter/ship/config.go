@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/ferry"
 	"github.com/pinetree-db/pinetree/adapter/picker"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -50,6 +51,12 @@ type Config struct {
 	// Hedge tells when a stale or consistent read that is late is sent to a second
 	// replica, too.
 	Hedge picker.Hedging
+	// Gather tells when reads of single pages that are under way at once, from
+	// Readers with equal settings, share a call. One that finds few others goes at
+	// once by itself; errors are still those of each read. Switch it off where the
+	// contexts of reads carry what a node or an interceptor is to see of each one,
+	// such as credentials or traces: a shared call has none of theirs.
+	Gather ferry.Gathering
 
 	// Dial adds to the options of every connection, for credentials.
 	Dial []grpc.DialOption

@@ -109,12 +109,9 @@ type Digest struct {
 }
 
 // Page reads a page. Reports pinetree.ErrNotFound for one that was never
-// written.
+// written. Reads that are under way at once share calls; see Config.Gather.
 func (r *Reader) Page(ctx context.Context, page pinetree.PageNo) (PageRead, error) {
-	a, err := ask(ctx, r, question{what: fmt.Sprintf("page %d", page), limit: r.limit()}, func(ctx context.Context, reads wirepb.ReadsClient) (*wirepb.PageResponse, error) {
-		return reads.Page(ctx, &wirepb.PageRequest{Volume: r.volume(), Options: r.options(), Page: uint64(page)})
-	})
-	return PageRead{Served: served(a.GetServed()), Page: a.GetPage(), PageLSN: pinetree.LSN(a.GetPageLsn())}, err
+	return r.client.ferry.Read(ctx, r.cfg, onePage(page))
 }
 
 // Key reads a key. Reports pinetree.ErrNotFound for one that is not there.
@@ -238,28 +235,34 @@ func ask[A answered](ctx context.Context, r *Reader, q question, call func(conte
 }
 
 // askNode is ask for a read of any service.
-func askNode[A answered](ctx context.Context, r *Reader, q question, call readCall[A]) (A, error) {
+func askNode[A answered](ctx context.Context, r *Reader, q question, call readCall[A]) (answer A, err error) {
 	r.client.keepFresh()
-	var answer A
-	err := r.client.retry(ctx, "read "+q.what, func(ctx context.Context) (err error) {
-		if !r.onlyLeader() {
-			answer, err = race(ctx, r, q, call)
-			return err
-		}
-		return r.client.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
-			ctx, cancel := q.bounded(ctx)
-			defer cancel()
-			return r.client.unlessReplaced(ctx, at, func(ctx context.Context) (err error) {
-				answer, err = call(ctx, conn)
-				return err
-			})
-		})
+	err = r.client.retry(ctx, "read "+q.what, func(ctx context.Context) (err error) {
+		answer, err = once(ctx, r, q, call)
+		return err
 	})
 	if err != nil {
 		var none A
 		return none, err
 	}
 	return answer, nil
+}
+
+// once makes one round of a read: of the leader, or of the replicas. The answer
+// counts without an error only.
+func once[A answered](ctx context.Context, r *Reader, q question, call readCall[A]) (answer A, err error) {
+	if !r.onlyLeader() {
+		return race(ctx, r, q, call)
+	}
+	err = r.client.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
+		ctx, cancel := q.bounded(ctx)
+		defer cancel()
+		return r.client.unlessReplaced(ctx, at, func(ctx context.Context) (err error) {
+			answer, err = call(ctx, conn)
+			return err
+		})
+	})
+	return answer, err
 }
 
 // onlyLeader tells that nobody but the leader may answer.

@@ -18,7 +18,7 @@ func TestBenchReadMeasuresARealCluster(t *testing.T) {
 	}
 	dir := t.TempDir()
 	out := must(t, "bench", "read", "--json", "--engine", "memory", "--pages", "50", "--page-size", "1KiB", "--patches", "20", "--back", "5",
-		"--read", "default,stale", "--inflight", "2", "--batch", "1,8", "--echo", "--duration", "200ms", "--warmup", "50ms", "--dir", dir)
+		"--read", "default,stale", "--inflight", "2", "--batch", "1,8", "--apart", "--echo", "--duration", "200ms", "--warmup", "50ms", "--dir", dir)
 	var r benchread.Result
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestBenchReadMeasuresARealCluster(t *testing.T) {
 			t.Errorf("figures that cannot be: %+v", c)
 		}
 	}
-	if kinds[benchread.Read] != 4 || kinds[benchread.Echo] != 1 || kinds[benchread.Fetch] != 1 || len(r.Bars) != 3 {
+	if kinds[benchread.Read] != 6 || kinds[benchread.Echo] != 1 || kinds[benchread.Fetch] != 1 || len(r.Bars) != 6 {
 		t.Errorf("measured %v with %d bars: %s", kinds, len(r.Bars), out)
 	}
 	if r.Config.PageBytes != 1024 || r.Config.Back != 5 || r.Config.Engine != "memory" {
@@ -44,7 +44,7 @@ func TestBenchReadMeasuresARealCluster(t *testing.T) {
 func TestBenchReadRefusesWhatCannotBe(t *testing.T) {
 	for _, args := range [][]string{
 		{"--pages", "0"}, {"--page-size", "8"}, {"--inflight", "0"}, {"--batch", "1,5000"}, {"--back", "1"}, {"--rounds", "0"},
-		{"--read", "fresh"}, {"--bars", "--inflight", "4"}, {"--target", "h:1", "--echo"}, {"--target", "h:1", "--engine", "wal"}, {"--engine", "abacus"},
+		{"--read", "fresh"}, {"--bars", "--inflight", "4"}, {"--bars", "--apart"}, {"--target", "h:1", "--echo"}, {"--target", "h:1", "--engine", "wal"}, {"--engine", "abacus"},
 	} {
 		if o := run(t, append([]string{"bench", "read"}, args...)...); o.code != cli.ExitUsage || o.err == "" {
 			t.Errorf("%s: %+v", strings.Join(args, " "), o)

@@ -35,6 +35,9 @@ type Config struct {
 	Levels   []pinetree.ReadLevel
 	Inflight []int // reads under way at once
 	Batches  []int // pages in a read
+	// Apart measures reads of single pages as calls of their own, too: a client
+	// has reads that are under way at once share calls.
+	Apart bool
 	// Echo measures a bare gRPC service in a process of its own, too.
 	Echo bool
 
@@ -51,6 +54,7 @@ type Config struct {
 func Bars(c Config) Config {
 	c.Levels = []pinetree.ReadLevel{pinetree.ReadDefault, pinetree.ReadConsistent}
 	c.Inflight, c.Batches, c.Echo = []int{1, 16, 64}, []int{1, 64}, true
+	c.Apart = true
 	return c
 }
 
@@ -104,6 +108,8 @@ type Case struct {
 	Level    pinetree.ReadLevel `json:"-"`
 	Inflight int                `json:"inflight"`
 	Batch    int                `json:"batch"`
+	// Apart: no two reads share a call.
+	Apart bool `json:"apart,omitempty"`
 }
 
 // String says the case in a few words.
@@ -115,7 +121,15 @@ func (c Case) String() string {
 	if c.Batch > 1 {
 		what += fmt.Sprintf(", %d pages", c.Batch)
 	}
+	what += c.manner()
 	return fmt.Sprintf("%s × %d in flight", what, c.Inflight)
+}
+
+func (c Case) manner() string {
+	if c.Apart {
+		return ", apart"
+	}
+	return ""
 }
 
 // cases are all combinations.
@@ -124,6 +138,9 @@ func (c Config) cases() (all []Case) {
 		for _, batch := range c.Batches {
 			for _, level := range c.Levels {
 				all = append(all, Case{Kind: Read, Level: level, Inflight: inflight, Batch: batch})
+				if c.Apart && batch == 1 {
+					all = append(all, Case{Kind: Read, Level: level, Inflight: inflight, Batch: batch, Apart: true})
+				}
 			}
 		}
 		if c.Echo {

@@ -3,6 +3,7 @@ package benchread
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,6 +26,7 @@ const numberBytes = 8
 // filled is the volume that is read.
 type filled struct {
 	client *ship.Client
+	apart  *ship.Client // the same, and no two reads share a call
 	end    pinetree.LSN
 	at     pinetree.LSN // what is read; zero is the newest
 }
@@ -39,20 +41,33 @@ func fill(ctx context.Context, s *testbed.Servers, cfg Config) (*filled, error) 
 	if err != nil {
 		return nil, err
 	}
-	client, err := ship.Dial(ctx, ship.Config{Managers: s.Managers.Addresses, Volume: names[0], Dial: dial, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
+	settings := ship.Config{Managers: s.Managers.Addresses, Volume: names[0], Dial: dial, Logger: slog.New(slog.DiscardHandler)}
+	f := &filled{}
+	if f.client, err = ship.Dial(ctx, settings); err != nil {
+		return nil, err
+	}
+	settings.Gather.Off = true
+	if f.apart, err = ship.Dial(ctx, settings); err != nil {
+		_ = f.close() // the error that counts is the one before
 		return nil, err
 	}
 	fmt.Fprintf(cfg.Say, "writing %d pages of %d bytes and %d patches\n", cfg.Pages, cfg.PageBytes, cfg.Patches)
-	f := &filled{client: client}
 	if err = f.write(ctx, cfg); err == nil {
 		err = f.catchUp(ctx)
 	}
 	if err != nil {
-		_ = client.Close() // the error that counts is the one before
+		_ = f.close() // the error that counts is the one before
 		return nil, err
 	}
 	return f, nil
+}
+
+func (f *filled) close() error {
+	err := f.client.Close()
+	if f.apart != nil {
+		err = errors.Join(err, f.apart.Close())
+	}
+	return err
 }
 
 // write ships the pages and the patches.

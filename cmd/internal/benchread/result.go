@@ -1,6 +1,7 @@
 package benchread
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -105,46 +106,61 @@ func (r *Result) finish() {
 			m.Degraded += s.Degraded
 		}
 	}
-	slices.SortStableFunc(r.Cases, func(a, b Measured) int { return a.order() - b.order() })
+	slices.SortStableFunc(r.Cases, func(a, b Measured) int { return a.compareTo(b.Case) })
 	r.judge()
 }
 
-// order sorts by kind, then level, then batch, then what is in flight.
-func (c Case) order() int {
+// compareTo sorts by kind, then level, then batch, then what is in flight; what is
+// apart comes last.
+func (c Case) compareTo(o Case) int {
 	kinds := []Kind{Read, Fetch, Echo}
-	return ((slices.Index(kinds, c.Kind)*8+int(c.Level))*(maxBatch+1)+c.Batch)*(maxInflight+1) + c.Inflight
+	apart := 0
+	switch {
+	case c.Apart && !o.Apart:
+		apart = 1
+	case o.Apart && !c.Apart:
+		apart = -1
+	}
+	return cmp.Or(
+		slices.Index(kinds, c.Kind)-slices.Index(kinds, o.Kind), int(c.Level)-int(o.Level), c.Batch-o.Batch, c.Inflight-o.Inflight, apart,
+	)
 }
 
 func ops(s Sample) float64   { return s.OpsPerSecond }
 func pages(s Sample) float64 { return s.PagesPerSecond }
 func p50(s Sample) float64   { return s.P50 }
 
-// judge compares the cases that belong together.
+// judge compares the cases that belong together. The bars are about calls, so that
+// they hold reads that share none to what is wanted.
 func (r *Result) judge() {
 	for _, m := range r.Cases {
 		if m.Kind != Read || m.Level != pinetree.ReadDefault {
 			continue
 		}
 		if m.Batch > 1 {
-			if single := r.find(Case{Read, m.Level, m.Inflight, 1}); single != nil {
-				r.compare(fmt.Sprintf("pages/s, %d in a read ÷ single, %d in flight", m.Batch, m.Inflight), ratio{m, *single, pages}, atLeast(5, m.Batch == 64))
+			for _, apart := range []bool{true, false} {
+				single := Case{Kind: Read, Level: m.Level, Inflight: m.Inflight, Batch: 1, Apart: apart}
+				what := fmt.Sprintf("pages/s, %d in a read ÷ single%s, %d in flight", m.Batch, single.manner(), m.Inflight)
+				r.compare(what, ratio{m, r.find(single), pages}, atLeast(5, apart && m.Batch == 64))
 			}
 			continue
 		}
+		name := "default" + m.manner()
 		for _, kind := range []Kind{Echo, Fetch} {
-			if bare := r.find(Case{kind, 0, m.Inflight, 1}); bare != nil {
-				r.compare(fmt.Sprintf("reads/s, default ÷ %s, %d in flight", kind, m.Inflight), ratio{m, *bare, ops}, atLeast(0.75, m.Inflight > 1 && kind == Echo))
-			}
+			bare := r.find(Case{Kind: kind, Inflight: m.Inflight, Batch: 1})
+			what := fmt.Sprintf("reads/s, %s ÷ %s, %d in flight", name, kind, m.Inflight)
+			r.compare(what, ratio{m, bare, ops}, atLeast(0.75, m.Apart && m.Inflight > 1 && kind == Echo))
 		}
-		if quorum := r.find(Case{Read, pinetree.ReadConsistent, m.Inflight, 1}); quorum != nil {
-			r.compare(fmt.Sprintf("p50, default ÷ consistent, %d in flight", m.Inflight), ratio{m, *quorum, p50}, atMost(0.5, m.Inflight == 1))
-		}
+		quorum := r.find(Case{Kind: Read, Level: pinetree.ReadConsistent, Inflight: m.Inflight, Batch: 1, Apart: m.Apart})
+		what := fmt.Sprintf("p50, %s ÷ consistent, %d in flight", name, m.Inflight)
+		r.compare(what, ratio{m, quorum, p50}, atMost(0.5, m.Apart && m.Inflight == 1))
 	}
 }
 
 // ratio is a figure of one case and the same one of another.
 type ratio struct {
-	of, to Measured
+	of     Measured
+	to     *Measured // nil when it was not measured
 	figure func(Sample) float64
 }
 
@@ -168,8 +184,11 @@ func atMost(bar float64, wants bool) wanted {
 	return wanted{fmt.Sprintf("≤ %g", bar), func(is float64) bool { return is <= bar }}
 }
 
-// compare adds the median of the ratios of the rounds.
+// compare adds the median of the ratios of the rounds, if both sides were measured.
 func (r *Result) compare(what string, q ratio, w wanted) {
+	if q.to == nil {
+		return
+	}
 	n := min(len(q.of.Rounds), len(q.to.Rounds))
 	each := make([]Sample, n)
 	for i := range each {

@@ -1,6 +1,7 @@
 package benchread
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // one round: a ratio of medians would not be one of what was measured together.
 func TestBarsAreMediansOfTheRoundsRatios(t *testing.T) {
 	var r Result
-	single, batch := Case{Read, pinetree.ReadDefault, 16, 1}, Case{Read, pinetree.ReadDefault, 16, 64}
+	single := Case{Kind: Read, Level: pinetree.ReadDefault, Inflight: 16, Batch: 1, Apart: true}
+	shared, batch := single, single
+	shared.Apart, batch.Apart, batch.Batch = false, false, 64
 	bare := Case{Kind: Echo, Inflight: 16, Batch: 1}
 	for round, speed := range []float64{1, 10, 9} {
 		s := func(ops float64) Sample {
@@ -24,20 +27,23 @@ func TestBarsAreMediansOfTheRoundsRatios(t *testing.T) {
 		}
 		r.add(bare, s(1000))
 		r.add(single, s([]float64{800, 700, 760}[round]))
+		r.add(shared, s(1500))
 		r.add(batch, s([]float64{4100, 3100, 3300}[round]))
 	}
 	r.finish()
-	if len(r.Cases) != 3 || r.Cases[0].Case != single || r.Cases[1].Case != batch || r.Cases[2].Case != bare {
+	if len(r.Cases) != 4 || r.Cases[0].Case != shared || r.Cases[1].Case != single || r.Cases[2].Case != batch || r.Cases[3].Case != bare {
 		t.Fatalf("cases in the order %+v", r.Cases)
 	}
-	if m := r.Cases[0]; m.OpsPerSecond != 6840 || m.Degraded != 3 || len(m.Rounds) != 3 {
+	if m := r.Cases[1]; m.OpsPerSecond != 6840 || m.Degraded != 3 || len(m.Rounds) != 3 {
 		t.Errorf("medians of %s: %+v", m.Case, m.Sample)
 	}
 	want := []Bar{
-		{What: "reads/s, default ÷ echo, 16 in flight", Is: 0.76, Want: "≥ 0.75", Met: true},
-		{What: "pages/s, 64 in a read ÷ single, 16 in flight", Is: 4.429, Want: "≥ 5"},
+		{What: "reads/s, default ÷ echo, 16 in flight", Is: 1.5, Met: true},
+		{What: "reads/s, default, apart ÷ echo, 16 in flight", Is: 0.76, Want: "≥ 0.75", Met: true},
+		{What: "pages/s, 64 in a read ÷ single, apart, 16 in flight", Is: 4.429, Want: "≥ 5"},
+		{What: "pages/s, 64 in a read ÷ single, 16 in flight", Is: 2.2, Met: true},
 	}
-	if len(r.Bars) != 2 || r.Bars[0] != want[0] || r.Bars[1] != want[1] {
+	if !slices.Equal(r.Bars, want) {
 		t.Errorf("bars %+v, want %+v", r.Bars, want)
 	}
 	var text strings.Builder

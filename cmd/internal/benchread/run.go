@@ -40,7 +40,7 @@ func Run(ctx context.Context, cfg Config) (result Result, err error) {
 	if err != nil {
 		return result, cause(ctx, err)
 	}
-	defer func() { err = errors.Join(err, volume.client.Close()) }()
+	defer func() { err = errors.Join(err, volume.close()) }()
 	r := &run{cfg: cfg, servers: servers, volume: volume}
 	if cfg.Echo {
 		dir, err := os.MkdirTemp(cfg.Dir, "pinetree-echo-")
@@ -186,7 +186,11 @@ func (r *run) call(c Case) call {
 	case Fetch:
 		return func(ctx context.Context, _ *rand.Rand) (bool, error) { return false, r.echo.fetch(ctx) }
 	}
-	reader := r.volume.client.Reader(ship.ReadConfig{Level: c.Level, At: r.volume.at})
+	client := r.volume.client
+	if c.Apart {
+		client = r.volume.apart
+	}
+	reader := client.Reader(ship.ReadConfig{Level: c.Level, At: r.volume.at})
 	if c.Batch == 1 {
 		return func(ctx context.Context, random *rand.Rand) (bool, error) {
 			page := pinetree.PageNo(random.IntN(r.cfg.Pages))

@@ -38,7 +38,8 @@ and the medians of the rounds' ratios.
 
 With --echo a process of its own serves a bare gRPC service with a node's options:
 "echo" sends as many bytes as a page has there and back, "fetch" asks for them in a
-few bytes. --bars measures everything for which there is a bar.`,
+few bytes. The client has reads of single pages that are under way at once share calls;
+--apart measures those that share none, too. --bars measures everything for which there is a bar.`,
 	}
 	flags := c.Flags()
 	flags.Var(&f.page, "page-size", "size of each page")
@@ -48,8 +49,9 @@ few bytes. --bars measures everything for which there is a bar.`,
 	flags.StringSliceVar(&f.levels, "read", []string{"default"}, "how fresh: stale, default or consistent; several may be given")
 	flags.IntSliceVar(&f.cfg.Inflight, "inflight", []int{16}, "reads under way at once; several may be given")
 	flags.IntSliceVar(&f.cfg.Batches, "batch", []int{1}, "pages in a read; several may be given")
+	flags.BoolVar(&f.cfg.Apart, "apart", false, "measure reads of single pages that share no calls, too")
 	flags.BoolVar(&f.cfg.Echo, "echo", false, "measure a bare gRPC service, too")
-	flags.BoolVar(&f.bars, "bars", false, "measure what there are bars for, instead of --read, --inflight, --batch and --echo")
+	flags.BoolVar(&f.bars, "bars", false, "measure what there are bars for, instead of --read, --inflight, --batch, --apart and --echo")
 	flags.IntVar(&f.cfg.Rounds, "rounds", 1, "how often each is measured")
 	flags.DurationVar(&f.cfg.Duration, "duration", 3*time.Second, "how long to measure each in a round")
 	flags.DurationVar(&f.cfg.Warmup, "warmup", 300*time.Millisecond, "how long to load before that")
@@ -77,7 +79,7 @@ func (f *readFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	cfg.PageBytes, cfg.Transport = int(f.page), "stream"
-	for _, shape := range []string{"read", "inflight", "batch", "echo"} {
+	for _, shape := range []string{"read", "inflight", "batch", "apart", "echo"} {
 		if f.bars && cmd.Flags().Changed(shape) {
 			return cli.Usagef("--%s is one of those that --bars sets", shape)
 		}
