@@ -1,7 +1,9 @@
 package members
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
@@ -44,6 +46,14 @@ func AddProgress(info *wirepb.GroupInfo, leader *wirepb.ReplicaStatus) {
 			info.Replicas[at].Progress = m
 		}
 	}
+}
+
+// InWords is a change of replicas, if there is one, and what it waits for.
+func InWords(c *ledger.ReplicaChange, waits string) string {
+	if c == nil {
+		return ""
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%s: %s", policy.Change{Add: c.Add, Remove: c.Remove}, waits), ": ")
 }
 
 // Place is where a replica is.

@@ -2,6 +2,7 @@ package reign
 
 import (
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 )
 
@@ -10,7 +11,7 @@ func (r *Reign) explain(g *group) []string {
 	now := r.cfg.Clock()
 	a := policy.Account{
 		Situation: r.situation(g, now), Thresholds: r.ward.Thresholds(), Signs: map[pinetree.NodeID]policy.Sign{}, Office: r.owner.Claimed(now),
-		Verdict: g.verdict, Claimed: g.claimed, Left: g.granter.Left(now), Doing: g.busy, Change: changeInWords(g), Volumes: len(g.pending),
+		Verdict: g.verdict, Claimed: g.claimed, Left: g.granter.Left(now), Doing: g.busy, Change: members.InWords(g.Is.Change, g.changeNote), Volumes: len(g.pending),
 	}
 	for id := range g.pending {
 		if r.volumes[id].Is.Deleted {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
@@ -80,15 +79,6 @@ func (r *Reign) why(g *group) string {
 	return ""
 }
 
-// changeInWords is the change of replicas under way, and what it waits for.
-func changeInWords(g *group) string {
-	c := g.Is.Change
-	if c == nil {
-		return ""
-	}
-	return strings.TrimSuffix(fmt.Sprintf("%s: %s", policy.Change{Add: c.Add, Remove: c.Remove}, g.changeNote), ": ")
-}
-
 // groupInfo describes a group. It runs in the owner's goroutine.
 func (r *Reign) groupInfo(g *group) *wirepb.GroupInfo {
 	info := &wirepb.GroupInfo{
@@ -97,7 +87,7 @@ func (r *Reign) groupInfo(g *group) *wirepb.GroupInfo {
 	}
 	info.Voters = members.Numbers(g.Is.Voters)
 	info.Removed = members.Numbers(slices.Sorted(maps.Keys(g.Is.Removed)))
-	info.Change = changeInWords(g)
+	info.Change = members.InWords(g.Is.Change, g.changeNote)
 	for _, id := range g.Is.Members() {
 		replica := &wirepb.ReplicaInfo{Node: uint64(id)}
 		if n := r.nodes[id]; n != nil {
