@@ -25,13 +25,17 @@ func (r *Reign) Register(ctx context.Context, q *wirepb.RegisterRequest) (*wirep
 	if err != nil {
 		return nil, err
 	}
-	err = r.do(ctx, func() {
-		r.nodes[n.ID].Vitals.Hear(r.cfg.Clock())
+	return list(ctx, r, func() (*wirepb.RegisterResponse, error) {
+		known := r.nodes[n.ID]
+		if known == nil { // it was to leave, and was forgotten meanwhile
+			return nil, members.Unknown(n.ID, r.counters.Is.Node)
+		}
+		known.Vitals.Hear(r.cfg.Clock())
 		r.dial.Fresh(n.Address)
+		return &wirepb.RegisterResponse{
+			Cluster: r.cluster.Is.ID, Node: uint64(n.ID), HeartbeatIntervalMs: uint32(r.cfg.Heartbeat.Milliseconds()),
+		}, nil
 	})
-	return &wirepb.RegisterResponse{
-		Cluster: r.cluster.Is.ID, Node: uint64(n.ID), HeartbeatIntervalMs: uint32(r.cfg.Heartbeat.Milliseconds()),
-	}, err
 }
 
 // registered finds the node that registers, nil for a new one, or refuses it.

@@ -86,6 +86,9 @@ func (r *Reign) connect(first *wirepb.HeartbeatRequest) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if first.GetChangesOnly() {
+		return nil, refuse(pinetree.ErrBadBatch, "the first heartbeat of a stream tells of all replicas, and that of node %d does not", n.Is.ID)
+	}
 	if n.session != nil {
 		close(n.session.over)
 	}
