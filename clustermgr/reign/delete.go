@@ -29,19 +29,19 @@ func (r *Reign) DeleteGroup(ctx context.Context, q *wirepb.DeleteGroupRequest) (
 // itself, and lets the replicas be removed, or their part of it. From then on the name
 // is free.
 func (r *Reign) DeleteVolume(ctx context.Context, q *wirepb.DeleteVolumeRequest) (*wirepb.DeleteVolumeResponse, error) {
-	answer, shared := &wirepb.DeleteVolumeResponse{}, false
+	answer := &wirepb.DeleteVolumeResponse{}
 	err := r.deleteGroup(ctx, func() (e members.Ending, _ error) {
 		v := r.volumes[r.names[q.GetName()]]
 		if v == nil {
 			return e, refuse(pinetree.ErrUnknownVolume, "there is no volume %s", q.GetName())
 		}
 		answer.Volume, answer.Group = uint64(v.Is.ID), uint64(v.Is.Group)
-		if shared = len(r.volumesOf(v.Is.Group)) > 1; shared {
+		if len(r.volumesOf(v.Is.Group)) > 1 {
 			return e, errShared
 		}
 		return members.Ending{Group: &r.groups[v.Is.Group].Kept, Volume: v}, nil
 	})
-	if !shared {
+	if !errors.Is(err, errShared) {
 		return answer, err
 	}
 	answer.Group = 0 // it stays

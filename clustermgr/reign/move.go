@@ -32,11 +32,9 @@ type move struct {
 
 // planMove says what a request would do, or why it cannot be done. It runs in
 // the owner's goroutine, while nothing else is done to the group, and changes
-// nothing.
-func (r *Reign) planMove(q *wirepb.MoveLeaderRequest) (move, error) { return r.planMoveAmong(q, nil) }
-
-// planMoveAmong plans a move to one of these, whatever else speaks against them.
-func (r *Reign) planMoveAmong(q *wirepb.MoveLeaderRequest, only []pinetree.NodeID) (move, error) {
+// nothing. If there are any nodes in only, it is a move to one of these, whatever
+// else speaks against them.
+func (r *Reign) planMove(q *wirepb.MoveLeaderRequest, only []pinetree.NodeID) (move, error) {
 	g := r.groups[pinetree.GroupID(q.GetGroup())]
 	if g == nil {
 		return move{}, refuse(pinetree.ErrUnknownGroup, "there is no group %d; `group ls` lists those that are", q.GetGroup())
@@ -134,7 +132,7 @@ func (r *Reign) tryMove(ctx context.Context, q *wirepb.MoveLeaderRequest, keep t
 		if g := r.groups[pinetree.GroupID(q.GetGroup())]; g != nil && g.busy != "" {
 			return false, nil // each operation is bounded in time
 		}
-		m, err = r.planMove(q)
+		m, err = r.planMove(q, nil)
 		m.keep = keep
 		if err != nil || q.GetDryRun() {
 			return true, err
@@ -195,9 +193,9 @@ func (r *Reign) carryOut(m move) (*wirepb.MoveLeaderResponse, error) {
 		response.Reason = "not moved: " + err.Error()
 		return response, r.takeBack(m, response)
 	}
+	response.Moved, response.Reason, response.Appointment = true, m.why, uint64(appointment) // also when the office ends now
 	r.tell(func() {
 		pause := max(0, g.activated.Sub(released))
-		response.Moved, response.Reason, response.Appointment = true, m.why, uint64(appointment)
 		r.settle(g)
 		r.pauses.Add(g.id, pause)
 		response.RaftTerm, response.PauseUs = uint64(g.Is.Lease.Term), uint32(pause.Microseconds())

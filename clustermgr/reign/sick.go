@@ -14,7 +14,7 @@ func (r *Reign) replaceTask(g *group, s policy.Step) func() error {
 	if s.Hard && g.failures%3 == 2 {
 		return r.electTask(g, s)
 	}
-	m, err := r.planMoveAmong(&wirepb.MoveLeaderRequest{Group: uint64(g.id)}, s.To)
+	m, err := r.planMove(&wirepb.MoveLeaderRequest{Group: uint64(g.id)}, s.To)
 	m.pause *= 3
 	m.why = s.Reason + "; " + m.why
 	return func() error {

@@ -53,7 +53,7 @@ func (r *Reign) relocate(wanted upkeep.Move) {
 	if g == nil || g.busy != "" || r.operations >= r.cfg.MaxOperations {
 		return
 	}
-	m, err := r.planMove(&wirepb.MoveLeaderRequest{Group: uint64(wanted.Group), To: uint64(wanted.To)})
+	m, err := r.planMove(&wirepb.MoveLeaderRequest{Group: uint64(wanted.Group), To: uint64(wanted.To)}, nil)
 	if err != nil {
 		return
 	}
