@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/orders"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -11,6 +12,31 @@ import (
 
 // Volume is a volume's record, as Group is a group's.
 type Volume = ledger.Kept[ledger.Volume]
+
+// VolumesOf lists the volumes of a group, those that are being deleted included.
+func VolumesOf(id pinetree.GroupID, volumes map[pinetree.VolumeID]*Volume) []*Volume {
+	var list []*Volume
+	for _, v := range volumes {
+		if v.Is.Group == id {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// CountVolumes adds to what is told of groups how many volumes each has, in one pass
+// over all of them: whoever lists thousands of groups holds up the leases meanwhile.
+func CountVolumes(volumes map[pinetree.VolumeID]*Volume, groups ...*wirepb.GroupInfo) {
+	count := map[pinetree.GroupID]uint32{}
+	for _, v := range volumes {
+		if !v.Is.Deleted {
+			count[v.Is.Group]++
+		}
+	}
+	for _, g := range groups {
+		g.Volumes = count[pinetree.GroupID(g.GetGroup())]
+	}
+}
 
 // DeleteVolume records that a volume is no more, while its group goes on. Find finds
 // it where the records belong, unless it refuses that. Then is called there, too.

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/pinetree-db/pinetree"
-	"github.com/pinetree-db/pinetree/clustermgr/ledger"
 	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -18,7 +17,7 @@ func (r *Reign) DeleteGroup(ctx context.Context, q *wirepb.DeleteGroupRequest) (
 		if g == nil {
 			return e, refuse(pinetree.ErrUnknownGroup, "there is no group %d", id)
 		}
-		if in := r.volumesOf(id); len(in) > 0 {
+		if in := members.VolumesOf(id, r.volumes); len(in) > 0 {
 			return e, notYet("group %d has %d volumes, %s among them; delete them first, and wait until they are gone", id, len(in), in[0].Is.Name)
 		}
 		return members.Ending{Group: &g.Kept}, nil
@@ -36,7 +35,7 @@ func (r *Reign) DeleteVolume(ctx context.Context, q *wirepb.DeleteVolumeRequest)
 			return e, refuse(pinetree.ErrUnknownVolume, "there is no volume %s", q.GetName())
 		}
 		answer.Volume, answer.Group = uint64(v.Is.ID), uint64(v.Is.Group)
-		if len(r.volumesOf(v.Is.Group)) > 1 {
+		if len(members.VolumesOf(v.Is.Group, r.volumes)) > 1 {
 			return e, errShared
 		}
 		return members.Ending{Group: &r.groups[v.Is.Group].Kept, Volume: v}, nil
@@ -78,15 +77,4 @@ func (r *Reign) deleteGroup(ctx context.Context, find func() (members.Ending, er
 		r.deleted[g.id] = g
 		r.lookAtReplicas(g, r.cfg.Clock())
 	})
-}
-
-// volumesOf lists the volumes of a group.
-func (r *Reign) volumesOf(id pinetree.GroupID) []*ledger.Kept[ledger.Volume] {
-	var list []*ledger.Kept[ledger.Volume]
-	for _, v := range r.volumes {
-		if v.Is.Group == id {
-			list = append(list, v)
-		}
-	}
-	return list
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/clustermgr/members"
 	"github.com/pinetree-db/pinetree/clustermgr/policy"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -56,6 +57,7 @@ func (r *Reign) ListGroups(ctx context.Context, q *wirepb.ListGroupsRequest) (*w
 		for _, id := range slices.Sorted(maps.Keys(r.groups)) {
 			answer.Groups = append(answer.Groups, r.groupInfo(r.groups[id]))
 		}
+		members.CountVolumes(r.volumes, answer.Groups...)
 		return answer, nil
 	})
 }

@@ -79,7 +79,8 @@ func (r *Reign) why(g *group) string {
 	return ""
 }
 
-// groupInfo describes a group. It runs in the owner's goroutine.
+// groupInfo describes a group, but for how many volumes it has. It runs in the
+// owner's goroutine.
 func (r *Reign) groupInfo(g *group) *wirepb.GroupInfo {
 	info := &wirepb.GroupInfo{
 		Group: uint64(g.id), HomeZone: g.Is.HomeZone, Appointment: uint64(g.Is.Lease.Appointment),
@@ -100,11 +101,6 @@ func (r *Reign) groupInfo(g *group) *wirepb.GroupInfo {
 		info.RaftTerm = n.replicas[g.id].GetRaftTerm()
 		info.Learners = members.Learners(n.replicas[g.id], info.Voters)
 		info.Leased = g.Is.Lease.Activated() && g.granter.Left(r.cfg.Clock()) > 0
-	}
-	for _, v := range r.volumes {
-		if v.Is.Group == g.id && !v.Is.Deleted {
-			info.Volumes++
-		}
 	}
 	return info
 }

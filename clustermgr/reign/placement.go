@@ -18,9 +18,6 @@ import (
 // again when the cluster is looked at again.
 func (r *Reign) tend(c upkeep.Cluster, now lease.Instant) {
 	plan := upkeep.Replicas(c, r.cfg.Replicas)
-	if plan.Weighed {
-		r.weighed = now
-	}
 	if plan.Again > 0 {
 		r.chores.due = now.Add(plan.Again)
 	}
@@ -28,16 +25,27 @@ func (r *Reign) tend(c upkeep.Cluster, now lease.Instant) {
 		n := r.nodes[id]
 		n.Note = strings.TrimPrefix(n.Note+"; "+note, "; ")
 	}
+	if r.tending > 0 { // the store is slow, and the plan does not know of what it has not taken yet
+		r.chores.news = true
+		return
+	}
+	if plan.Weighed {
+		r.weighed = now
+	}
+	begin := func(task func()) {
+		r.tending++
+		r.spawn(func() { task(); r.tell(func() { r.tending-- }) })
+	}
 	for _, p := range plan.Changes {
 		c := ledger.ReplicaChange{Add: p.Change.Add, Remove: p.Change.Remove, Cause: p.Why, Replaces: p.Replaces}
-		r.spawn(func() {
+		begin(func() {
 			if _, err := r.recordChange(r.ctx, p.Group, c); err != nil {
 				r.log.Info("a change of replicas is not begun", "group", p.Group, "change", p.Change.String(), "reason", err)
 			}
 		})
 	}
 	for _, id := range plan.Gone {
-		r.spawn(func() { r.forgetNode(id) })
+		begin(func() { r.forgetNode(id) })
 	}
 }
 

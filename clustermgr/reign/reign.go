@@ -49,6 +49,7 @@ type Reign struct {
 	pauses     upkeep.Pauses
 	weighed    lease.Instant // when the balance of replicas was last looked at
 	losses     members.Losses
+	tending    int    // changes of replicas and ends of nodes that are being recorded
 	turn       uint64 // of look
 	// led counts the groups that each node is appointed to lead.
 	led map[pinetree.NodeID]int

@@ -36,6 +36,7 @@ func (r *Reign) untilChanged(ctx context.Context, record ledger.Group) (*wirepb.
 			return true, refuse(pinetree.ErrUnknownGroup, "group %d was deleted", record.ID)
 		}
 		info, note = r.groupInfo(g), g.changeNote
+		members.CountVolumes(r.volumes, info)
 		switch now := g.Is.Change; {
 		case now == nil && g.Is.Changes == number:
 			return true, nil
@@ -68,6 +69,7 @@ func (r *Reign) showGroup(ctx context.Context, q *wirepb.ListGroupsRequest) (*wi
 	if err := r.do(ctx, func() {
 		if g := r.groups[id]; g != nil {
 			info = r.groupInfo(g)
+			members.CountVolumes(r.volumes, info)
 			info.Words = r.explain(g)
 			if waits := upkeep.Replicas(r.snapshot(r.cfg.Clock()), r.cfg.Replicas).Words[id]; waits != "" {
 				info.Words = append(info.Words, waits)
