@@ -59,6 +59,10 @@ func Decide(at pinetree.VolumePosition, b pinetree.Batch) Decision {
 	return Hole
 }
 
+// EndTerm is above the compute term of every writer. Its fence comes before a volume
+// is dropped, so that no batch comes after.
+const EndTerm = ^pinetree.ComputeTerm(0)
+
 // Fence opens a compute term of a volume and shuts all lower ones out.
 type Fence struct {
 	Term pinetree.ComputeTerm

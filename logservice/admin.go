@@ -61,7 +61,7 @@ func (s *adminService) DropVolume(ctx context.Context, q *wirepb.NodeDropVolumeR
 		return nil, err
 	}
 	// Its writers are fenced before, so that nothing of them comes after.
-	_, err = g.Open(ctx, pinetree.VolumeID(q.Volume), adapter.Fence{Term: ^pinetree.ComputeTerm(0)})
+	_, err = g.Open(ctx, pinetree.VolumeID(q.Volume), adapter.Fence{Term: adapter.EndTerm})
 	if errors.Is(err, pinetree.ErrUnknownVolume) {
 		return &wirepb.NodeDropVolumeResponse{}, nil // it was dropped before
 	}

@@ -27,6 +27,9 @@ func (s *computeService) Open(ctx context.Context, q *wirepb.OpenRequest) (*wire
 	if err != nil {
 		return nil, err
 	}
+	if pinetree.ComputeTerm(q.ComputeTerm) == adapter.EndTerm {
+		return nil, badRequest("compute term %d of volume %d is no writer's; open a lower one, or the next one as zero", q.ComputeTerm, id)
+	}
 	opened, err := g.Open(ctx, id, adapter.Fence{Term: pinetree.ComputeTerm(q.ComputeTerm), Base: pinetree.LSN(q.Base)})
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter"
 	"github.com/pinetree-db/pinetree/logservice/fanout"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -125,6 +126,9 @@ func TestDamagedAndUnreplayableBatchesAreRefused(t *testing.T) {
 		if err := w.fails(); !errors.Is(err, c2.want) || errors.Is(err, pinetree.ErrBadBatch) == errors.Is(err, pinetree.ErrCorrupt) {
 			t.Errorf("%s: %v, want %v and nothing else", name, err, c2.want)
 		}
+	}
+	if _, err := c.members[0].compute().Open(c.ctx(), &wirepb.OpenRequest{Volume: 7, ComputeTerm: uint64(adapter.EndTerm)}); !errors.Is(wirepb.FromError(err), pinetree.ErrBadBatch) {
+		t.Errorf("a writer may shut out all others for ever: %v", err)
 	}
 	w := c.open(0, &wirepb.OpenRequest{})
 	b := w.batch(1, redo)

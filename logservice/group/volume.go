@@ -215,6 +215,9 @@ func (r *Replica) Listen(id pinetree.VolumeID, term pinetree.ComputeTerm, tell L
 	if term < v.queue.Term() && !r.fencing(v) {
 		return nil, r.staleTerm(v)
 	}
+	if term == adapter.EndTerm {
+		return nil, fmt.Errorf("%w: compute term %d of volume %d is no writer's", pinetree.ErrBadBatch, term, id)
+	}
 	l := &listener{term: term, tell: tell}
 	v.listeners = append(v.listeners, l)
 	r.touch(v)

@@ -50,8 +50,11 @@ func TestAVolumeIsDroppedOnEveryReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(20 * time.Millisecond) // so that there is something in flight
-	if _, err := leader.Open(ctx, doomed, adapter.Fence{Term: ^pinetree.ComputeTerm(0)}); err != nil {
+	if _, err := leader.Open(ctx, doomed, adapter.Fence{Term: adapter.EndTerm}); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := leader.Ship(ctx, doomed, adapter.EndTerm); !errors.Is(err, pinetree.ErrBadBatch) {
+		t.Errorf("a writer whose batches would come after the volume's end: %v", err)
 	}
 	for range 2 {
 		drop := &storepb.Control{Op: &storepb.Control_DropVolume{DropVolume: &storepb.DropVolume{Volume: uint64(doomed)}}}
