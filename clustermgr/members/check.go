@@ -16,6 +16,9 @@ import (
 // group would not survive. Health tells of a node whether it lives, and false when
 // there is no such node.
 func Check(g ledger.Group, c policy.Change, health func(pinetree.NodeID) (policy.Health, bool)) error {
+	if c.Add == 0 && c.Remove == 0 {
+		return refusal.As(pinetree.ErrBadBatch, "group %d: no node to add and none to remove were named", g.ID)
+	}
 	if under := g.Change; under != nil {
 		if c.Add != 0 || c.Remove != under.Add {
 			return refusal.As(pinetree.ErrQueueFull, "group %d has a change of its replicas under way: %s; wait for its end, or give it up by removing the replica that it adds",
@@ -25,8 +28,6 @@ func Check(g ledger.Group, c policy.Change, health func(pinetree.NodeID) (policy
 	}
 	adding, known := health(c.Add)
 	switch {
-	case c.Add == 0 && c.Remove == 0:
-		return refusal.As(pinetree.ErrBadBatch, "group %d: no node to add and none to remove were named", g.ID)
 	case c.Add != 0 && !known:
 		return refusal.As(pinetree.ErrNotFound, "there is no node %d; a node registers when it starts", c.Add)
 	case c.Add != 0 && slices.Contains(g.Voters, c.Add):

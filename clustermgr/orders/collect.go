@@ -54,7 +54,10 @@ func (n *Nodes) inquire(ctx context.Context, t Target, group pinetree.GroupID) *
 	q.groups = append(q.groups, uint64(group))
 	n.mu.Unlock()
 	if first {
-		n.send(ctx, t.Address, q)
+		// Others wait for the answer, too: the call does not end with who makes it.
+		sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.timeouts.Probe)
+		n.send(sending, t.Address, q)
+		cancel()
 	}
 	select {
 	case <-q.asked:

@@ -100,3 +100,70 @@ func TestNoConnectionIsMadeAfterTheEnd(t *testing.T) {
 		t.Errorf("after the end: %v, %d connections", err, len(n.conns))
 	}
 }
+
+// together answers calls for several groups when it is told to, and others at once.
+type together struct {
+	oddNode
+	asked, answer chan struct{}
+}
+
+func (n *together) Status(ctx context.Context, q *wirepb.StatusRequest) (*wirepb.StatusResponse, error) {
+	if len(q.Groups) > 1 {
+		n.asked <- struct{}{}
+		select {
+		case <-n.answer:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return n.oddNode.Status(ctx, q)
+}
+
+// TestWhoLeavesTakesNoAnswerAway: of two that ask in one call, the one that made it
+// may be a listing whose caller went away, and the other one an election.
+func TestWhoLeavesTakesNoAnswerAway(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, server := &together{asked: make(chan struct{}), answer: make(chan struct{})}, grpc.NewServer()
+	wirepb.RegisterNodeServer(server, node)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	defer func() { server.Stop(); <-served }()
+	n := New(Timeouts{Probe: 10 * time.Second})
+	defer n.Close()
+	target := []Target{{Node: 1, Address: listener.Addr().String()}}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		leaving, leave := context.WithCancel(t.Context())
+		var asking sync.WaitGroup
+		asking.Go(func() { n.Collect(leaving, 1, target) })
+		for n.gathering() == 0 && time.Now().Before(deadline) {
+			time.Sleep(50 * time.Microsecond)
+		}
+		got := make(chan *wirepb.ReplicaStatus, 1)
+		asking.Go(func() { got <- n.Collect(t.Context(), 3, target)[0] })
+		select {
+		case <-node.asked:
+			leave()
+			time.Sleep(20 * time.Millisecond) // a call that ends with its maker has ended by then
+			close(node.answer)
+			if status := <-got; status.GetLastIndex() != 30 {
+				t.Errorf("who stayed was told %v", status)
+			}
+			asking.Wait()
+			return
+		case <-got: // they asked one after the other
+			leave()
+			asking.Wait()
+		}
+	}
+	t.Fatal("two questions never shared a call")
+}
+
+// gathering is how many calls wait for questions.
+func (n *Nodes) gathering() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.inquiries)
+}

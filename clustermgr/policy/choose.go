@@ -55,8 +55,11 @@ func Choose(answers []Answer, w Wish) (Answer, error) {
 		electors = voting(running, voters.GetVoters())
 	}
 	fit := slices.DeleteFunc(slices.Clone(electors), func(a Answer) bool { return a.Node == w.Not || !a.electable() })
-	if len(fit) == 0 {
-		return Answer{}, fmt.Errorf("node %d is the only one, and it is sick", w.Not)
+	switch {
+	case len(fit) == 0 && w.Not != 0:
+		return Answer{}, fmt.Errorf("node %d is the only one that can be elected, and it is sick", w.Not)
+	case len(fit) == 0:
+		return Answer{}, fmt.Errorf("none of the %d replicas that answered and run can be elected: they are blank, or know themselves as no voters", len(running))
 	}
 	if leader, found := leading(answers, w.Fresh); found && leader.Node != w.Not {
 		return leader, nil

@@ -254,3 +254,18 @@ func TestEachRefusalOfAMoveSaysWhy(t *testing.T) {
 		}
 	}
 }
+
+// TestARefusalToChooseSaysWhy: nobody is said to be sick when nobody is.
+func TestARefusalToChooseSaysWhy(t *testing.T) {
+	blank := func(node pinetree.NodeID) Answer {
+		return Answer{Node: node, Status: &wirepb.ReplicaStatus{Blank: true}}
+	}
+	answers := []Answer{blank(1), blank(2), blank(3)}
+	if _, err := Choose(answers, Wish{Voters: 3}); err == nil || !strings.Contains(err.Error(), "none of the 3 replicas") {
+		t.Errorf("blank replicas: %v", err)
+	}
+	answers[1].Status = &wirepb.ReplicaStatus{}
+	if _, err := Choose(answers, Wish{Voters: 3, Not: 2}); err == nil || !strings.Contains(err.Error(), "node 2 is the only one") {
+		t.Errorf("blank replicas beside a sick one: %v", err)
+	}
+}

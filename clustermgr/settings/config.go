@@ -210,6 +210,8 @@ func (c Config) WithDefaults() (Config, error) {
 		return c, fmt.Errorf("cluster manager: a lease of %v is over before two heartbeats of %v; make it longer or the heartbeats more frequent", c.Lease.Duration, c.Heartbeat)
 	case c.DeadAfter <= c.SilentAfter:
 		return c, fmt.Errorf("cluster manager: nodes must be silent (%v) before they are dead (%v)", c.SilentAfter, c.DeadAfter)
+	case c.Replicas.ReplaceAfter < 0:
+		return c, fmt.Errorf("cluster manager: lost replicas cannot be replaced after %v; name a time after which a node is not expected back, such as 5m", c.Replicas.ReplaceAfter)
 	case c.OfficeClaim <= c.OfficeConfirm:
 		return c, fmt.Errorf("cluster manager: the claim to the office (%v) must outlast the time between confirmations (%v)", c.OfficeClaim, c.OfficeConfirm)
 	}

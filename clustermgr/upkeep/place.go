@@ -140,7 +140,7 @@ func (p *replicaPlanner) calm() (bool, time.Duration) {
 func (p *replicaPlanner) spread() (ReplicaChange, bool) {
 	all := map[string]bool{}
 	for _, n := range p.cluster.Nodes {
-		all[n.Zone] = n.Full == "" || all[n.Zone]
+		all[n.Zone] = true
 	}
 	for i := range p.cluster.Groups {
 		g := &p.cluster.Groups[i]
@@ -185,8 +185,7 @@ func follows(g *Group, id pinetree.NodeID) int {
 // where the spread over zones does not suffer. Far is a quarter of the fair share,
 // and at least three.
 func (p *replicaPlanner) balance() (ReplicaChange, bool) {
-	total := 0
-	least, most := p.cluster.Nodes, 0
+	total, most := 0, 0
 	for _, n := range p.cluster.Nodes {
 		total += p.load[n.ID]
 		most = max(most, p.load[n.ID])
@@ -195,7 +194,7 @@ func (p *replicaPlanner) balance() (ReplicaChange, bool) {
 		return ReplicaChange{}, false
 	}
 	far := max(3, (total/len(p.cluster.Nodes)+3)/4)
-	least = slices.DeleteFunc(slices.Clone(least), func(n Node) bool { return p.load[n.ID]+far > most })
+	least := slices.DeleteFunc(slices.Clone(p.cluster.Nodes), func(n Node) bool { return p.load[n.ID]+far > most })
 	if len(least) == 0 {
 		return ReplicaChange{}, false
 	}
