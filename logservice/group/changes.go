@@ -221,22 +221,14 @@ func (r *Replica) leaveJoint() {
 	}
 }
 
-// heardFrom is when a majority of some voters last answered.
-func (r *Replica) heardFrom(voters []pinetree.NodeID) lease.Instant {
-	heard := make([]lease.Instant, 0, len(voters))
-	for _, id := range voters {
-		at, ok := r.lead.contact[id]
-		switch {
-		case id == r.cfg.Node:
-			at = r.now
-		case !ok:
-			at = r.lead.since
-		}
-		heard = append(heard, at)
-	}
-	if len(heard) == 0 {
+// heardFrom is when a voter last answered.
+func (r *Replica) heardFrom(voter pinetree.NodeID) lease.Instant {
+	at, heard := r.lead.contact[voter]
+	switch {
+	case voter == r.cfg.Node:
 		return r.now
+	case !heard:
+		return r.lead.since
 	}
-	slices.Sort(heard)
-	return heard[(len(heard)-1)/2]
+	return at
 }

@@ -16,8 +16,9 @@ import (
 // flight is the leader's proposals that are not settled yet, in log order.
 type flight struct {
 	proposals []proposal
-	placed    int // the first this many have an index
-	bytes     int // proposed and not yet committed
+	placed    int                // the first this many have an index
+	committed pinetree.RaftIndex // of the last one that was seen to be committed
+	bytes     int                // of proposals
 }
 
 // proposal is one raft entry of this leader, from proposing to acknowledgement.
@@ -159,18 +160,22 @@ func (r *Replica) place(entries []*raftpb.Entry) {
 	}
 }
 
-// settle acknowledges what is committed, once the raft term is activated:
-// batches at commit, controls when they are applied here, in log order.
+// settle acknowledges what is committed, once the raft term is activated: batches
+// at commit, controls when they are applied here, which no batch waits for.
 func (r *Replica) settle() {
 	if !r.holder.Activated(r.lead.term) {
 		return
 	}
-	commit := pinetree.RaftIndex(r.basic.HardState.GetCommit())
-	n := 0
-	for ; n < r.flight.placed; n++ {
-		p := r.flight.proposals[n]
-		if p.index > commit || p.control && p.index > r.position.Index {
-			break
+	f, commit := &r.flight, pinetree.RaftIndex(r.basic.HardState.GetCommit())
+	n, waiting, newest := 0, f.proposals[:0], lease.Instant(0)
+	for ; n < f.placed && f.proposals[n].index <= commit; n++ {
+		p := f.proposals[n]
+		if p.index > f.committed {
+			f.committed, newest = p.index, p.at
+		}
+		if p.control && p.index > r.position.Index {
+			waiting = append(waiting, p)
+			continue
 		}
 		for _, end := range p.Ends {
 			if v := r.volumes[end.Volume]; v != nil && end.LSN > v.committed {
@@ -181,13 +186,13 @@ func (r *Replica) settle() {
 		if p.done != nil {
 			p.done(nil)
 		}
-		r.flight.bytes -= p.Size
+		f.bytes -= p.Size
 	}
-	if n > 0 {
-		r.lead.pace.Take(r.now.Sub(r.flight.proposals[n-1].at), r.now)
+	if newest != 0 {
+		r.lead.pace.Take(r.now.Sub(newest), r.now)
 	}
-	r.flight.proposals = append(r.flight.proposals[:0], r.flight.proposals[n:]...)
-	r.flight.placed -= n
+	f.placed -= n - len(waiting)
+	f.proposals = append(waiting, f.proposals[n:]...)
 }
 
 // abandon ends all proposals of a lost leadership: their outcome is the next

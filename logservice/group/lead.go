@@ -11,6 +11,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
+	"github.com/pinetree-db/pinetree/logservice/membership"
 )
 
 // campaign is an appointment that this replica tries to follow.
@@ -229,9 +230,5 @@ func (r *Replica) QuorumAge() time.Duration {
 	if r.lead.term == 0 {
 		return 0
 	}
-	heard := r.heardFrom(r.conf.members.Voters)
-	if r.conf.members.Joint() {
-		heard = min(heard, r.heardFrom(r.conf.members.Outgoing))
-	}
-	return r.now.Sub(heard)
+	return r.now.Sub(membership.Reached(r.conf.members, r.heardFrom))
 }

@@ -249,3 +249,25 @@ func TestAStoppedReplicaLeadsNoMoreWhateverItIsAsked(t *testing.T) {
 		}
 	}
 }
+
+func TestAppendsDoNotWaitForTheReplayOfAControlBeforeThem(t *testing.T) {
+	c := newLedCluster(t, DefaultOptions())
+	c.peer(1).lazy = true
+	c.create(1, 99)
+	c.must(c.offerSpan(1, pinetree.Record{LSN: 10}))
+	c.run()
+	if acked := c.acked(1); acked != 10 || c.told("create volume") {
+		t.Fatalf("acknowledged up to %s; %q", acked, c.story)
+	}
+	c.pass(3 * time.Second)
+	c.must(c.offerSpan(1, pinetree.Record{Prev: 10, LSN: 20}))
+	c.run()
+	if s, err := c.peer(1).replica.Status(); err != nil || c.acked(1) != 20 || s.CommitTime >= time.Second {
+		t.Errorf("a commit takes %v, acknowledged up to %s, %v", s.CommitTime, c.acked(1), err)
+	}
+	c.peer(1).lazy = false
+	c.run()
+	if !c.told("create volume 99: done") || c.peer(1).replica.flight.bytes != 0 {
+		t.Errorf("%q, and %d bytes are in flight", c.story, c.peer(1).replica.flight.bytes)
+	}
+}

@@ -101,10 +101,12 @@ type Member struct {
 // commitPace is the usual time from a proposal to its commit, while this replica
 // leads.
 func (r *Replica) commitPace() time.Duration {
-	if r.lead.term == 0 || len(r.flight.proposals) == 0 {
-		return r.lead.pace.Now(r.now, 0)
+	for _, p := range r.flight.proposals {
+		if p.index == 0 || p.index > r.flight.committed {
+			return r.lead.pace.Now(r.now, r.now.Sub(p.at))
+		}
 	}
-	return r.lead.pace.Now(r.now, r.now.Sub(r.flight.proposals[0].at))
+	return r.lead.pace.Now(r.now, 0)
 }
 
 // Members are the members of the group as of the newest change that is committed

@@ -140,3 +140,18 @@ func TestMembersAreReadBackAndDamageIsSeen(t *testing.T) {
 		t.Errorf("a voter until the change is through: %+v", demoted)
 	}
 }
+
+func TestReachedIsWhatAMajorityOfEachHalfHas(t *testing.T) {
+	has := func(id pinetree.NodeID) int { return int(id) * 10 }
+	for want, m := range map[int]Members{
+		0:  {},
+		10: {Voters: []pinetree.NodeID{1}},
+		20: {Voters: []pinetree.NodeID{1, 2, 3}, Learners: []pinetree.NodeID{9}},
+		30: {Voters: []pinetree.NodeID{3, 4}, Outgoing: []pinetree.NodeID{3, 5, 6}},
+		40: {Voters: []pinetree.NodeID{5, 6, 7}, Outgoing: []pinetree.NodeID{1, 3, 4, 5, 6}},
+	} {
+		if got := Reached(m, has); got != want {
+			t.Errorf("%+v: %d, want %d", m, got, want)
+		}
+	}
+}

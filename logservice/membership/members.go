@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -94,6 +95,23 @@ func majority(of []pinetree.NodeID, yes func(pinetree.NodeID) bool) bool {
 		}
 	}
 	return n > len(of)/2
+}
+
+// Reached is what a majority of each half has reached, of what each voter has.
+func Reached[T cmp.Ordered](m Members, has func(pinetree.NodeID) T) (reached T) {
+	for i, half := range [][]pinetree.NodeID{m.Voters, m.Outgoing} {
+		var all []T
+		for _, id := range half {
+			all = append(all, has(id))
+		}
+		if slices.Sort(all); len(all) == 0 {
+			continue
+		}
+		if most := all[(len(all)-1)/2]; i == 0 || most < reached {
+			reached = most
+		}
+	}
+	return reached
 }
 
 // Equal tells whether two memberships are the same.
