@@ -241,7 +241,10 @@ func (o nodeOrder) command() *cobra.Command {
 		}
 		l, err := asked(cmd, &managers, func(ctx context.Context, m wirepb.ManagerClient, _ []string) (cli.Listing, error) {
 			n, err := findNode(ctx, m, node)
-			return nodesListing([]*wirepb.NodeInfo{n}), err
+			if err != nil {
+				return cli.Listing{}, err
+			}
+			return nodesListing([]*wirepb.NodeInfo{n}), nil
 		}, args)
 		if err != nil {
 			return err
