@@ -124,10 +124,13 @@ func TestStatusOfAStuckReplicaGrowsOld(t *testing.T) {
 	if s := r.aged(1, 5); s != nil {
 		t.Fatalf("a status that was never known: %v", s)
 	}
-	r.keep(report{&wirepb.ReplicaStatus{Group: 1, Leader: true, QuorumAgeMs: 20}, lease.Instant(time.Second), nil})
+	r.keep(report{&wirepb.ReplicaStatus{Group: 1, Leader: true, QuorumAgeMs: 20, Lost: "why"}, lease.Instant(time.Second), nil})
 	s := r.aged(1, lease.Instant(3*time.Second))
 	if s == nil || !s.Leader || s.QuorumAgeMs != 2020 {
 		t.Fatalf("after two seconds it is %v, want a quorum age of 2020 ms", s)
+	}
+	if s.Lost != "why" {
+		t.Errorf("that it is lost is not said any more: %v", s)
 	}
 }
 

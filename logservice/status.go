@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
@@ -167,15 +168,9 @@ func (r *reporter) aged(id pinetree.GroupID, now lease.Instant) *wirepb.ReplicaS
 	if !known {
 		return nil
 	}
-	s := old.status
 	since := milliseconds(now.Sub(old.at))
-	return &wirepb.ReplicaStatus{
-		Group: s.Group, Leader: s.Leader, Ready: s.Ready, Activated: s.Activated, RaftTerm: s.RaftTerm,
-		Appointment: s.Appointment, LastTerm: s.LastTerm, LastIndex: s.LastIndex,
-		QuorumAgeMs: s.QuorumAgeMs + since, Quiet: s.Quiet,
-		Committed: s.Committed, Applied: s.Applied, LeaderHint: s.LeaderHint, Released: s.Released,
-		Stopped: s.Stopped, Voters: s.Voters, Volumes: s.Volumes,
-		ApplyStalledMs: s.ApplyStalledMs + since*min(s.ApplyStalledMs, 1), CommitUs: s.CommitUs, ApplyUs: s.ApplyUs,
-		Learners: s.Learners, MembersAt: s.MembersAt, Joint: s.Joint, Removed: s.Removed, Blank: s.Blank, Incoming: s.Incoming, Outgoing: s.Outgoing,
-	}
+	s := proto.CloneOf(old.status)
+	s.QuorumAgeMs += since
+	s.ApplyStalledMs += since * min(s.ApplyStalledMs, 1)
+	return s
 }
