@@ -50,6 +50,9 @@ given again. Start the node afterwards as usual.`,
 		if err := f.storage.Check(); err != nil {
 			return err
 		}
+		if f.storage.Engine == "memory" || f.storage.RaftLog == "memory" {
+			return cli.Usagef("--engine and --raftlog: a store in memory has nothing on the disk that could be made anew, or from which; name what the node runs with")
+		}
 		return f.run(cmd)
 	}
 	return c
