@@ -24,9 +24,7 @@ func (c *Client) OnLeader(ctx context.Context, what string, call func(context.Co
 	var refused error // for good, though other calls would wait for it to pass
 	err := c.retry(ctx, what, func(ctx context.Context) error {
 		err := c.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
-			ctx, cancel := context.WithTimeout(ctx, c.cfg.AttemptTimeout)
-			defer cancel()
-			return c.unlessReplaced(ctx, at, func(ctx context.Context) error { return call(ctx, conn) })
+			return c.unlessReplaced(ctx, at, c.cfg.AttemptTimeout, func(ctx context.Context) error { return call(ctx, conn) })
 		})
 		if refused = nil; errors.Is(err, pinetree.ErrOverQuota) {
 			refused, err = err, nil

@@ -2,23 +2,31 @@ package ship
 
 import (
 	"context"
-	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/pinetree-db/pinetree"
 )
 
 // patient is the part of AttemptTimeout after which a leader that has not
 // answered may have been replaced: one that hangs does not say so itself.
 const patient = 8
 
-// unlessReplaced makes a call to the leader, and gives it up when it is late and
-// another leads by now, as the managers say or somebody found out. Of all calls
-// of a client that are late, one at a time asks the managers.
-func (c *Client) unlessReplaced(ctx context.Context, at Replica, call func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// unlessReplaced makes a call to the leader, within a limit of time unless that is
+// zero, and gives it up when the client is closed, or when it is late and another
+// leads by now, as the managers say or somebody found out. Of all calls of a client
+// that are late, one at a time asks the managers.
+//
+// It makes one context for all of that, because this is the way of every read:
+// why the call was ended is beside the context and not in it.
+func (c *Client) unlessReplaced(ctx context.Context, at Replica, limit time.Duration, call func(context.Context) error) error {
+	ctx, cancel := bounded(ctx, limit)
+	defer cancel()
+	var why atomic.Pointer[error]
+	end := func(reason error) {
+		why.CompareAndSwap(nil, &reason)
+		cancel()
+	}
+	defer context.AfterFunc(c.ctx, func() { end(context.Cause(c.ctx)) })()
 	every := c.cfg.AttemptTimeout / patient
 	var watching sync.WaitGroup
 	watching.Add(1)
@@ -26,7 +34,7 @@ func (c *Client) unlessReplaced(ctx context.Context, at Replica, call func(conte
 		defer watching.Done()
 		for ctx.Err() == nil {
 			if other := c.replacedNow(ctx, at, every); other != nil {
-				cancel(other)
+				end(other)
 				return
 			}
 			select {
@@ -39,13 +47,20 @@ func (c *Client) unlessReplaced(ctx context.Context, at Replica, call func(conte
 	if late.Stop() {
 		watching.Done()
 	}
-	why := context.Cause(ctx)
-	cancel(nil)
+	cancel()
 	watching.Wait()
-	if _, left := errors.AsType[*pinetree.NotLeaderError](why); left && err != nil {
-		return why
+	if reason := why.Load(); reason != nil && err != nil {
+		return *reason
 	}
 	return err
+}
+
+// bounded is a context that ends after a limit of time; zero is none.
+func bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, limit)
 }
 
 // replacedNow is replaced, at most once in an interval. In between it goes by

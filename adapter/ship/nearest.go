@@ -159,7 +159,7 @@ func one[A answered](ctx context.Context, r *Reader, at Replica, q question, cal
 	began := time.Now()
 	var answer A
 	err := c.attempt(ctx, at, func(ctx context.Context, _ Replica, conn *grpc.ClientConn) (err error) {
-		ctx, cancel := q.bounded(ctx)
+		ctx, cancel := bounded(ctx, q.limit)
 		defer cancel()
 		if answer, err = call(ctx, conn); err != nil {
 			return err

@@ -172,9 +172,7 @@ func (c *Client) Resolve(ctx context.Context, a adapter.Append) (Resolution, err
 	var answer *wirepb.ResolveResponse
 	err := c.retry(ctx, fmt.Sprintf("resolve the append that ends at %s", a.LSN), func(ctx context.Context) error {
 		return c.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
-			ctx, cancel := context.WithTimeout(ctx, c.cfg.AttemptTimeout)
-			defer cancel()
-			return c.unlessReplaced(ctx, at, func(ctx context.Context) (err error) {
+			return c.unlessReplaced(ctx, at, c.cfg.AttemptTimeout, func(ctx context.Context) (err error) {
 				answer, err = wirepb.NewComputeClient(conn).Resolve(ctx, &wirepb.ResolveRequest{Volume: uint64(c.Volume()), ComputeTerm: uint64(a.Term), Lsn: uint64(a.LSN)})
 				return err
 			})
@@ -205,14 +203,6 @@ type question struct {
 	heavy bool // so much work that no second node is given it
 }
 
-// bounded is the context of one attempt.
-func (q question) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if q.limit == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, q.limit)
-}
-
 // limit bounds an attempt of a read that is quick once it can be served.
 func (r *Reader) limit() time.Duration {
 	if r.cfg.MinLSN != 0 {
@@ -235,13 +225,29 @@ func ask[A answered](ctx context.Context, r *Reader, q question, call func(conte
 }
 
 // askNode is ask for a read of any service.
-func askNode[A answered](ctx context.Context, r *Reader, q question, call readCall[A]) (answer A, err error) {
+func askNode[A answered](ctx context.Context, r *Reader, q question, call readCall[A]) (A, error) {
 	r.client.keepFresh()
-	err = r.client.retry(ctx, "read "+q.what, func(ctx context.Context) (err error) {
+	var answer A
+	try := func(ctx context.Context) (err error) {
 		answer, err = once(ctx, r, q, call)
 		return err
-	})
-	if err != nil {
+	}
+	if r.onlyLeader() {
+		// The leader nearly always answers. What trying again takes is made after that.
+		failed := try(ctx)
+		if failed == nil {
+			return answer, nil
+		}
+		again := try
+		try = func(ctx context.Context) error {
+			err := failed
+			if failed = nil; err == nil {
+				err = again(ctx)
+			}
+			return err
+		}
+	}
+	if err := r.client.retry(ctx, "read "+q.what, try); err != nil {
 		var none A
 		return none, err
 	}
@@ -255,9 +261,7 @@ func once[A answered](ctx context.Context, r *Reader, q question, call readCall[
 		return race(ctx, r, q, call)
 	}
 	err = r.client.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
-		ctx, cancel := q.bounded(ctx)
-		defer cancel()
-		return r.client.unlessReplaced(ctx, at, func(ctx context.Context) (err error) {
+		return r.client.unlessReplaced(ctx, at, q.limit, func(ctx context.Context) (err error) {
 			answer, err = call(ctx, conn)
 			return err
 		})

@@ -195,10 +195,7 @@ func (c *Client) trusted(ctx context.Context) (Route, error) {
 	if !suspect {
 		return route, nil
 	}
-	if err := c.refresh(ctx); err != nil {
-		return Route{}, err
-	}
-	return c.Route(), nil
+	return c.Refresh(ctx)
 }
 
 // nodeCall is a call to one replica. Its context ends with the attempt.
@@ -212,17 +209,16 @@ func (c *Client) onLeader(ctx context.Context, call nodeCall) error {
 	if err != nil {
 		return err
 	}
-	queue := slices.Clone(route.Replicas)
-	slices.SortStableFunc(queue, func(a, b Replica) int { return first(a.Node == route.Leader, b.Node == route.Leader) })
-	asked := map[string]bool{}
+	queue := route.leaderFirst()
+	var asked []string
 	var failed error
 	for len(queue) > 0 {
 		at := queue[0]
 		queue = queue[1:]
-		if asked[at.Addr] {
+		if slices.Contains(asked, at.Addr) {
 			continue
 		}
-		asked[at.Addr] = true
+		asked = append(asked, at.Addr)
 		err := c.attempt(ctx, at, call)
 		if err == nil {
 			c.leads(at)
@@ -277,13 +273,13 @@ func (c *Client) attempt(ctx context.Context, at Replica, call nodeCall) error {
 	return nil
 }
 
-// first orders what is true before what is not.
-func first(a, b bool) int {
-	switch {
-	case a && !b:
-		return -1
-	case b && !a:
-		return 1
+// leaderFirst lists the replicas, the leader before the others.
+func (r Route) leaderFirst() []Replica {
+	list := slices.Clone(r.Replicas)
+	if at := slices.IndexFunc(list, func(at Replica) bool { return at.Node == r.Leader }); at > 0 {
+		leader := list[at]
+		copy(list[1:at+1], list[:at])
+		list[0] = leader
 	}
-	return 0
+	return list
 }

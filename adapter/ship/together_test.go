@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -94,10 +95,16 @@ func TestReadsThatShareACallOutliveItsNode(t *testing.T) {
 	}
 }
 
-func TestReadsThatShareACallEndWithTheirClient(t *testing.T) {
+// TestReadsEndWithTheirClient closes a client whose connections stay open.
+func TestReadsEndWithTheirClient(t *testing.T) {
 	w := newWorld(t)
 	fill(w, 3)
-	c := w.dial(func(cfg *Config) { cfg.Gather.Calls = 1 })
+	const attempt = 10 * time.Second
+	conns := new(Connections)
+	t.Cleanup(func() { must(t, conns.Close()) })
+	c := w.dial(func(cfg *Config) {
+		cfg.Gather.Calls, cfg.AttemptTimeout, cfg.Connections = 1, attempt, conns
+	})
 	w.change(func() { w.nodes[0].frozen = true })
 	var reading sync.WaitGroup
 	for page := range pinetree.PageNo(20) {
@@ -107,8 +114,18 @@ func TestReadsThatShareACallEndWithTheirClient(t *testing.T) {
 			}
 		})
 	}
+	reading.Go(func() {
+		if _, err := c.Reader(ReadConfig{}).State(within(t)); !errors.Is(err, pinetree.ErrStopped) {
+			t.Errorf("state: %v", err)
+		}
+	})
+	time.Sleep(10 * time.Millisecond) // some are under way
+	began := time.Now()
 	must(t, c.Close())
 	reading.Wait()
+	if took := time.Since(began); took > attempt/patient {
+		t.Errorf("the reads ended %v after the client", took)
+	}
 	w.change(func() { w.nodes[0].frozen = false })
 }
 

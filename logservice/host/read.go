@@ -36,8 +36,11 @@ func (g *Group) Read(ctx context.Context, q ReadRequest, fn func(engine.Reader) 
 		return answer, g.refused
 	}
 	began := g.host.cfg.Clock()
-	ctx, cancel := context.WithTimeout(ctx, maxReadWait)
-	defer cancel()
+	if end, bounded := ctx.Deadline(); !bounded || time.Until(end) > maxReadWait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, maxReadWait)
+		defer cancel()
+	}
 	if q.MinLSN > 0 {
 		if err := g.reach(ctx, q.Volume, q.MinLSN); err != nil {
 			return answer, err
