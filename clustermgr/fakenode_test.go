@@ -59,6 +59,7 @@ type fakeNode struct {
 	replicas map[uint64]*fakeReplica
 	grants   int
 	frozen   bool          // answers nothing and sends nothing
+	space    string        // the mark that its disk is below
 	hang     time.Duration // an fsync has been waiting for this long
 	cutOff   bool          // from its peers
 	noMoves  string        // why it refuses transfers
@@ -200,7 +201,7 @@ func (n *fakeNode) state(sequence uint64) *wirepb.HeartbeatRequest {
 	if n.frozen {
 		return nil
 	}
-	q := &wirepb.HeartbeatRequest{Node: uint64(n.id), Instance: n.instance, Sequence: sequence, FsyncPendingMs: uint32(n.hang.Milliseconds())}
+	q := &wirepb.HeartbeatRequest{Node: uint64(n.id), Instance: n.instance, Sequence: sequence, FsyncPendingMs: uint32(n.hang.Milliseconds()), Space: n.space}
 	for id := range n.replicas {
 		q.Replicas = append(q.Replicas, n.status(id))
 	}

@@ -62,6 +62,26 @@ func TestAReplicaOfADeadNodeIsReplacedByTheManager(t *testing.T) {
 	c.settled(g, leader, followers[1], 4) // and nothing is left on it
 }
 
+// TestANewGroupAvoidsANodeThatIsLowOnSpace, but not so far that its replicas would
+// share a zone or would be too few.
+func TestANewGroupAvoidsANodeThatIsLowOnSpace(t *testing.T) {
+	t.Parallel()
+	c := newTunedCluster(t, ledger.NewMemory(), impatient, "a", "a", "a", "a")
+	full := c.byID(1)
+	unlock := full.lock()
+	full.space = "throttle"
+	unlock()
+	c.eventually("the manager knows of it", func() bool { return c.nodeInfo(1).GetSpace() == "throttle" })
+	if g := c.createGroup(3); !slices.Equal(g.GetVoters(), []uint64{2, 3, 4}) {
+		t.Errorf("the voters are %v", g.GetVoters())
+	}
+	c.byID(4).kill()
+	c.eventually("node 4 is dead", func() bool { return c.nodeInfo(4).GetState() == "dead" })
+	if g := c.createGroup(3); !slices.Equal(g.GetVoters(), []uint64{1, 2, 3}) {
+		t.Errorf("where no other node is left the voters are %v", g.GetVoters())
+	}
+}
+
 func TestALostReplicaIsReplacedByTheManager(t *testing.T) {
 	t.Parallel()
 	c, g, leader, followers := newImpatientGroup(t, ledger.NewMemory())

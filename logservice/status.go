@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ func replicaStatus(s group.Status) *wirepb.ReplicaStatus {
 	w.ApplyStalledMs = milliseconds(s.ApplyStalled)
 	w.CommitUs, w.ApplyUs = microseconds(s.CommitTime), microseconds(s.ApplyTime)
 	if s.Stopped != nil {
-		w.Stopped = s.Stopped.Error()
+		w.Stopped = strings.TrimPrefix(s.Stopped.Error(), pinetree.ErrStopped.Error()+": ") // who shows it says that it is
 	}
 	if s.Lost != nil {
 		w.Lost = s.Lost.Error()

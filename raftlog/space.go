@@ -21,7 +21,8 @@ const (
 	// SpaceStop refuses what writers append, with pinetree.ErrDiskFull; what is
 	// left is the reserve, in which fencing, leader moves and compaction go on.
 	SpaceStop
-	// SpaceReserve is the reserve half used: nothing but what frees space.
+	// SpaceReserve is the reserve half used. Nothing more is refused: followers take
+	// what their leaders send until the disk is full.
 	SpaceReserve
 )
 

@@ -69,7 +69,7 @@ func (r *Reign) newGroup(replicas uint32, home string) (ledger.Group, error) {
 	}
 	for _, n := range r.nodes {
 		if r.health(n) == policy.Alive && !n.Is.Leaving {
-			sites = append(sites, policy.Site{Node: n.Is.ID, Zone: n.Is.Zone, Replicas: count[n.Is.ID], Shunned: n.Is.Unwanted(time.Now()) != ""})
+			sites = append(sites, policy.Site{Node: n.Is.ID, Zone: n.Is.Zone, Replicas: count[n.Is.ID], Shunned: n.Is.Unwanted(time.Now()) != "" || n.Full() != ""})
 		}
 	}
 	return members.NewGroup(r.counters.Is.Group+1, sites, replicas, home)

@@ -7,12 +7,14 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
 // TestAFullDiskHarmsItsNodeAlone fills the disk of a follower: the node says so and
 // stops, the group goes on without it, and when there is space again and the node
-// is started it catches up. Then that of the leader: writers are refused, or
-// another one leads, and they go on when there is space again.
+// is started it catches up. Then that of the leader, first so far that it has to
+// hand over, and then wholly: writers are refused, or another one leads, and they go
+// on when there is space again.
 func TestAFullDiskHarmsItsNodeAlone(t *testing.T) {
 	beside(t)
 	for _, logOnly := range []bool{false, true} {
@@ -36,6 +38,14 @@ func TestAFullDiskHarmsItsNodeAlone(t *testing.T) {
 			c.makeSpace(follower)
 			l.more(1 << 18)
 			c.votersAre(volume.Group, c.nodes...)
+
+			low := c.victim(volume.Group, true)
+			low.image.leave(20 << 20) // between the marks stop and reserve
+			c.handsOver(low, volume.Group, l)
+			if err := low.logSays(stopped); err == nil {
+				t.Errorf("%s had space left, and a write has failed", low.name)
+			}
+			low.image.free()
 
 			leader := c.victim(volume.Group, true)
 			leader.image.fill()
@@ -65,6 +75,31 @@ func (c *cluster) makeSpace(n *node) {
 		n.start()
 	}
 	c.awaitServing(n)
+}
+
+// handsOver waits until another node leads in place of one that is low on space,
+// which the managers' listing says, and something was acknowledged there.
+func (c *cluster) handsOver(low *node, group uint64, l *load) {
+	c.t.Helper()
+	within(c.t, 30*time.Second, "the listing says that "+low.name+" is low on space", func() error {
+		list, err := c.manages().ListNodes(c.within(5*time.Second), &wirepb.ListNodesRequest{})
+		if err != nil {
+			return err
+		}
+		for _, n := range list.GetNodes() {
+			if n.GetNode() == uint64(low.id) && n.GetSpace() != "stop" {
+				err = fmt.Errorf("it says %q", n.GetSpace())
+			}
+		}
+		return err
+	})
+	within(c.t, 30*time.Second, "another node leads", func() error {
+		if now, leased, err := c.holder(group); err != nil || !leased || now == low {
+			return fmt.Errorf("the leader is %v, leased %v: %v", now, leased, err)
+		}
+		return nil
+	})
+	l.more(1 << 16)
 }
 
 // hasNoVoice pauses one more node: of the two that are left, the one that takes

@@ -158,7 +158,11 @@ func replicaRow(g *wirepb.GroupInfo, r *wirepb.ReplicaInfo) []any {
 			role = "leader, not activated"
 		}
 	}
-	return []any{r.Node, role, s.RaftTerm, fmt.Sprintf("%d/%d", s.LastTerm, s.LastIndex), s.Committed, s.Applied, heard, progressOf(g, r.Progress), cmp.Or(s.Stopped, s.Lost)}
+	note := s.Lost
+	if s.Stopped != "" {
+		note = "stopped: " + s.Stopped
+	}
+	return []any{r.Node, role, s.RaftTerm, fmt.Sprintf("%d/%d", s.LastTerm, s.LastIndex), s.Committed, s.Applied, heard, progressOf(g, r.Progress), note}
 }
 
 // roleOf is what a replica that does not lead is.
