@@ -54,6 +54,7 @@ type Gateway struct {
 	json    *runtime.ServeMux
 	watches chan struct{}  // holds one for each
 	running sync.WaitGroup // goroutines of watches
+	most    time.Duration  // takeTimeout, but for tests
 }
 
 // maxBodyBytes bounds a request: the largest transaction, as base64 in JSON.
@@ -70,7 +71,7 @@ func New(cfg Config) (*Gateway, error) {
 	cfg.RetryFor = cmp.Or(cfg.RetryFor, 10*time.Second)
 	cfg.MaxVolumes, cfg.MaxWatches = cmp.Or(cfg.MaxVolumes, 1024), cmp.Or(cfg.MaxWatches, 1024)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
-	g := &Gateway{cfg: cfg, watches: make(chan struct{}, cfg.MaxWatches)}
+	g := &Gateway{cfg: cfg, watches: make(chan struct{}, cfg.MaxWatches), most: takeTimeout}
 	g.volumes = newVolumes(cfg)
 	g.json = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.JSONPb{
@@ -100,7 +101,8 @@ func (g *Gateway) Close() error {
 const prefix = "/v1/volumes/"
 
 // ServeHTTP implements http.Handler.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) ServeHTTP(to http.ResponseWriter, r *http.Request) {
+	w := taking{to, http.NewResponseController(to), g.most}
 	if r.URL.Path == "/openapi.json" {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(gatewaypb.OpenAPI) // a client that left is no failure
@@ -113,7 +115,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		failRoute(w, r, http.StatusNotFound)
 		return
 	}
-	if r.Body, err = body(w, r); err != nil {
+	if r.Body, err = body(to, r); err != nil {
 		fail(w, status.Errorf(codes.InvalidArgument, "the body, which may have %d bytes: %v", maxBodyBytes, err))
 		return
 	}

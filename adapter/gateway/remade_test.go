@@ -27,6 +27,7 @@ type cluster struct {
 	wirepb.UnimplementedMetaServer
 	address string
 	volume  atomic.Uint64
+	large   atomic.Int64 // bytes of each value, beside the volume's id
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -63,7 +64,8 @@ func (c *cluster) MetaRange(_ context.Context, q *wirepb.MetaRangeRequest) (*wir
 	if q.GetVolume() != id {
 		return nil, fmt.Errorf("%w: %d", pinetree.ErrUnknownVolume, q.GetVolume())
 	}
-	item := &wirepb.MetaItem{Key: q.GetKey(), Value: fmt.Append(nil, id), Version: 1, Created: 1, Modified: 1}
+	value := append(fmt.Append(nil, id), make([]byte, c.large.Load())...)
+	item := &wirepb.MetaItem{Key: q.GetKey(), Value: value, Version: 1, Created: 1, Modified: 1}
 	return &wirepb.MetaRangeResponse{Served: &wirepb.Served{Node: 1}, Revision: 1, Items: []*wirepb.MetaItem{item}}, nil
 }
 
