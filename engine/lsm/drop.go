@@ -82,10 +82,12 @@ func (s *Store) tidy() (next time.Duration, err error) {
 	dropped, err := s.dropAll()
 	for more := true; more && err == nil; dropped = false {
 		var trimmed int
-		trimmed, more, err = s.trimSome()
+		trimmed, more, err = s.trimSome() // with an error of one volume, the others are trimmed
 		s.dropper.trimmed += trimmed
-		if err == nil {
-			next, err = s.reclaimDue(dropped, time.Now())
+		if !errors.Is(err, pinetree.ErrStopped) {
+			var failed error
+			next, failed = s.reclaimDue(dropped, time.Now())
+			err = errors.Join(err, failed)
 		}
 	}
 	switch {
