@@ -138,7 +138,7 @@ func TestWhatNobodyWaitsForIsNotBegun(t *testing.T) {
 		t.Errorf("a session of a worker that is busy: %v", err)
 	}
 	release()
-	if err := g.CreateVolume(c.ctx(time.Second), theVolume+2, pinetree.FormatRedo); err != nil {
+	if err := g.CreateVolume(c.ctx(5*time.Second), theVolume+2, pinetree.FormatRedo); err != nil {
 		t.Fatal(err)
 	}
 	at, _ := g.Replayed()
