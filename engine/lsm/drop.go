@@ -3,6 +3,8 @@ package lsm
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,6 +82,9 @@ func (d *dropper) start(s *Store, idle bool) {
 // again. After its error nothing can be written any more.
 func (s *Store) tidy() (next time.Duration, err error) {
 	dropped, err := s.dropAll()
+	if err == nil {
+		err = s.emptyTrash()
+	}
 	for more := true; more && err == nil; dropped = false {
 		var trimmed int
 		trimmed, more, err = s.trimSome() // with an error of one volume, the others are trimmed
@@ -125,6 +130,44 @@ func (s *Store) dropAll() (bool, error) {
 		}
 	}
 	return len(notes) > 0, err
+}
+
+// emptyTrash removes what the stored positions have no use for, and was too much to
+// go with them.
+func (s *Store) emptyTrash() error {
+	s.mu.Lock()
+	groups := slices.Collect(maps.Values(s.groups))
+	s.mu.Unlock()
+	for _, g := range groups {
+		for g.trash.Has(g.Flushed().Index) {
+			if err := s.emptySome(g); err != nil {
+				return err
+			}
+			if err := s.dropPause(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// emptySome excludes what stores a position, or removes or replaces the group.
+func (s *Store) emptySome(g *group) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g.removed.Load() {
+		g.trash.Clear()
+	}
+	gone := g.trash.Next(g.Flushed().Index, s.traits)
+	if err := s.commitFreeing(gone); err != nil {
+		return err
+	}
+	g.trash.Removed(gone)
+	return nil
 }
 
 func (s *Store) droppable() ([]drops.Note, error) {

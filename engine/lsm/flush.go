@@ -23,7 +23,7 @@ type flusher struct {
 type flushing struct {
 	group *group
 	state *state
-	noted bool // that volumes have to go
+	noted bool // that there is something for the dropper
 	done  bool
 	err   error
 }
@@ -111,6 +111,6 @@ func (s *Store) storeState(w *flushing) error {
 	}
 	w.group.trash.Removed(trash)
 	w.group.lost.Noted(lost)
-	w.noted = lost > 0
+	w.noted = lost > 0 || w.group.trash.Has(w.state.position.Index)
 	return nil
 }

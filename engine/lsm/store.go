@@ -150,7 +150,7 @@ func (s *Store) group(id pinetree.GroupID) (*group, error) {
 		return nil, err
 	}
 	s.groups[id] = g
-	if truncatesMore(pinetree.Position{}, used.position) {
+	if len(gone) > 0 || truncatesMore(pinetree.Position{}, used.position) {
 		s.dropper.kick() // a crash may have left some of it
 	}
 	return g, nil

@@ -49,6 +49,13 @@ func (l *List) Next(at pinetree.RaftIndex, limits sorted.Traits) (entries []sort
 	return entries
 }
 
+// Has tells whether there are removals that may go with a position.
+func (l *List) Has(at pinetree.RaftIndex) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.keys) > 0 && l.keys[0].index <= at
+}
+
 // Removed takes the first ones out of the list, once they are removed.
 func (l *List) Removed(entries []sorted.Entry) {
 	l.mu.Lock()
