@@ -285,15 +285,22 @@ func (c *cluster) isolate(n *node, cut bool) {
 // client is a ship client of a volume.
 func (c *cluster) client(volume string) *ship.Client {
 	c.t.Helper()
+	return c.clientWith(volume, func(*ship.Config) {})
+}
+
+func (c *cluster) clientWith(volume string, change func(*ship.Config)) *ship.Client {
+	c.t.Helper()
 	said, err := os.OpenFile(filepath.Join(c.dir, "clients.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { said.Close() })
-	client, err := ship.Dial(c.within(10*time.Second), ship.Config{
+	cfg := ship.Config{
 		Managers: append([]string{c.managed}, c.theirs...), Volume: volume, Dial: []grpc.DialOption{grpc.WithTransportCredentials(c.creds())},
 		Logger: slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	}
+	change(&cfg)
+	client, err := ship.Dial(c.within(10*time.Second), cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}

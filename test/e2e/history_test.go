@@ -21,6 +21,7 @@ import (
 type access struct {
 	window int // of the history, to which the key belongs
 	key    string
+	page   pinetree.PageNo // has the same value as the key
 	write  bool
 	value  string // written
 }
@@ -87,7 +88,8 @@ func (h *history) begin(random *rand.Rand) access {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pending[h.window]++
-	return access{window: h.window, key: fmt.Sprintf("w%d-k%d", h.window, random.IntN(keys))}
+	k := random.IntN(keys)
+	return access{window: h.window, key: fmt.Sprintf("w%d-k%d", h.window, k), page: pinetree.PageNo(h.window*keys + k)}
 }
 
 // end ends an operation; nil for one that was never seen.
@@ -139,7 +141,7 @@ func (h *history) finish(t *testing.T) {
 	}
 }
 
-// write puts counted values under random keys, one after the other, until ctx
+// write puts counted values under random keys and into their pages, one after the other, until ctx
 // ends. A write without an answer may still happen at any later time.
 func (h *history) write(ctx context.Context, w *ship.Writer) error {
 	random := rand.New(rand.NewPCG(h.seed(), 0))
@@ -147,9 +149,10 @@ func (h *history) write(ctx context.Context, w *ship.Writer) error {
 	for ctx.Err() == nil {
 		in := h.begin(random)
 		in.write, in.value = true, fmt.Sprint(uint64(tail)+1)
-		redo, err := proto.Marshal(&storepb.Redo{Ops: []*storepb.RedoOp{{Op: &storepb.RedoOp_KeyPut{
-			KeyPut: &storepb.KeyPut{Key: []byte(in.key), Value: []byte(in.value)},
-		}}}})
+		redo, err := proto.Marshal(&storepb.Redo{Ops: []*storepb.RedoOp{
+			{Op: &storepb.RedoOp_KeyPut{KeyPut: &storepb.KeyPut{Key: []byte(in.key), Value: []byte(in.value)}}},
+			{Op: &storepb.RedoOp_PageImage{PageImage: &storepb.PageImage{Page: uint64(in.page), Image: []byte(in.value)}}},
+		}})
 		if err != nil {
 			return err
 		}

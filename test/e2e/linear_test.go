@@ -7,21 +7,36 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"google.golang.org/grpc"
+
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter/ship"
+	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
 // reading is a client that reads.
 type reading struct {
-	id int
-	by *ship.Reader
+	id    int
+	by    *ship.Reader
+	pages bool // reads pages instead of keys
 }
 
-// read gets random keys until ctx ends.
+// value is what the key or the page of an access has.
+func (r reading) value(ctx context.Context, in access) (string, ship.Served, error) {
+	if r.pages {
+		got, err := r.by.Page(ctx, in.page)
+		return string(got.Page), got.Served, err
+	}
+	got, err := r.by.Key(ctx, []byte(in.key))
+	return string(got.Value), got.Served, err
+}
+
+// read gets random keys or pages until ctx ends.
 func (h *history) read(ctx context.Context, r reading) {
 	random := rand.New(rand.NewPCG(h.seed(), uint64(r.id)))
 	for ctx.Err() == nil {
@@ -37,18 +52,19 @@ func (h *history) readOnce(ctx context.Context, r reading, random *rand.Rand) bo
 	call := h.now()
 	limit, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	got, err := r.by.Key(limit, []byte(in.key))
+	value, served, err := r.value(limit, in)
 	if err != nil && !errors.Is(err, pinetree.ErrNotFound) {
 		h.end(in, nil)
 		return false
 	}
-	h.end(in, &porcupine.Operation{ClientId: r.id, Input: in, Call: call, Output: string(got.Value), Return: h.now()})
-	h.answered(got.Level)
+	h.end(in, &porcupine.Operation{ClientId: r.id, Input: in, Call: call, Output: value, Return: h.now()})
+	h.answered(served.Level)
 	return true
 }
 
-// everyReader reads a volume in all ways that are promised to be linearizable.
-func (c *cluster) everyReader(ctx context.Context, h *history, volume string, wait *sync.WaitGroup) {
+// everyReader reads a volume in all ways that are promised to be linearizable. It
+// returns a count of the calls in which several reads of pages went together.
+func (c *cluster) everyReader(ctx context.Context, h *history, volume string, wait *sync.WaitGroup) *atomic.Int64 {
 	c.t.Helper()
 	reader := c.client(volume)
 	for id := 1; id <= 8; id++ {
@@ -59,8 +75,28 @@ func (c *cluster) everyReader(ctx context.Context, h *history, volume string, wa
 		case id <= 6:
 			cfg = ship.ReadConfig{Level: pinetree.ReadConsistent, Node: pinetree.NodeID(id - 3)}
 		}
-		wait.Go(func() { h.read(ctx, reading{id, reader.Reader(cfg)}) })
+		wait.Go(func() { h.read(ctx, reading{id: id, by: reader.Reader(cfg)}) })
 	}
+	var together atomic.Int64
+	count := func(ctx context.Context, method string, q, a any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		err := invoke(ctx, method, q, a, conn, opts...)
+		if method == wirepb.Reads_Pages_FullMethodName && err == nil {
+			together.Add(1)
+		}
+		return err
+	}
+	sharing := c.clientWith(volume, func(cfg *ship.Config) {
+		cfg.Gather.Calls = 1 // so that these few share calls often
+		cfg.Dial = append(cfg.Dial, grpc.WithChainUnaryInterceptor(count))
+	})
+	for id := 9; id <= 14; id++ {
+		cfg := ship.ReadConfig{Level: pinetree.ReadDefault}
+		if id >= 12 {
+			cfg.Level = pinetree.ReadConsistent
+		}
+		wait.Go(func() { h.read(ctx, reading{id: id, by: sharing.Reader(cfg), pages: true}) })
+	}
+	return &together
 }
 
 // minutes is how long the mixed load runs, as PINETREE_E2E_MINUTES says.
@@ -103,7 +139,7 @@ func TestReadsAreLinearizable(t *testing.T) {
 	var wait sync.WaitGroup
 	var wrote error
 	wait.Go(func() { wrote = h.write(ctx, w) })
-	c.everyReader(ctx, h, "keys", &wait)
+	together := c.everyReader(ctx, h, "keys", &wait)
 	stale := &staleReads{h: h, volume: volume.Volume, random: rand.New(rand.NewPCG(h.seed(), 9))}
 	for _, n := range c.nodes {
 		stale.nodes = append(stale.nodes, c.reads(n))
@@ -124,9 +160,9 @@ func TestReadsAreLinearizable(t *testing.T) {
 		t.Fatalf("the writer ended: %v", wrote)
 	}
 	h.finish(t)
-	t.Logf("%d operations, reads by level: %v; %d stale reads, %d with a bound in time, %d with a least LSN; faults: %v",
-		h.count, h.level, stale.answered, stale.bounded, stale.minimal, done)
-	if h.level[pinetree.ReadDefault] == 0 || h.level[pinetree.ReadConsistent] == 0 || stale.bounded == 0 || stale.minimal == 0 {
+	t.Logf("%d operations, reads by level: %v; %d calls for several pages; %d stale reads, %d with a bound in time, %d with a least LSN; faults: %v",
+		h.count, h.level, together.Load(), stale.answered, stale.bounded, stale.minimal, done)
+	if h.level[pinetree.ReadDefault] == 0 || h.level[pinetree.ReadConsistent] == 0 || together.Load() == 0 || stale.bounded == 0 || stale.minimal == 0 {
 		t.Error("a kind of read was never answered, so this run shows nothing of it")
 	}
 	for _, wrong := range stale.wrong {

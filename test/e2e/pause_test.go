@@ -43,7 +43,7 @@ func (b *besieged) run(ctx context.Context, id int) {
 		b.asked.Add(1)
 		if err != nil && !errors.Is(err, pinetree.ErrNotFound) {
 			b.h.end(in, nil)
-			if b.h.readOnce(ctx, reading{id, b.elsewhere}, random) {
+			if b.h.readOnce(ctx, reading{id: id, by: b.elsewhere}, random) {
 				b.served.Add(1)
 			}
 			continue
