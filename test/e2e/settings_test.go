@@ -73,7 +73,9 @@ func TestManagersWithOtherSettingsAreRefusedByName(t *testing.T) {
 		return
 	}
 	// Its own word changes nothing before it is the active one: the old settings
-	// still are the cluster's.
+	// still are the cluster's. It is a candidate before the one that is restarted now,
+	// whose member of etcd takes proposals along that are not made yet.
+	time.Sleep(3 * time.Second)
 	c.restart(oldest, first[oldest])
 	c.serves(oldest)
 	if now := c.managersInOrder()[changed].output()[said:]; strings.Contains(now, "settings_changed") || c.activeManager() != second {
@@ -91,6 +93,7 @@ func TestManagersWithOtherSettingsAreRefusedByName(t *testing.T) {
 	c.ends(second, was, "a lease is 1s in the cluster, and 600ms here", "is 1m0s in the cluster, and 5m0s here", "--new-settings")
 	c.restart(second, first[second], next...)
 	c.serves(second)
+	time.Sleep(3 * time.Second)
 
 	// The manager that was forgotten runs on, ends when it would become the active
 	// one, and the next one takes the office.
