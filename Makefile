@@ -69,7 +69,7 @@ crash: ## replicas and engines that crash and fail at every call that changes th
 model: ## badger and pebble under 500,000 random changes, compared with a model; about 8 minutes
 	PINETREE_MODEL=full $(GO) test ./test/model -count=1 -timeout 60m -v
 
-space: ## engines give SPACE_MB (200) of log back, but for a tenth; about 2 minutes
+space: ## engines give SPACE_MB (200) of log back, but for a tenth, and do not grow beside writes; about 5 minutes
 	PINETREE_SPACE_MB=$(SPACE_MB) $(GO) test ./engine/badgerengine ./engine/pebbleengine ./engine/walengine -p 1 -run Space -count=1 -v
 
 e2e: ## the end-to-end tests with real processes in full; as root, about an hour

@@ -11,9 +11,9 @@
 // log: they are written once, where tables are written again for every level.
 // Badger syncs that log with errors swallowed, and deletes its files before
 // what it has rewritten is synced; the engine does both itself, see
-// database.DB.Sync and Reclaim. The space of what was removed comes back by that
-// rewriting, once compactions have found it; badger makes those only as new data
-// comes, so the engine has them made, too.
+// database.DB.Sync and Reclaim. The space of what was removed from the tables comes
+// back by compactions; badger makes those only as new data comes, so the engine has
+// them made, too.
 //
 // When a commit fails or badger reports an error of its own, the store takes
 // no more writes until it is opened again. Reads go on.

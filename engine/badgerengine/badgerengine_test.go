@@ -10,6 +10,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine/crashtest"
 	"github.com/pinetree-db/pinetree/engine/enginetest"
 	"github.com/pinetree-db/pinetree/engine/preparedtest"
+	"github.com/pinetree-db/pinetree/engine/spacetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,4 +25,6 @@ func TestWritesCanBePreparedAhead(t *testing.T) { preparedtest.Run(t, backend) }
 
 func TestNothingFlushedIsLostToAKill(t *testing.T) { crashtest.RunKilled(t, backend, 6) }
 
-func TestSpaceComesBack(t *testing.T) { enginetest.RunSpace(t, backend, 64<<20) }
+func TestSpaceComesBack(t *testing.T) { spacetest.Run(t, backend, 64<<20) }
+
+func TestSpaceStaysBesideWrites(t *testing.T) { spacetest.RunBesideWrites(t, backend) }

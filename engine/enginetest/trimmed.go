@@ -3,16 +3,9 @@ package enginetest
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/engine"
@@ -148,101 +141,4 @@ func testTrimmedWhileRead(t *testing.T, b Backend) {
 	if err := checkTrimmed(r, n-kept-1, format); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// What RunSpace wants: that no more than so many hundredths of the directory's bytes
-// are left, and how soon.
-const (
-	spaceLeft  = 35
-	spaceLimit = 60 * time.Second
-	// spaceUnits is how many units of the backend's a little is.
-	spaceUnits, spaceUnitsLeft = 4, 40
-)
-
-// RunSpace fills a volume with as many megabytes as the environment variable
-// PINETREE_SPACE_MB says, truncates nine tenths of it, and wants the directory's bytes
-// back without a further write. Without the variable it fills a little, and only looks
-// when the backend gives space back in units of that size.
-func RunSpace(t *testing.T, b Backend, unit int64) {
-	size, share := spaceUnits*unit, int64(spaceUnitsLeft)
-	if set, err := strconv.ParseInt(os.Getenv("PINETREE_SPACE_MB"), 10, 64); err == nil {
-		size, share = set<<20, spaceLeft
-	} else if size > 16<<20 {
-		t.Skipf("set PINETREE_SPACE_MB, for it gives back %d bytes at a time", unit)
-	}
-	x := newBench(t, b)
-	e := x.create(1)
-	w := newWriter(t)
-	format := pinetree.FormatRedo
-	if b.OpaqueOnly {
-		format = pinetree.FormatOpaque
-	}
-	w.create(1, format, 0)
-	random := rand.New(rand.NewPCG(6, 6))
-	work := &workload{random: random}
-	shipped := int64(0)
-	began := time.Now()
-	for lsn := pinetree.LSN(0); shipped < size; {
-		var records []record
-		for range 64 {
-			lsn++
-			if b.OpaqueOnly {
-				records = append(records, record{lsn, work.fill(512)})
-				continue
-			}
-			at := span{random.Uint64N(2000), uint32(random.IntN(7 << 10))}
-			records = append(records, redo(lsn, patch(at, string(work.fill(256))), put(fmt.Sprint(random.IntN(5000)), string(work.fill(256)))))
-		}
-		w.batch(1, records...)
-		write := w.write()
-		shipped += int64(write.Batches[0].Size())
-		apply(t, e, write)
-		if write.Position.Index%256 == 0 {
-			flush(t, e)
-		}
-	}
-	flush(t, e)
-	took := time.Since(began)
-	full := directoryBytes(t, x.dir)
-	v := w.position.Volumes[1]
-	v.Truncated = v.LSN / 10 * 9
-	w.position.Volumes[1] = v
-	apply(t, e, w.write())
-	flush(t, e)
-	began = time.Now()
-	left := full
-	for ; left > full*share/100; left = directoryBytes(t, x.dir) {
-		if time.Since(began) > spaceLimit {
-			t.Fatalf("%d MB shipped in %s took %d MB, and with a tenth of them kept %d MB", shipped>>20, took, full>>20, left>>20)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Logf("%d MB shipped in %s took %d MB, and with a tenth of them kept %d MB after %s", shipped>>20, took.Round(time.Millisecond), full>>20, left>>20, time.Since(began).Round(time.Millisecond))
-	digest(t, volume(t, e, 1), 0)
-}
-
-// directoryBytes is what the files of a directory take on the disk.
-func directoryBytes(t testing.TB, dir string) (total int64) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		n, err := bytesOnDisk(path)
-		total += n
-		return err
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-	return total
-}
-
-func bytesOnDisk(path string) (int64, error) {
-	var info unix.Stat_t
-	err := unix.Stat(path, &info)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil // removed while we look
-	}
-	return info.Blocks * 512, err // a file may be larger than what is in it
 }

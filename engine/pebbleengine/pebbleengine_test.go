@@ -12,6 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine/enginetest"
 	"github.com/pinetree-db/pinetree/engine/pebbleengine"
 	"github.com/pinetree-db/pinetree/engine/preparedtest"
+	"github.com/pinetree-db/pinetree/engine/spacetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,7 +44,9 @@ func TestNothingFlushedIsLostToAKill(t *testing.T) { crashtest.RunKilled(t, back
 // TestSpaceComesBack writes more than fits well into memtables as small as those of
 // the other tests.
 func TestSpaceComesBack(t *testing.T) {
-	enginetest.RunSpace(t, enginetest.Backend{Open: func(dir string) (engine.Store, error) {
+	spacetest.Run(t, enginetest.Backend{Open: func(dir string) (engine.Store, error) {
 		return pebbleengine.Open(pebbleengine.Options{Dir: dir, MemTableBytes: 8 << 20})
 	}}, 64<<20)
 }
+
+func TestSpaceStaysBesideWrites(t *testing.T) { spacetest.RunBesideWrites(t, backend) }

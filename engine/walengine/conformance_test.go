@@ -8,6 +8,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/crashtest"
 	"github.com/pinetree-db/pinetree/engine/enginetest"
+	"github.com/pinetree-db/pinetree/engine/spacetest"
 	"github.com/pinetree-db/pinetree/engine/walengine"
 )
 
@@ -34,7 +35,7 @@ func TestNothingFlushedIsLostToAKillWithSmallFiles(t *testing.T) {
 }
 
 func TestSpaceComesBack(t *testing.T) {
-	enginetest.RunSpace(t, enginetest.Backend{OpaqueOnly: true, Open: func(dir string) (engine.Store, error) {
+	spacetest.Run(t, enginetest.Backend{OpaqueOnly: true, Open: func(dir string) (engine.Store, error) {
 		return walengine.Open(dir, walengine.Options{FileBytes: 256 << 10})
 	}}, 1<<20)
 }

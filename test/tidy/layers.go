@@ -51,6 +51,8 @@ var sameRow = []arrow{
 	{"engine/enginetest", "engine/memengine"}, // the suite compares with the memory backend
 	{"engine/crashtest", "engine/enginetest"},
 	{"engine/preparedtest", "engine/enginetest"},
+	{"engine/spacetest", "engine/enginetest"},
+	{"engine/spacetest", "engine/redotest"},
 	{"engine/enginetest", "engine/metatest"},
 	{"engine/enginetest", "engine/droptest"},
 	{"engine/droptest", "engine/metatest"},
@@ -66,7 +68,7 @@ var sameRow = []arrow{
 
 // suites are the packages that only tests use: those that hold tests for
 // others to run, and those that break things for them.
-var suites = []string{"engine/crashtest", "engine/droptest", "engine/enginetest", "engine/metatest", "engine/preparedtest", "engine/redotest", "raftlog/raftlogtest", "disk/faultfs"}
+var suites = []string{"engine/crashtest", "engine/droptest", "engine/enginetest", "engine/metatest", "engine/preparedtest", "engine/redotest", "engine/spacetest", "raftlog/raftlogtest", "disk/faultfs"}
 
 // importers narrows the layers: the packages of a pattern are imported only by
 // those named. The first row that matches counts. Production code chooses a

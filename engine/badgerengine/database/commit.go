@@ -44,15 +44,15 @@ const maxDeletions = 4096
 // time: badger's DropPrefix would refuse all writes meanwhile.
 func (d *DB) DeleteRange(start, end []byte) (more bool, err error) {
 	var gone []sorted.Entry
-	var size int64
+	var values []placed
 	err = d.scan(commonPrefix(start, end), func(it iterator) error {
 		for it.Seek(start); it.Valid() && bytes.Compare(it.Key(), end) < 0; it.Next() {
 			if more = len(gone) == maxDeletions; more {
 				return nil
 			}
 			gone = append(gone, sorted.Entry{Key: bytes.Clone(it.Key()), Remove: true})
-			if value := it.Item().ValueSize(); value >= valueThreshold {
-				size += value
+			if at, is := placeOf(it.Item()); is {
+				values = append(values, placed{at: at, size: it.Item().ValueSize()})
 			}
 		}
 		return nil
@@ -63,7 +63,9 @@ func (d *DB) DeleteRange(start, end []byte) (more bool, err error) {
 	if err := d.put(&request{entries: gone, freeing: true}); err != nil {
 		return false, err
 	}
-	d.owed.Add(size)
+	for _, v := range values {
+		d.deleted.add(v)
+	}
 	return more, nil
 }
 

@@ -84,7 +84,7 @@ func (d *DB) cutNow(values bool) error {
 // logs. Names rise.
 type files struct {
 	oldestMemTable, newestMemTable string
-	valueBytes, newestValues       int64 // on the disk; badger makes files larger than what is in them
+	newestValues                   int64 // bytes on the disk; badger makes files larger than what is in them
 }
 
 func (d *DB) files() (files, error) {
@@ -106,7 +106,6 @@ func (d *DB) files() (files, error) {
 				return all, &fs.PathError{Op: "stat", Path: name, Err: err}
 			}
 			all.newestValues = stat.Blocks * 512
-			all.valueBytes += all.newestValues
 		}
 	}
 	return all, nil

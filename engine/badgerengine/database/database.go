@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -31,8 +30,10 @@ type DB struct {
 	syncer syncer
 	failed sorted.Failure
 
-	owed atomic.Int64 // bytes that were deleted from the value log and did not come back
+	deleted deletions
+	opened  uint32 // the newest file of the value log that was there before
 	// Of the goroutine that calls Reclaim.
+	looks      map[uint32]look // by file of the value log
 	settled    settling
 	beforeStep func() // of flatten
 }

@@ -3,13 +3,14 @@ package database
 import (
 	"fmt"
 	"reflect"
+	"sync"
 	"unsafe"
 
 	"github.com/dgraph-io/badger/v4"
 )
 
-// hidden are settings that badger reads at every write and offers nobody to
-// change while it is open. Its writer reads them after it has received a write
+// hidden are fields that badger offers nobody. The settings among them it reads at
+// every write. Its writer reads them after it has received a write
 // from its channel: so they are changed under commitMu, and back before it is
 // released.
 type hidden struct {
@@ -20,11 +21,21 @@ type hidden struct {
 	syncValues *bool
 	// maxValues is how many values a file of the value log takes.
 	maxValues *uint32
+	// doomed are the files of the value log that badger deletes as soon as no iterator
+	// is open, and filesLock guards them.
+	doomed    *[]uint32
+	filesLock *sync.RWMutex
 }
 
 func hiddenOf(db *badger.DB) (h hidden, err error) {
 	if h.syncValues, err = field[bool](db, "vlog", "opt", "SyncWrites"); err == nil {
 		h.maxValues, err = field[uint32](db, "vlog", "opt", "ValueLogMaxEntries")
+	}
+	if err == nil {
+		h.doomed, err = field[[]uint32](db, "vlog", "filesToBeDeleted")
+	}
+	if err == nil {
+		h.filesLock, err = field[sync.RWMutex](db, "vlog", "filesLock")
 	}
 	if err == nil && !db.Opts().ReadOnly { // which has no memtable
 		_, err = memTableLimit(db)

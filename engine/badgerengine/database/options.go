@@ -112,6 +112,9 @@ func Open(o Options) (*DB, error) {
 	d.badger, d.commitTs = db, db.MaxVersion()
 	d.hidden, err = hiddenOf(db)
 	if err == nil {
+		d.opened, err = d.newestValueFile()
+	}
+	if err == nil {
 		err = d.Failed()
 	}
 	if err != nil { // badger ignores a damaged table, which is data that is missing

@@ -33,16 +33,14 @@ type settling struct {
 // enough for what it costs. A deletion gives something back only where it meets
 // what it deletes, which is mostly in the last level; badger moves it there only
 // with new data behind it. Deletions are small: where many of them wait, the levels
-// above have many keys for their bytes. Owed is what was deleted from the value log
-// and did not come back.
-func worthSettling(tables []badger.TableInfo, owed int64) bool {
-	var size, keys, below int64
+// above have many keys for their bytes.
+func worthSettling(tables []badger.TableInfo) bool {
+	var keys, below int64
 	last := -1
 	for _, t := range tables { // by level
 		if t.Level > last {
 			last, below = t.Level, 0
 		}
-		size += int64(t.UncompressedSize)
 		keys += int64(t.KeyCount)
 		below += int64(t.KeyCount)
 	}
@@ -50,14 +48,13 @@ func worthSettling(tables []badger.TableInfo, owed int64) bool {
 	if last == 0 {
 		above = keys
 	}
-	return above > 0 && (owed*settleShare >= size || above*settleShare >= below)
+	return above > 0 && above*settleShare >= below
 }
 
 // due tells whether enough time has passed.
 func (s settling) due(now time.Time) bool { return now.Sub(s.ended) >= settleRest*s.took }
 
-// settle makes deletions meet what they delete, which is when badger drops it, and
-// learns which values are of no more use. It compacts all tables into one level, a
+// settle makes deletions meet what they delete, which is when badger drops both. It compacts all tables into one level, a
 // table and those below it at a time, and rests for as long as each took. Reads and
 // writes go on.
 func (d *DB) settle(pause func() error) error {
