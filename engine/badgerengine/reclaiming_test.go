@@ -18,7 +18,7 @@ import (
 // reclaiming opens stores that ask for space all the time, so that a crash meets
 // what that moves.
 var reclaiming = enginetest.Backend{Open: func(dir string) (engine.Store, error) {
-	db, err := database.Open(database.Options{Dir: dir, MemTableBytes: database.MinMemTableBytes})
+	db, err := database.Open(database.Options{Dir: dir, MemTableBytes: database.MinMemTableBytes, ValueFileBytes: 1 << 20})
 	if err != nil {
 		return nil, err
 	}

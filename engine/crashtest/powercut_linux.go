@@ -32,33 +32,56 @@ func RunPowerCut(t *testing.T, b enginetest.Backend, rounds int) {
 		applyUntilKilled(t, b, dir)
 		return
 	}
+	disk := NewRealDisk(t)
+	runCrashes(t, b, crash{
+		dir:   filepath.Join(disk.Dir, "engine"),
+		blind: true,
+		now: func(child *os.Process) {
+			disk.Cut()
+			_ = child.Kill()
+		},
+		after: disk.Restore,
+	}, rounds)
+}
+
+// RealDisk is an ext4 file system of two gigabytes whose power can be cut.
+type RealDisk struct {
+	// Dir is where it is mounted.
+	Dir    string
+	t      *testing.T
+	device string
+}
+
+// NewRealDisk makes a file system, which goes with the test, or skips the test where
+// PowerCutVariable does not ask for one.
+func NewRealDisk(t *testing.T) *RealDisk {
+	t.Helper()
 	if os.Getenv(PowerCutVariable) != "1" {
 		t.Skipf("%s=1 runs it; it needs root", PowerCutVariable)
 	}
 	base := t.TempDir()
-	device, mounted := filepath.Join(base, "device"), filepath.Join(base, "mounted")
-	if err := os.Mkdir(mounted, 0o700); err != nil {
+	d := &RealDisk{Dir: filepath.Join(base, "mounted"), t: t, device: filepath.Join(base, "device")}
+	if err := os.Mkdir(d.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "truncate", "-s", "2G", device)
-	command(t, "mkfs.ext4", "-q", "-F", device)
-	command(t, "mount", "-o", "loop", device, mounted)
-	t.Cleanup(func() { unmount(t, mounted) })
-	dir := filepath.Join(mounted, "engine")
-	runCrashes(t, b, crash{
-		dir:   dir,
-		blind: true,
-		now: func(child *os.Process) {
-			if err := cutPower(mounted); err != nil {
-				t.Errorf("cut the power: %v", err)
-			}
-			_ = child.Kill()
-		},
-		after: func() {
-			unmount(t, mounted)
-			command(t, "mount", "-o", "loop", device, mounted)
-		},
-	}, rounds)
+	command(t, "truncate", "-s", "2G", d.device)
+	command(t, "mkfs.ext4", "-q", "-F", d.device)
+	command(t, "mount", "-o", "loop", d.device, d.Dir)
+	t.Cleanup(func() { unmount(t, d.Dir) })
+	return d
+}
+
+// Cut ends all writing to the disk: what was not synced is gone.
+func (d *RealDisk) Cut() {
+	if err := cutPower(d.Dir); err != nil {
+		d.t.Errorf("cut the power: %v", err)
+	}
+}
+
+// Restore mounts the file system again, once all who had files open have ended.
+func (d *RealDisk) Restore() {
+	unmount(d.t, d.Dir)
+	command(d.t, "mount", "-o", "loop", d.device, d.Dir)
 }
 
 func cutPower(mounted string) error {

@@ -15,9 +15,9 @@ import (
 const (
 	// scratchKey is a key of no meaning. Nobody else uses it.
 	scratchKey = "\xFFscratch"
-	// minCutBytes is what a file of the value log holds at least when it is closed
-	// before it is full.
-	minCutBytes = 16 << 20
+	// cutShare is the part of a file of the value log that it holds at least when it is
+	// closed before it is full.
+	cutShare = 4
 	// cutLimit is how long cut waits for a memtable to become a table. A reader may
 	// keep its log for longer.
 	cutLimit = 20 * time.Second
@@ -32,7 +32,7 @@ func (d *DB) cut(pause func() error) error {
 	if err != nil {
 		return err
 	}
-	if err := d.cutNow(before.newestValues >= minCutBytes); err != nil {
+	if err := d.cutNow(before.newestValues >= d.badger.Opts().ValueLogFileSize/cutShare); err != nil {
 		return err
 	}
 	for began := time.Now(); time.Since(began) < cutLimit; {

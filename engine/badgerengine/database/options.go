@@ -22,6 +22,9 @@ type Options struct {
 	// of them and their indexes are the most memory that writes take. A
 	// transaction takes 15 % of one. At least 8 MiB.
 	MemTableBytes int64
+	// ValueFileBytes is the size of the files of badger's value log, 64 MiB when zero;
+	// at least 1 MiB.
+	ValueFileBytes int64
 	// MinFreeBytes is the free space below which writes are refused with
 	// pinetree.ErrDiskFull; 20 memtables when zero. See checkSpace.
 	MinFreeBytes int64
@@ -35,7 +38,8 @@ const (
 	// log.
 	valueThreshold = 1 << 10
 
-	defaultMemTableBytes = 32 << 20
+	defaultMemTableBytes  = 32 << 20
+	defaultValueFileBytes = 64 << 20
 	// MinMemTableBytes is the least that Options.MemTableBytes may be.
 	MinMemTableBytes = 8 << 20
 )
@@ -69,7 +73,7 @@ func (o Options) badgerOptions(log badger.Logger) badger.Options {
 	// Log batches go to the value log, which writes them once and not again for
 	// each level of the tables.
 	b.ValueThreshold = valueThreshold
-	b.ValueLogFileSize = 64 << 20
+	b.ValueLogFileSize = o.ValueFileBytes
 	b.VerifyValueChecksum = true // badger trusts the lengths of a value that it reads
 	b.ReadOnly = o.ReadOnly
 	return b
@@ -88,6 +92,12 @@ func Open(o Options) (*DB, error) {
 	}
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = defaultMemTableBytes
+	}
+	if o.ValueFileBytes == 0 {
+		o.ValueFileBytes = defaultValueFileBytes
+	}
+	if o.ValueFileBytes < 1<<20 {
+		return nil, fmt.Errorf("badger engine in %s: ValueFileBytes is %d, at least %d are needed", o.Dir, o.ValueFileBytes, 1<<20)
 	}
 	if o.MemTableBytes < MinMemTableBytes {
 		return nil, fmt.Errorf("badger engine in %s: MemTableBytes is %d, at least %d are needed", o.Dir, o.MemTableBytes, MinMemTableBytes)
