@@ -8,6 +8,7 @@ import (
 	"github.com/pinetree-db/pinetree/engine"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
+	"github.com/pinetree-db/pinetree/engine/lsm/touched"
 )
 
 // A read that has replayed more than one of these has met a chain that is too
@@ -109,5 +110,14 @@ func (s *Store) shorten(w shortening) (done bool, err error) {
 	if err := s.db.Commit(sorted.Change{Entries: entries, Rewrite: true}); err != nil {
 		return false, err
 	}
+	w.noteImage()
 	return true, nil
+}
+
+// noteImage has trimming look at the page once the volume is truncated there.
+func (w shortening) noteImage() {
+	g := w.reader.group
+	g.trimming.mu.Lock()
+	defer g.trimming.mu.Unlock()
+	g.trimming.cleaned.Shortened(touched.Truncation{Generation: g.state.Load().generation, Volume: w.reader.id, At: w.first}, w.page)
 }

@@ -88,8 +88,8 @@ type trimStep struct {
 // flushed position, to which a crash takes the group back at worst.
 //
 // A version of a page or a key lost its use when a later one went below the
-// truncated LSN, and that one is in the part of the log that goes: so it is enough
-// to look at what that part changed. The versions go first, durably, and the log
+// truncated LSN, and that one is in the part of the log that goes, or was made an
+// image since: so it is enough to look at those. The versions go first, durably, and the log
 // after them: until it is gone, a crash only has the step made again.
 func (g *group) trim(id pinetree.VolumeID) (step trimStep, err error) {
 	if err := g.enter(); err != nil {
@@ -111,13 +111,11 @@ func (g *group) trim(id pinetree.VolumeID) (step trimStep, err error) {
 	if step, err = v.beginning(begin); err != nil || step.end == 0 {
 		return step, err
 	}
-	clean := &g.trimming.cleaned
-	clean.About(touched.Truncation{Generation: at.generation, Volume: id, At: v.at})
-	clean.Skip(step.changed)
+	g.trimming.cleaned.Begin(touched.Truncation{Generation: at.generation, Volume: id, At: v.at}, &step.changed)
 	if err := v.removeVersions(step); err != nil {
 		return step, err
 	}
-	clean.Note(step.changed)
+	g.trimming.cleaned.Note(step.changed)
 	if err := g.store.syncBefore(); err != nil {
 		return step, err
 	}
@@ -134,6 +132,7 @@ func (g *group) trim(id pinetree.VolumeID) (step trimStep, err error) {
 // the truncated one, and notes what it changed.
 func (v view) beginning(above pinetree.LSN) (trimStep, error) {
 	var step trimStep
+	sorted.ReadAhead(v.store.db, v.keys.Batch(above+1), v.keys.Kind(layout.LogKind))
 	last := v.keys.Batch(v.at)
 	err := v.store.db.Scan(v.keys.Kind(layout.LogKind), func(it sorted.Iterator) error {
 		for it.Seek(v.keys.Batch(above + 1)); it.Valid(); {

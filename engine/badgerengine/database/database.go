@@ -36,6 +36,7 @@ type DB struct {
 	looks      map[uint32]look // by file of the value log
 	settled    settling
 	beforeStep func() // of flatten
+	ahead      uint32 // the file of the value log that was read ahead last
 }
 
 var (

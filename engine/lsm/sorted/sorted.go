@@ -108,6 +108,23 @@ type Reclaimer interface {
 	Reclaim(dropped bool, pause func() error) error
 }
 
+// ReadAheader is what a Database implements that keeps values in the order in which
+// they were written, and reads them slowly one by one.
+type ReadAheader interface {
+	// ReadAhead has what was written with the value of the first key from start on,
+	// of those with a prefix, brought into memory, and what was written for some time
+	// after: it is read soon. It is called by one goroutine at a time. Nothing comes of
+	// an error but slow reads.
+	ReadAhead(start, prefix []byte)
+}
+
+// ReadAhead does so in a Database that implements it.
+func ReadAhead(db Database, start, prefix []byte) {
+	if ahead, ok := db.(ReadAheader); ok {
+		ahead.ReadAhead(start, prefix)
+	}
+}
+
 // Split cuts entries into runs that one Commit takes each, in order.
 func (t Traits) Split(entries []Entry) (runs [][]Entry) {
 	first, size := 0, 0

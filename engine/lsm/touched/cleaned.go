@@ -22,22 +22,26 @@ type Truncation struct {
 // Where much log is truncated at once, it changed few pages often. The zero Cleaned is
 // ready; one goroutine at a time uses it.
 type Cleaned struct {
-	of   Truncation
-	what Set
+	of        Truncation
+	what      Set
+	shortened shortened
 }
 
-// About forgets what was clean if that was about another truncation.
-func (c *Cleaned) About(t Truncation) {
+// Begin takes what is clean out of a step of a truncation, and puts the pages in that
+// were shortened where it has come to. It forgets what was clean if that was about
+// another truncation.
+func (c *Cleaned) Begin(t Truncation, step *Set) {
 	if c.of != t {
-		*c = Cleaned{of: t}
+		c.of, c.what = t, Set{}
 	}
-}
-
-// Skip takes what is clean out of a step.
-func (c *Cleaned) Skip(step Set) {
+	c.shortened.take(t, step)
 	maps.DeleteFunc(step.Pages, func(page pinetree.PageNo, _ bool) bool { return c.what.Pages[page] })
 	maps.DeleteFunc(step.Keys, func(key string, _ bool) bool { return c.what.Keys[key] })
 }
+
+// Shortened notes that the version of a page at t.At was made an image, which the log
+// does not tell.
+func (c *Cleaned) Shortened(t Truncation, page pinetree.PageNo) { c.shortened.note(t, page) }
 
 // Note notes that a step was made.
 func (c *Cleaned) Note(step Set) {

@@ -26,8 +26,7 @@ func TestAStepSkipsOnlyWhatTheSameTruncationHasCleaned(t *testing.T) {
 		{Truncation{2, 2, 101}, []string{"a", "b"}},
 	} {
 		step := Set{Pages: map[pinetree.PageNo]bool{7: true}, Keys: map[string]bool{"a": true, "b": true}}
-		clean.About(c.of)
-		clean.Skip(step)
+		clean.Begin(c.of, &step)
 		if diff := cmp.Diff(c.want, slices.Sorted(maps.Keys(step.Keys))); diff != "" {
 			t.Errorf("step %d (-want +got):\n%s", i, diff)
 		}
@@ -41,5 +40,32 @@ func TestAStepSkipsOnlyWhatTheSameTruncationHasCleaned(t *testing.T) {
 	}
 	if n := len(clean.what.Pages) + len(clean.what.Keys); n > maxCleaned+1 {
 		t.Errorf("%d are remembered, want %d at most", n, maxCleaned)
+	}
+}
+
+func TestAShortenedPageIsTakenOnceTheTruncationIsThere(t *testing.T) {
+	var s shortened
+	s.note(Truncation{1, 1, 100}, 7)
+	s.note(Truncation{1, 1, 200}, 8)
+	s.note(Truncation{1, 2, 100}, 9)
+	s.note(Truncation{2, 1, 100}, 10)
+	for _, c := range []struct {
+		at   pinetree.LSN
+		want []pinetree.PageNo
+	}{{99, nil}, {100, []pinetree.PageNo{7}}, {100, nil}, {300, []pinetree.PageNo{8}}} {
+		var step Set
+		s.take(Truncation{1, 1, c.at}, &step)
+		if diff := cmp.Diff(c.want, slices.Sorted(maps.Keys(step.Pages))); diff != "" {
+			t.Errorf("truncated at %s (-want +got):\n%s", c.at, diff)
+		}
+	}
+	if len(s.at) != 2 {
+		t.Errorf("%d are left, want those of the other volume and generation", len(s.at))
+	}
+	for page := range pinetree.PageNo(maxShortened + 100) {
+		s.note(Truncation{1, 1, 1}, page)
+	}
+	if len(s.at) != maxShortened {
+		t.Errorf("%d are remembered, want %d", len(s.at), maxShortened)
 	}
 }
