@@ -37,7 +37,7 @@ func DefaultLimits() Limits {
 		CatchUps:       2,
 		ShelfBytes:     16 << 20,
 		MinCatchUpRate: 12 << 20,
-		MaxCatchUpRate: 128 << 20,
+		MaxCatchUpRate: 64 << 20,
 	}
 }
 
