@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/backlog"
 	"github.com/pinetree-db/pinetree/engine/lsm/drops"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
@@ -20,13 +21,6 @@ const (
 	dropPause = 2 * time.Millisecond
 	// dropRetry is how long it waits after an error such as a full disk.
 	dropRetry = 5 * time.Second
-	// reclaimEvery is how often space is asked back that compactions have left
-	// without a use.
-	reclaimEvery = 10 * time.Minute
-	// reclaimBytes is how much trimmed log makes asking worth it, and reclaimTrimmed
-	// how long less than that waits.
-	reclaimBytes   = 256 << 20
-	reclaimTrimmed = 30 * time.Second
 )
 
 // dropper deletes the generations and volumes that are noted for it: those of removed
@@ -41,9 +35,8 @@ type dropper struct {
 	stop chan struct{}
 	done chan struct{}
 	once sync.Once // closes stop
-	// The goroutine's own.
-	trimmed   int       // bytes of log, since space was last asked back
-	reclaimed time.Time // when that was
+	// backlog is the goroutine's, but for what writers ask it.
+	backlog backlog.Backlog
 }
 
 // start begins the goroutine, unless there is nothing that it may delete.
@@ -57,7 +50,7 @@ func (d *dropper) start(s *Store, idle bool) {
 	d.kick()
 	go func() {
 		defer close(d.done)
-		timer := time.NewTimer(reclaimEvery)
+		timer := time.NewTimer(backlog.AskEvery)
 		defer timer.Stop()
 		for {
 			select {
@@ -81,6 +74,7 @@ func (d *dropper) start(s *Store, idle bool) {
 // tidy deletes what is noted and gives space back, and says when to do so
 // again. After its error nothing can be written any more.
 func (s *Store) tidy() (next time.Duration, err error) {
+	s.dropper.backlog.Begin()
 	dropped, err := s.dropAll()
 	if err == nil {
 		err = s.emptyTrash()
@@ -88,7 +82,7 @@ func (s *Store) tidy() (next time.Duration, err error) {
 	for more := true; more && err == nil; dropped = false {
 		var trimmed int
 		trimmed, more, err = s.trimSome() // with an error of one volume, the others are trimmed
-		s.dropper.trimmed += trimmed
+		s.dropper.backlog.Removed(trimmed, more)
 		if !errors.Is(err, pinetree.ErrStopped) {
 			var failed error
 			next, failed = s.reclaimDue(dropped, time.Now())
@@ -275,22 +269,13 @@ func (s *Store) forget(note drops.Note) error {
 	return s.commitFreeing(gone)
 }
 
-// reclaimDue gives space back when there is much to give back, or some for long, and
-// says when to look again.
+// reclaimDue gives space back when that is due, and says when to look again.
 func (s *Store) reclaimDue(dropped bool, now time.Time) (next time.Duration, err error) {
-	d := &s.dropper
-	waited := now.Sub(d.reclaimed)
-	switch {
-	case dropped || d.trimmed >= reclaimBytes || d.trimmed > 0 && waited >= reclaimTrimmed:
-		d.trimmed, d.reclaimed = 0, now
-		return reclaimEvery, s.reclaim(true)
-	case d.trimmed > 0:
-		return reclaimTrimmed - waited, nil
-	case waited >= reclaimEvery:
-		d.reclaimed = now
-		return reclaimEvery, s.reclaim(false)
+	ask, much, next := s.dropper.backlog.Ask(dropped, now)
+	if ask {
+		err = s.reclaim(much)
 	}
-	return reclaimEvery - waited, nil
+	return next, err
 }
 
 // reclaim gives back the space of the values that deletions, or compactions
@@ -308,11 +293,15 @@ func (s *Store) reclaim(dropped bool) error {
 }
 
 // dropPause is an error when the store is being closed.
-func (s *Store) dropPause() error {
-	timer := time.NewTimer(dropPause)
-	defer timer.Stop()
+func (s *Store) dropPause() error { return s.rest(dropPause) }
+
+// rest waits; it is an error when the store is being closed.
+func (s *Store) rest(d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	case <-s.dropper.stop:
 		return fmt.Errorf("%w: the %s engine in %s is closing", pinetree.ErrStopped, s.traits.Name, s.traits.Dir)

@@ -33,6 +33,7 @@ type prepared struct {
 	old, next *state
 	runs      [][]entry // to be committed one after the other
 	gone      []engine.MetaGone
+	logBytes  int
 	pages     atomic.Pointer[map[pinetree.VolumeID]*pages.Write]
 }
 
@@ -88,6 +89,9 @@ func (g *group) make(w engine.Write) (*prepared, error) {
 	made, err := entries.Of(w, p.volume)
 	if err != nil {
 		return nil, err
+	}
+	for _, b := range w.Batches {
+		p.logBytes += b.Size()
 	}
 	p.next = &state{generation: p.old.generation, position: w.Position}
 	if p.next.meta, p.gone, err = p.old.meta.Advance(w); err != nil {
@@ -157,9 +161,14 @@ func (g *group) pageAt(of *state, id pinetree.VolumeID, page pinetree.PageNo) ([
 	return read.Page, err
 }
 
-// apply makes the write visible. It is called once.
+// apply makes the write visible. It is called once. While the log that is truncated is
+// not removed as fast as log is written, it waits for a moment: what is behind it
+// waits with it, up to the writer whose window is full then.
 func (p *prepared) apply() error {
 	g := p.group
+	if err := g.store.rest(g.store.dropper.backlog.Written(p.logBytes)); err != nil {
+		return err
+	}
 	if err := g.store.enter(); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/engine/lsm/backlog"
 	"github.com/pinetree-db/pinetree/engine/lsm/layout"
 	"github.com/pinetree-db/pinetree/engine/lsm/sorted"
 	"github.com/pinetree-db/pinetree/engine/lsm/touched"
@@ -63,7 +64,7 @@ func (s *Store) trimSome() (bytes int, more bool, err error) {
 				bytes, rest = bytes+step.bytes, step.more && stepErr == nil
 				switch {
 				case !rest:
-				case bytes >= reclaimBytes:
+				case bytes >= backlog.AskBytes:
 					return bytes, true, err
 				default:
 					if err := s.dropPause(); err != nil {

@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"clustermgr/accord", "clustermgr/grants", "clustermgr/members", "clustermgr/owner"},
 	{"clustermgr/settings", "clustermgr/refusal"},
 	{"engine/lsm/entries"},
-	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/lsm/pages", "engine/lsm/drops", "engine/lsm/touched", "engine/lsm/trash", "engine/badgerengine/database", "engine/pebbleengine/database"},
+	{"clustermgr/ledger", "clustermgr/orders", "clustermgr/policy", "clustermgr/upkeep", "engine/walengine/frames", "engine/lsm/pages", "engine/lsm/backlog", "engine/lsm/drops", "engine/lsm/touched", "engine/lsm/trash", "engine/badgerengine/database", "engine/pebbleengine/database"},
 	{"engine/lsm/layout"},
 	{"engine/lsm/sorted"},
 	{"engine/walengine/files"},
