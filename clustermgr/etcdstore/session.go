@@ -62,7 +62,7 @@ func (s *Store) finish(ss *session) {
 	_, _ = s.client.Revoke(ctx, ss.lease) // otherwise it ends by itself
 }
 
-// renew renews the lease four times in its length, each time by a call with a
+// renew renews the lease four times in its length, each time by calls with a
 // timeout. A stream of renewals would stay with one member of etcd, and hang with
 // it, or with the leader to which that one sends them on, for longer than the lease
 // lasts.
@@ -74,16 +74,43 @@ func (s *Store) renew(ctx context.Context, ss *session) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		if began.Sub(time.Unix(0, ss.heard.Load())) < 3*s.ttl {
-			once, cancel := context.WithTimeout(ctx, s.ttl/4)
-			_, err := s.client.KeepAliveOnce(once, ss.lease)
-			cancel()
-			if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			if err := s.renewOnce(ctx, ss.lease); errors.Is(err, rpctypes.ErrLeaseNotFound) {
 				close(ss.expired)
 				return
 			}
 		}
 		rest(ctx, s.ttl/4-time.Since(began))
 	}
+}
+
+// renewOnce makes up to three calls, beside one another, until one is answered: the
+// client takes turns among etcd's members, and the one whose turn it is may hang.
+func (s *Store) renewOnce(ctx context.Context, lease clientv3.LeaseID) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.ttl/4)
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	defer cancel()
+	const most = 3
+	answers := make(chan error, most)
+	for asked, answered := 0, 0; answered < most; {
+		var next <-chan time.Time
+		if asked < most {
+			asked++
+			calls.Go(func() {
+				_, err := s.client.KeepAliveOnce(ctx, lease)
+				answers <- err
+			})
+			next = time.After(s.ttl / (4 * most))
+		}
+		select {
+		case err = <-answers:
+			if answered++; err == nil || errors.Is(err, rpctypes.ErrLeaseNotFound) {
+				return err
+			}
+		case <-next:
+		}
+	}
+	return err
 }
 
 // listen asks for the offices again and again, which only a member that is up to

@@ -63,10 +63,21 @@ func newDoor(t *testing.T, to string) *door {
 	return d
 }
 
-// shortest opens a store with the shortest lease that there is.
+// usual is a store whose sessions last as long as they do outside of tests.
+func usual(t *testing.T, endpoints ...string) *Store {
+	t.Helper()
+	return opened(t, Config{Endpoints: endpoints})
+}
+
+// shortest is a store with the shortest lease that there is.
 func shortest(t *testing.T, endpoints ...string) *Store {
 	t.Helper()
-	s, err := Open(Config{Endpoints: endpoints, SessionTTL: time.Second})
+	return opened(t, Config{Endpoints: endpoints, SessionTTL: time.Second})
+}
+
+func opened(t *testing.T, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,11 +91,12 @@ func TestAMemberThatHangsCostsNobodyTheOffice(t *testing.T) {
 	t.Parallel()
 	etcd := startEtcd(t).Endpoints[0]
 	hangs := newDoor(t, etcd)
-	s, waits := shortest(t, hangs.at, etcd), shortest(t, hangs.at, etcd)
+	s, waits := usual(t, hangs.at, etcd), usual(t, hangs.at, etcd)
 	office := campaign(t, s, "m1")
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
+		defer close(ended)
 		_, err := waits.Campaign(ctx, "m2")
 		ended <- err
 	}()
@@ -93,7 +105,7 @@ func TestAMemberThatHangsCostsNobodyTheOffice(t *testing.T) {
 	select {
 	case err := <-ended:
 		t.Errorf("a manager that waits has ended, though nobody resigned: %v", err)
-	case <-time.After(2500 * time.Millisecond):
+	case <-time.After(6 * time.Second):
 	}
 	direct := shortest(t, etcd)
 	if err := direct.Confirm(t.Context(), office); err != nil {

@@ -29,7 +29,7 @@ type Config struct {
 	// User and Password are for an etcd that asks for them.
 	User, Password string
 	// SessionTTL is after how long without a sign of life a manager loses its
-	// office; 2 s. Whole seconds, and no fewer than one and a half of etcd's election
+	// office; 3 s. Whole seconds, and no fewer than one and a half of etcd's election
 	// timeouts, or etcd takes that. A leader of etcd that is lost as well adds its
 	// election and its election timeout.
 	SessionTTL time.Duration
@@ -62,7 +62,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Prefix = "pinetree"
 	}
 	if cfg.SessionTTL == 0 {
-		cfg.SessionTTL = 2 * time.Second
+		cfg.SessionTTL = 3 * time.Second
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 2 * time.Second

@@ -68,12 +68,13 @@ func (r *reader) view(at pinetree.LSN) (view, error) {
 	return view{store: r.group.store, keys: layout.KeysOf(r.group.id, now.generation, r.id), at: at, position: position, tooLong: r.tooLong}, err
 }
 
-// settled makes a read as of an LSN once more if the state that it saw, the newest
-// one, was truncated while it was read.
+// settled makes a read as of an LSN again if the state that it saw, the newest
+// one, was truncated while it was read: a few times, for the machine may have more to
+// do than it can.
 func settled[T any](r *reader, at pinetree.LSN, read func() (T, error)) (T, error) {
 	got, err := read()
-	if errors.Is(err, pinetree.ErrTruncated) && (at == 0 || at >= r.Position().Truncated) {
-		return read()
+	for tries := 1; tries < 10 && errors.Is(err, pinetree.ErrTruncated) && (at == 0 || at >= r.Position().Truncated); tries++ {
+		got, err = read()
 	}
 	return got, err
 }
