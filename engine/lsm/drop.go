@@ -74,12 +74,12 @@ func (d *dropper) start(s *Store, idle bool) {
 // tidy deletes what is noted and gives space back, and says when to do so
 // again. After its error nothing can be written any more.
 func (s *Store) tidy() (next time.Duration, err error) {
-	s.dropper.backlog.Begin()
 	dropped, err := s.dropAll()
 	if err == nil {
 		err = s.emptyTrash()
 	}
 	for more := true; more && err == nil; dropped = false {
+		s.dropper.backlog.Begin()
 		var trimmed int
 		trimmed, more, err = s.trimSome() // with an error of one volume, the others are trimmed
 		s.dropper.backlog.Removed(trimmed, more)
