@@ -23,13 +23,14 @@ func TestAnEtcdThatAsksForAPasswordIsGivenIt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := Open(Config{Endpoints: etcd.Endpoints, User: "root", Password: "secret", SessionTTL: 2 * time.Second})
+	// Etcd takes its time for a password, the more so with the race detector.
+	s, err := Open(Config{Endpoints: etcd.Endpoints, User: "root", Password: "secret", Timeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
 	mustSwap(t, s, campaign(t, s, "m1"), put("k", "v", 0))
-	if wrong, err := Open(Config{Endpoints: etcd.Endpoints, User: "root", Password: "guess"}); err == nil {
+	if wrong, err := Open(Config{Endpoints: etcd.Endpoints, User: "root", Password: "guess", Timeout: 30 * time.Second}); err == nil {
 		_ = wrong.Close()
 		t.Error("a wrong password was taken")
 	}
