@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -99,6 +101,9 @@ func (t *Transport) deliver(peer pinetree.NodeID, encoded []byte) error {
 			return fmt.Errorf("%w: group %d: %s from %d to %d in a frame from node %d to node %d", pinetree.ErrBadBatch, m.Group, m.Message.GetType(), from, to, peer, t.cfg.Node)
 		}
 		messages = append(messages, m)
+		if m.Message.GetType() != raftpb.MsgApp {
+			return nil // the entries of MsgReadIndex and its answer are marks, no commands
+		}
 		return storepb.CheckEntries(m.Message.Entries)
 	})
 	if err != nil {

@@ -342,3 +342,18 @@ func bulk(n *node) LaneStats {
 	}
 	return LaneStats{}
 }
+
+// TestQuestionsToAQuorumAreNoBatches sends the marks of read requests, which raft
+// carries as entries: whatever their first byte is, they are no commands.
+func TestQuestionsToAQuorumAreNoBatches(t *testing.T) {
+	b := &book{}
+	from, to := start(t, b, 1, nil), start(t, b, 2, nil)
+	for i := range uint64(256) {
+		for _, kind := range []raftpb.MessageType{raftpb.MsgReadIndex, raftpb.MsgReadIndexResp} {
+			m := route{1, 2}.message(kind, i, 0)
+			m.Message.Entries = []*raftpb.Entry{{Data: append([]byte{byte(i)}, make([]byte, 23)...)}}
+			from.Send(2, []wirepb.GroupMessage{m})
+		}
+	}
+	to.await(t, "all questions and answers", func() bool { return len(to.received) == 2*256 })
+}
