@@ -53,7 +53,7 @@ fuzz: ## each fuzz target for FUZZTIME (60s), or so many inputs, such as 200000x
 		targets=$$($(GO) test -list '^Fuzz' $$folder | grep '^Fuzz'); \
 		for target in $$targets; do \
 			echo "== $$folder $$target"; \
-			$(GO) test $$folder -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+			$(GO) test $$folder -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 200x; \
 		done; \
 	done
 

@@ -78,10 +78,13 @@ type Node struct {
 	meta     *metaserver.Service
 	quota    *quota.Keeper
 
-	// running counts the goroutines that receive from writers.
+	// running counts the goroutines that receive from writers and readers.
 	running sync.WaitGroup
 	// exporting is held by the one Export that runs.
 	exporting sync.Mutex
+
+	// closing is closed by Close, for streams that wait for their clients.
+	closing chan struct{}
 
 	mu      sync.Mutex
 	closed  bool
@@ -129,7 +132,7 @@ func prepare(cfg Config) (*Node, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, metrics: newMetrics(), quota: quota.NewKeeper()}
+	n := &Node{cfg: cfg, log: cfg.Logger, metrics: newMetrics(), quota: quota.NewKeeper(), closing: make(chan struct{})}
 	var err error
 	if n.peers, err = openPeers(filepath.Join(cfg.Dir, peersFile)); err != nil {
 		n.log.Warn("the cache of peers cannot be used; the manager will tell their addresses", "err", err)
@@ -280,6 +283,7 @@ func (n *Node) shutdown() (err error) {
 		n.mu.Unlock()
 		n.health.Shutdown()
 		err = errors.Join(n.host.Close(), n.network.Close())
+		close(n.closing)
 		slow := time.AfterFunc(graceful, n.server.Stop)
 		n.server.GracefulStop()
 		slow.Stop()

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/asking"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -23,8 +24,8 @@ import (
 func (c *Client) OnLeader(ctx context.Context, what string, call func(context.Context, *grpc.ClientConn) error) error {
 	var refused error // for good, though other calls would wait for it to pass
 	err := c.retry(ctx, what, func(ctx context.Context) error {
-		err := c.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
-			return c.unlessReplaced(ctx, at, c.cfg.AttemptTimeout, func(ctx context.Context) error { return call(ctx, conn) })
+		err := c.onLeader(ctx, func(ctx context.Context, at Replica, conn *asking.Conn) error {
+			return c.unlessReplaced(ctx, at, c.cfg.AttemptTimeout, func(ctx context.Context) error { return call(ctx, conn.ClientConn) })
 		})
 		if refused = nil; errors.Is(err, pinetree.ErrOverQuota) {
 			refused, err = err, nil
@@ -41,7 +42,7 @@ func (c *Client) OnLeader(ctx context.Context, what string, call func(context.Co
 // the leader or of a replica, as the Reader's level asks. The request carries
 // Reader.Options.
 func Ask[A answered](ctx context.Context, r *Reader, what string, call func(context.Context, *grpc.ClientConn) (A, error)) (A, error) {
-	return askNode(ctx, r, question{what: what, limit: r.limit()}, call)
+	return askNode(ctx, r, question{what: what, limit: r.limit()}, func(ctx context.Context, conn *asking.Conn) (A, error) { return call(ctx, conn.ClientConn) })
 }
 
 // Options are what the Reader asks of each read, as it goes over the wire.
@@ -69,10 +70,10 @@ func (r *Reader) Follow(ctx context.Context, what func() string, read func(conte
 	for {
 		began := alive
 		r.client.keepFresh()
-		err := r.round(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
+		err := r.round(ctx, func(ctx context.Context, at Replica, conn *asking.Conn) error {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
-			return read(ctx, Stream{At: at, Conn: conn, Alive: func() { alive = time.Now() }})
+			return read(ctx, Stream{At: at, Conn: conn.ClientConn, Alive: func() { alive = time.Now() }})
 		})
 		switch {
 		case err == nil:

@@ -7,9 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/asking"
 	"github.com/pinetree-db/pinetree/adapter/ferry"
 	"github.com/pinetree-db/pinetree/adapter/picker"
 )
@@ -100,7 +99,7 @@ func (c *Client) Refresh(ctx context.Context) (Route, error) {
 }
 
 // conn gives the connection to an address, which is made when it is first used.
-func (c *Client) conn(addr string) (*grpc.ClientConn, error) {
+func (c *Client) conn(addr string) (*asking.Conn, error) {
 	if c.ctx.Err() != nil {
 		return nil, context.Cause(c.ctx)
 	}

@@ -53,9 +53,10 @@ type Config struct {
 	Hedge picker.Hedging
 	// Gather tells when reads of single pages that are under way at once, from
 	// Readers with equal settings, share a call. One that finds few others goes at
-	// once by itself; errors are still those of each read. Switch it off where the
-	// contexts of reads carry what a node or an interceptor is to see of each one,
-	// such as credentials or traces: a shared call has none of theirs.
+	// once by itself; errors are still those of each read. Reads of pages and keys go
+	// over streams that stay open, too. Switch it off where the contexts of reads carry
+	// what a node or an interceptor is to see of each one, such as credentials or
+	// traces: what is shared has none of theirs.
 	Gather ferry.Gathering
 
 	// Dial adds to the options of every connection, for credentials.

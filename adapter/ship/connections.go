@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/asking"
 )
 
 // Connections are shared by the Clients that name them in their Config, so
@@ -16,7 +17,7 @@ import (
 // any number of goroutines may use it.
 type Connections struct {
 	mu     sync.Mutex
-	byAddr map[string]*grpc.ClientConn
+	byAddr map[string]*asking.Conn
 	closed bool
 }
 
@@ -37,7 +38,7 @@ func (c *Connections) Close() error {
 }
 
 // to gives the connection to an address, which is made when it is first used.
-func (c *Connections) to(addr string, options func() []grpc.DialOption) (*grpc.ClientConn, error) {
+func (c *Connections) to(addr string, options func() []grpc.DialOption) (*asking.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -46,12 +47,13 @@ func (c *Connections) to(addr string, options func() []grpc.DialOption) (*grpc.C
 	if conn, known := c.byAddr[addr]; known {
 		return conn, nil
 	}
-	conn, err := grpc.NewClient("passthrough:///"+addr, options()...)
+	made, err := grpc.NewClient("passthrough:///"+addr, options()...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: address %q: %w", pinetree.ErrBadBatch, addr, err)
 	}
+	conn := &asking.Conn{ClientConn: made}
 	if c.byAddr == nil {
-		c.byAddr = map[string]*grpc.ClientConn{}
+		c.byAddr = map[string]*asking.Conn{}
 	}
 	c.byAddr[addr] = conn
 	return conn, nil

@@ -8,9 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/asking"
 	"github.com/pinetree-db/pinetree/adapter/picker"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -158,7 +157,7 @@ func one[A answered](ctx context.Context, r *Reader, at Replica, q question, cal
 	c.mu.Unlock()
 	began := time.Now()
 	var answer A
-	err := c.attempt(ctx, at, func(ctx context.Context, _ Replica, conn *grpc.ClientConn) (err error) {
+	err := c.attempt(ctx, at, func(ctx context.Context, _ Replica, conn *asking.Conn) (err error) {
 		ctx, cancel := bounded(ctx, q.limit)
 		defer cancel()
 		if answer, err = call(ctx, conn); err != nil {

@@ -6,10 +6,9 @@ import (
 	"math"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
+	"github.com/pinetree-db/pinetree/adapter/asking"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
@@ -171,7 +170,7 @@ type Resolution struct {
 func (c *Client) Resolve(ctx context.Context, a adapter.Append) (Resolution, error) {
 	var answer *wirepb.ResolveResponse
 	err := c.retry(ctx, fmt.Sprintf("resolve the append that ends at %s", a.LSN), func(ctx context.Context) error {
-		return c.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
+		return c.onLeader(ctx, func(ctx context.Context, at Replica, conn *asking.Conn) error {
 			return c.unlessReplaced(ctx, at, c.cfg.AttemptTimeout, func(ctx context.Context) (err error) {
 				answer, err = wirepb.NewComputeClient(conn).Resolve(ctx, &wirepb.ResolveRequest{Volume: uint64(c.Volume()), ComputeTerm: uint64(a.Term), Lsn: uint64(a.LSN)})
 				return err
@@ -215,13 +214,22 @@ func (r *Reader) limit() time.Duration {
 type answered interface{ GetServed() *wirepb.Served }
 
 // readCall is one kind of read.
-type readCall[A answered] func(context.Context, *grpc.ClientConn) (A, error)
+type readCall[A answered] func(context.Context, *asking.Conn) (A, error)
 
 // ask makes one read, of whoever may answer it.
 func ask[A answered](ctx context.Context, r *Reader, q question, call func(context.Context, wirepb.ReadsClient) (A, error)) (A, error) {
-	return askNode(ctx, r, q, func(ctx context.Context, conn *grpc.ClientConn) (A, error) {
-		return call(ctx, wirepb.NewReadsClient(conn))
+	return askNode(ctx, r, q, func(ctx context.Context, conn *asking.Conn) (A, error) {
+		return call(ctx, r.client.reads(conn))
 	})
+}
+
+// reads makes reads of a node: of pages and keys over streams that other reads use,
+// too, unless each is to be a call of its own.
+func (c *Client) reads(conn *asking.Conn) wirepb.ReadsClient {
+	if c.cfg.Gather.Off {
+		return wirepb.NewReadsClient(conn.ClientConn)
+	}
+	return wirepb.NewReadsClient(conn)
 }
 
 // askNode is ask for a read of any service.
@@ -260,7 +268,7 @@ func once[A answered](ctx context.Context, r *Reader, q question, call readCall[
 	if !r.onlyLeader() {
 		return race(ctx, r, q, call)
 	}
-	err = r.client.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
+	err = r.client.onLeader(ctx, func(ctx context.Context, at Replica, conn *asking.Conn) error {
 		return r.client.unlessReplaced(ctx, at, q.limit, func(ctx context.Context) (err error) {
 			answer, err = call(ctx, conn)
 			return err

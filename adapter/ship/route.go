@@ -8,9 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/asking"
 	"github.com/pinetree-db/pinetree/adapter/picker"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -199,7 +198,7 @@ func (c *Client) trusted(ctx context.Context) (Route, error) {
 }
 
 // nodeCall is a call to one replica. Its context ends with the attempt.
-type nodeCall func(ctx context.Context, at Replica, conn *grpc.ClientConn) error
+type nodeCall func(ctx context.Context, at Replica, conn *asking.Conn) error
 
 // onLeader makes one round: the leader of the route is asked first, then
 // whoever is hinted at, then the other replicas, until one does not send the

@@ -10,10 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter"
+	"github.com/pinetree-db/pinetree/adapter/asking"
 	"github.com/pinetree-db/pinetree/adapter/outbox"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -34,7 +33,7 @@ type opening struct {
 	base    pinetree.LSN
 	format  pinetree.Format
 	node    pinetree.NodeID
-	conn    *grpc.ClientConn
+	conn    *asking.Conn
 }
 
 // open asks, in one round, for the leader and opens the term there. Opening the
@@ -42,7 +41,7 @@ type opening struct {
 func (w *Writer) open(ctx context.Context) (opening, error) {
 	var opened opening
 	request := &wirepb.OpenRequest{Volume: uint64(w.client.Volume()), ComputeTerm: uint64(w.term), Base: uint64(w.cfg.Base)}
-	err := w.client.onLeader(ctx, func(ctx context.Context, at Replica, conn *grpc.ClientConn) error {
+	err := w.client.onLeader(ctx, func(ctx context.Context, at Replica, conn *asking.Conn) error {
 		ctx, cancel := context.WithTimeout(ctx, w.client.cfg.AttemptTimeout)
 		defer cancel()
 		r, err := wirepb.NewComputeClient(conn).Open(ctx, request)

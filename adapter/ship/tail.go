@@ -7,9 +7,8 @@ import (
 	"io"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/asking"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -79,7 +78,7 @@ type tail struct {
 }
 
 // read reads on from one node until its stream ends.
-func (t *tail) read(ctx context.Context, from Replica, conn *grpc.ClientConn) error {
+func (t *tail) read(ctx context.Context, from Replica, conn *asking.Conn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	began := time.Now()

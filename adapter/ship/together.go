@@ -5,9 +5,8 @@ import (
 	"context"
 	"fmt"
 
-	"google.golang.org/grpc"
-
 	"github.com/pinetree-db/pinetree"
+	"github.com/pinetree-db/pinetree/adapter/asking"
 	"github.com/pinetree-db/pinetree/adapter/ferry"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -56,8 +55,8 @@ func (r *Reader) together(ctx context.Context, pages []onePage) ([]ferry.Outcome
 	for i, page := range pages {
 		numbers[i] = uint64(page)
 	}
-	a, err := once(ctx, r, question{what: "pages", limit: r.limit()}, func(ctx context.Context, conn *grpc.ClientConn) (*wirepb.PagesResponse, error) {
-		return wirepb.NewReadsClient(conn).Pages(ctx, &wirepb.PagesRequest{Volume: r.volume(), Options: r.options(), Pages: numbers})
+	a, err := once(ctx, r, question{what: "pages", limit: r.limit()}, func(ctx context.Context, conn *asking.Conn) (*wirepb.PagesResponse, error) {
+		return r.client.reads(conn).Pages(ctx, &wirepb.PagesRequest{Volume: r.volume(), Options: r.options(), Pages: numbers})
 	})
 	if err != nil {
 		return nil, err

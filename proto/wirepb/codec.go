@@ -13,7 +13,7 @@ import (
 
 // Codec is gRPC's protobuf codec with a short way for the messages that carry
 // the log, ShipRequest, TailResponse and RaftFrame, and those that carry pages,
-// PageResponse and PagesResponse. Their bytes on the wire are protobuf's, so that any gRPC client can speak to it; but payloads are
+// PageResponse, PagesResponse and Answer. Their bytes on the wire are protobuf's, so that any gRPC client can speak to it; but payloads are
 // sent from where they lie, and what is received is copied once, out of gRPC's
 // buffers, into memory that the batches and raft entries go on to share.
 // Generated code would copy each payload twice on either side.
@@ -41,6 +41,8 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 		return marshalPage(m)
 	case *PagesResponse:
 		return marshalPages(m)
+	case *Answer:
+		return marshalAnswer(m)
 	case *OutgoingTail:
 		return m.out, nil
 	case *OutgoingFrame:
@@ -71,6 +73,8 @@ func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
 		return unmarshalPage(together(data), m)
 	case *PagesResponse:
 		return unmarshalPages(together(data), m)
+	case *Answer:
+		return unmarshalAnswer(together(data), m)
 	case *RaftFrame:
 		f.numbers = []number{{2, &m.From}, {3, &m.To}}
 		f.payload = func(n protowire.Number, b []byte) {

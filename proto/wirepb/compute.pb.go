@@ -678,6 +678,229 @@ func (x *Served) GetStaleMs() uint32 {
 	return 0
 }
 
+// Question is one read of an Ask stream.
+type Question struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// timeout_us is how long it may take from its arrival on; zero is 10 s.
+	TimeoutUs uint64 `protobuf:"varint,1,opt,name=timeout_us,json=timeoutUs,proto3" json:"timeout_us,omitempty"`
+	// Types that are valid to be assigned to Of:
+	//
+	//	*Question_Page
+	//	*Question_Pages
+	//	*Question_Key
+	Of            isQuestion_Of `protobuf_oneof:"of"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Question) Reset() {
+	*x = Question{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Question) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Question) ProtoMessage() {}
+
+func (x *Question) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Question.ProtoReflect.Descriptor instead.
+func (*Question) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Question) GetTimeoutUs() uint64 {
+	if x != nil {
+		return x.TimeoutUs
+	}
+	return 0
+}
+
+func (x *Question) GetOf() isQuestion_Of {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *Question) GetPage() *PageRequest {
+	if x != nil {
+		if x, ok := x.Of.(*Question_Page); ok {
+			return x.Page
+		}
+	}
+	return nil
+}
+
+func (x *Question) GetPages() *PagesRequest {
+	if x != nil {
+		if x, ok := x.Of.(*Question_Pages); ok {
+			return x.Pages
+		}
+	}
+	return nil
+}
+
+func (x *Question) GetKey() *KeyRequest {
+	if x != nil {
+		if x, ok := x.Of.(*Question_Key); ok {
+			return x.Key
+		}
+	}
+	return nil
+}
+
+type isQuestion_Of interface {
+	isQuestion_Of()
+}
+
+type Question_Page struct {
+	Page *PageRequest `protobuf:"bytes,2,opt,name=page,proto3,oneof"`
+}
+
+type Question_Pages struct {
+	Pages *PagesRequest `protobuf:"bytes,3,opt,name=pages,proto3,oneof"`
+}
+
+type Question_Key struct {
+	Key *KeyRequest `protobuf:"bytes,4,opt,name=key,proto3,oneof"`
+}
+
+func (*Question_Page) isQuestion_Of() {}
+
+func (*Question_Pages) isQuestion_Of() {}
+
+func (*Question_Key) isQuestion_Of() {}
+
+// Answer is what became of the Question before it.
+type Answer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Of:
+	//
+	//	*Answer_Failed
+	//	*Answer_Page
+	//	*Answer_Pages
+	//	*Answer_Key
+	Of            isAnswer_Of `protobuf_oneof:"of"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_proto_wirepb_compute_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_wirepb_compute_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Answer) GetOf() isAnswer_Of {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *Answer) GetFailed() []byte {
+	if x != nil {
+		if x, ok := x.Of.(*Answer_Failed); ok {
+			return x.Failed
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetPage() *PageResponse {
+	if x != nil {
+		if x, ok := x.Of.(*Answer_Page); ok {
+			return x.Page
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetPages() *PagesResponse {
+	if x != nil {
+		if x, ok := x.Of.(*Answer_Pages); ok {
+			return x.Pages
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetKey() *KeyResponse {
+	if x != nil {
+		if x, ok := x.Of.(*Answer_Key); ok {
+			return x.Key
+		}
+	}
+	return nil
+}
+
+type isAnswer_Of interface {
+	isAnswer_Of()
+}
+
+type Answer_Failed struct {
+	Failed []byte `protobuf:"bytes,1,opt,name=failed,proto3,oneof"` // a google.rpc.Status, that which a call would have ended with
+}
+
+type Answer_Page struct {
+	Page *PageResponse `protobuf:"bytes,2,opt,name=page,proto3,oneof"`
+}
+
+type Answer_Pages struct {
+	Pages *PagesResponse `protobuf:"bytes,3,opt,name=pages,proto3,oneof"`
+}
+
+type Answer_Key struct {
+	Key *KeyResponse `protobuf:"bytes,4,opt,name=key,proto3,oneof"`
+}
+
+func (*Answer_Failed) isAnswer_Of() {}
+
+func (*Answer_Page) isAnswer_Of() {}
+
+func (*Answer_Pages) isAnswer_Of() {}
+
+func (*Answer_Key) isAnswer_Of() {}
+
 type PageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Volume        uint64                 `protobuf:"varint,1,opt,name=volume,proto3" json:"volume,omitempty"`
@@ -689,7 +912,7 @@ type PageRequest struct {
 
 func (x *PageRequest) Reset() {
 	*x = PageRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[8]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +924,7 @@ func (x *PageRequest) String() string {
 func (*PageRequest) ProtoMessage() {}
 
 func (x *PageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[8]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +937,7 @@ func (x *PageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageRequest.ProtoReflect.Descriptor instead.
 func (*PageRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{8}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PageRequest) GetVolume() uint64 {
@@ -749,7 +972,7 @@ type PageResponse struct {
 
 func (x *PageResponse) Reset() {
 	*x = PageResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[9]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +984,7 @@ func (x *PageResponse) String() string {
 func (*PageResponse) ProtoMessage() {}
 
 func (x *PageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[9]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +997,7 @@ func (x *PageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageResponse.ProtoReflect.Descriptor instead.
 func (*PageResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{9}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PageResponse) GetServed() *Served {
@@ -809,7 +1032,7 @@ type PagesRequest struct {
 
 func (x *PagesRequest) Reset() {
 	*x = PagesRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[10]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +1044,7 @@ func (x *PagesRequest) String() string {
 func (*PagesRequest) ProtoMessage() {}
 
 func (x *PagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[10]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +1057,7 @@ func (x *PagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesRequest.ProtoReflect.Descriptor instead.
 func (*PagesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{10}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PagesRequest) GetVolume() uint64 {
@@ -871,7 +1094,7 @@ type PagesResponse struct {
 
 func (x *PagesResponse) Reset() {
 	*x = PagesResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[11]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +1106,7 @@ func (x *PagesResponse) String() string {
 func (*PagesResponse) ProtoMessage() {}
 
 func (x *PagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[11]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +1119,7 @@ func (x *PagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesResponse.ProtoReflect.Descriptor instead.
 func (*PagesResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{11}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PagesResponse) GetServed() *Served {
@@ -925,7 +1148,7 @@ type PageOf struct {
 
 func (x *PageOf) Reset() {
 	*x = PageOf{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[12]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1160,7 @@ func (x *PageOf) String() string {
 func (*PageOf) ProtoMessage() {}
 
 func (x *PageOf) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[12]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1173,7 @@ func (x *PageOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageOf.ProtoReflect.Descriptor instead.
 func (*PageOf) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{12}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PageOf) GetFound() bool {
@@ -985,7 +1208,7 @@ type KeyRequest struct {
 
 func (x *KeyRequest) Reset() {
 	*x = KeyRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[13]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1220,7 @@ func (x *KeyRequest) String() string {
 func (*KeyRequest) ProtoMessage() {}
 
 func (x *KeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[13]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1233,7 @@ func (x *KeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRequest.ProtoReflect.Descriptor instead.
 func (*KeyRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{13}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *KeyRequest) GetVolume() uint64 {
@@ -1045,7 +1268,7 @@ type KeyResponse struct {
 
 func (x *KeyResponse) Reset() {
 	*x = KeyResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[14]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1280,7 @@ func (x *KeyResponse) String() string {
 func (*KeyResponse) ProtoMessage() {}
 
 func (x *KeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[14]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1293,7 @@ func (x *KeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyResponse.ProtoReflect.Descriptor instead.
 func (*KeyResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{14}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *KeyResponse) GetServed() *Served {
@@ -1107,7 +1330,7 @@ type RangeRequest struct {
 
 func (x *RangeRequest) Reset() {
 	*x = RangeRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[15]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1342,7 @@ func (x *RangeRequest) String() string {
 func (*RangeRequest) ProtoMessage() {}
 
 func (x *RangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[15]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1355,7 @@ func (x *RangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeRequest.ProtoReflect.Descriptor instead.
 func (*RangeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{15}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RangeRequest) GetVolume() uint64 {
@@ -1181,7 +1404,7 @@ type KeyValue struct {
 
 func (x *KeyValue) Reset() {
 	*x = KeyValue{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[16]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1416,7 @@ func (x *KeyValue) String() string {
 func (*KeyValue) ProtoMessage() {}
 
 func (x *KeyValue) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[16]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1429,7 @@ func (x *KeyValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyValue.ProtoReflect.Descriptor instead.
 func (*KeyValue) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{16}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *KeyValue) GetKey() []byte {
@@ -1241,7 +1464,7 @@ type RangeResponse struct {
 
 func (x *RangeResponse) Reset() {
 	*x = RangeResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[17]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1476,7 @@ func (x *RangeResponse) String() string {
 func (*RangeResponse) ProtoMessage() {}
 
 func (x *RangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[17]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1489,7 @@ func (x *RangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeResponse.ProtoReflect.Descriptor instead.
 func (*RangeResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{17}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RangeResponse) GetServed() *Served {
@@ -1303,7 +1526,7 @@ type TailRequest struct {
 
 func (x *TailRequest) Reset() {
 	*x = TailRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[18]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1538,7 @@ func (x *TailRequest) String() string {
 func (*TailRequest) ProtoMessage() {}
 
 func (x *TailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[18]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1551,7 @@ func (x *TailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailRequest.ProtoReflect.Descriptor instead.
 func (*TailRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{18}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TailRequest) GetVolume() uint64 {
@@ -1376,7 +1599,7 @@ type TailResponse struct {
 
 func (x *TailResponse) Reset() {
 	*x = TailResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[19]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1611,7 @@ func (x *TailResponse) String() string {
 func (*TailResponse) ProtoMessage() {}
 
 func (x *TailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[19]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1624,7 @@ func (x *TailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailResponse.ProtoReflect.Descriptor instead.
 func (*TailResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{19}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TailResponse) GetBatches() [][]byte {
@@ -1428,7 +1651,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[20]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1663,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[20]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1676,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{20}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StateRequest) GetVolume() uint64 {
@@ -1484,7 +1707,7 @@ type Watermarks struct {
 
 func (x *Watermarks) Reset() {
 	*x = Watermarks{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[21]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1719,7 @@ func (x *Watermarks) String() string {
 func (*Watermarks) ProtoMessage() {}
 
 func (x *Watermarks) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[21]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1732,7 @@ func (x *Watermarks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watermarks.ProtoReflect.Descriptor instead.
 func (*Watermarks) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{21}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Watermarks) GetTruncated() uint64 {
@@ -1572,7 +1795,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[22]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1807,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[22]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1820,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{22}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StateResponse) GetServed() *Served {
@@ -1680,7 +1903,7 @@ type DigestRequest struct {
 
 func (x *DigestRequest) Reset() {
 	*x = DigestRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[23]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1915,7 @@ func (x *DigestRequest) String() string {
 func (*DigestRequest) ProtoMessage() {}
 
 func (x *DigestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[23]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1928,7 @@ func (x *DigestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestRequest.ProtoReflect.Descriptor instead.
 func (*DigestRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{23}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DigestRequest) GetVolume() uint64 {
@@ -1734,7 +1957,7 @@ type DigestResponse struct {
 
 func (x *DigestResponse) Reset() {
 	*x = DigestResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[24]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +1969,7 @@ func (x *DigestResponse) String() string {
 func (*DigestResponse) ProtoMessage() {}
 
 func (x *DigestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[24]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +1982,7 @@ func (x *DigestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestResponse.ProtoReflect.Descriptor instead.
 func (*DigestResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{24}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DigestResponse) GetServed() *Served {
@@ -1806,7 +2029,7 @@ type VolumeSettings struct {
 
 func (x *VolumeSettings) Reset() {
 	*x = VolumeSettings{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[25]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +2041,7 @@ func (x *VolumeSettings) String() string {
 func (*VolumeSettings) ProtoMessage() {}
 
 func (x *VolumeSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[25]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +2054,7 @@ func (x *VolumeSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeSettings.ProtoReflect.Descriptor instead.
 func (*VolumeSettings) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{25}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *VolumeSettings) GetKeepMs() uint64 {
@@ -1895,7 +2118,7 @@ type Slot struct {
 
 func (x *Slot) Reset() {
 	*x = Slot{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[26]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +2130,7 @@ func (x *Slot) String() string {
 func (*Slot) ProtoMessage() {}
 
 func (x *Slot) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[26]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +2143,7 @@ func (x *Slot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slot.ProtoReflect.Descriptor instead.
 func (*Slot) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{26}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Slot) GetName() string {
@@ -1961,7 +2184,7 @@ type SetVolumeRequest struct {
 
 func (x *SetVolumeRequest) Reset() {
 	*x = SetVolumeRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[27]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2196,7 @@ func (x *SetVolumeRequest) String() string {
 func (*SetVolumeRequest) ProtoMessage() {}
 
 func (x *SetVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[27]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2209,7 @@ func (x *SetVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVolumeRequest.ProtoReflect.Descriptor instead.
 func (*SetVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{27}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SetVolumeRequest) GetVolume() uint64 {
@@ -2011,7 +2234,7 @@ type SetVolumeResponse struct {
 
 func (x *SetVolumeResponse) Reset() {
 	*x = SetVolumeResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[28]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2246,7 @@ func (x *SetVolumeResponse) String() string {
 func (*SetVolumeResponse) ProtoMessage() {}
 
 func (x *SetVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[28]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2259,7 @@ func (x *SetVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVolumeResponse.ProtoReflect.Descriptor instead.
 func (*SetVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{28}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{30}
 }
 
 type TruncateVolumeRequest struct {
@@ -2049,7 +2272,7 @@ type TruncateVolumeRequest struct {
 
 func (x *TruncateVolumeRequest) Reset() {
 	*x = TruncateVolumeRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[29]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2284,7 @@ func (x *TruncateVolumeRequest) String() string {
 func (*TruncateVolumeRequest) ProtoMessage() {}
 
 func (x *TruncateVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[29]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2297,7 @@ func (x *TruncateVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TruncateVolumeRequest.ProtoReflect.Descriptor instead.
 func (*TruncateVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{29}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TruncateVolumeRequest) GetVolume() uint64 {
@@ -2101,7 +2324,7 @@ type TruncateVolumeResponse struct {
 
 func (x *TruncateVolumeResponse) Reset() {
 	*x = TruncateVolumeResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[30]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2336,7 @@ func (x *TruncateVolumeResponse) String() string {
 func (*TruncateVolumeResponse) ProtoMessage() {}
 
 func (x *TruncateVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[30]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2349,7 @@ func (x *TruncateVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TruncateVolumeResponse.ProtoReflect.Descriptor instead.
 func (*TruncateVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{30}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TruncateVolumeResponse) GetTruncated() uint64 {
@@ -2153,7 +2376,7 @@ type PutSlotRequest struct {
 
 func (x *PutSlotRequest) Reset() {
 	*x = PutSlotRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[31]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2165,7 +2388,7 @@ func (x *PutSlotRequest) String() string {
 func (*PutSlotRequest) ProtoMessage() {}
 
 func (x *PutSlotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[31]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2401,7 @@ func (x *PutSlotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSlotRequest.ProtoReflect.Descriptor instead.
 func (*PutSlotRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{31}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutSlotRequest) GetVolume() uint64 {
@@ -2204,7 +2427,7 @@ type PutSlotResponse struct {
 
 func (x *PutSlotResponse) Reset() {
 	*x = PutSlotResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[32]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2216,7 +2439,7 @@ func (x *PutSlotResponse) String() string {
 func (*PutSlotResponse) ProtoMessage() {}
 
 func (x *PutSlotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[32]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2229,7 +2452,7 @@ func (x *PutSlotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSlotResponse.ProtoReflect.Descriptor instead.
 func (*PutSlotResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{32}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutSlotResponse) GetSlot() *Slot {
@@ -2249,7 +2472,7 @@ type DropSlotRequest struct {
 
 func (x *DropSlotRequest) Reset() {
 	*x = DropSlotRequest{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[33]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2261,7 +2484,7 @@ func (x *DropSlotRequest) String() string {
 func (*DropSlotRequest) ProtoMessage() {}
 
 func (x *DropSlotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[33]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2274,7 +2497,7 @@ func (x *DropSlotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropSlotRequest.ProtoReflect.Descriptor instead.
 func (*DropSlotRequest) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{33}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DropSlotRequest) GetVolume() uint64 {
@@ -2299,7 +2522,7 @@ type DropSlotResponse struct {
 
 func (x *DropSlotResponse) Reset() {
 	*x = DropSlotResponse{}
-	mi := &file_proto_wirepb_compute_proto_msgTypes[34]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2534,7 @@ func (x *DropSlotResponse) String() string {
 func (*DropSlotResponse) ProtoMessage() {}
 
 func (x *DropSlotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_wirepb_compute_proto_msgTypes[34]
+	mi := &file_proto_wirepb_compute_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2547,7 @@ func (x *DropSlotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropSlotResponse.ProtoReflect.Descriptor instead.
 func (*DropSlotResponse) Descriptor() ([]byte, []int) {
-	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{34}
+	return file_proto_wirepb_compute_proto_rawDescGZIP(), []int{36}
 }
 
 var File_proto_wirepb_compute_proto protoreflect.FileDescriptor
@@ -2382,7 +2605,20 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\x05level\x18\x02 \x01(\x0e2\x1b.pinetree.wire.v1.ReadLevelR\x05level\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\x04R\x04node\x12\x1e\n" +
 	"\bstale_ms\x18\x04 \x01(\rH\x00R\astaleMs\x88\x01\x01B\v\n" +
-	"\t_stale_ms\"r\n" +
+	"\t_stale_ms\"\xce\x01\n" +
+	"\bQuestion\x12\x1d\n" +
+	"\n" +
+	"timeout_us\x18\x01 \x01(\x04R\ttimeoutUs\x123\n" +
+	"\x04page\x18\x02 \x01(\v2\x1d.pinetree.wire.v1.PageRequestH\x00R\x04page\x126\n" +
+	"\x05pages\x18\x03 \x01(\v2\x1e.pinetree.wire.v1.PagesRequestH\x00R\x05pages\x120\n" +
+	"\x03key\x18\x04 \x01(\v2\x1c.pinetree.wire.v1.KeyRequestH\x00R\x03keyB\x04\n" +
+	"\x02of\"\xca\x01\n" +
+	"\x06Answer\x12\x18\n" +
+	"\x06failed\x18\x01 \x01(\fH\x00R\x06failed\x124\n" +
+	"\x04page\x18\x02 \x01(\v2\x1e.pinetree.wire.v1.PageResponseH\x00R\x04page\x127\n" +
+	"\x05pages\x18\x03 \x01(\v2\x1f.pinetree.wire.v1.PagesResponseH\x00R\x05pages\x121\n" +
+	"\x03key\x18\x04 \x01(\v2\x1d.pinetree.wire.v1.KeyResponseH\x00R\x03keyB\x04\n" +
+	"\x02of\"r\n" +
 	"\vPageRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\x04R\x06volume\x127\n" +
 	"\aoptions\x18\x02 \x01(\v2\x1d.pinetree.wire.v1.ReadOptionsR\aoptions\x12\x12\n" +
@@ -2511,7 +2747,7 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\aCompute\x12E\n" +
 	"\x04Open\x12\x1d.pinetree.wire.v1.OpenRequest\x1a\x1e.pinetree.wire.v1.OpenResponse\x12I\n" +
 	"\x04Ship\x12\x1d.pinetree.wire.v1.ShipRequest\x1a\x1e.pinetree.wire.v1.ShipResponse(\x010\x01\x12N\n" +
-	"\aResolve\x12 .pinetree.wire.v1.ResolveRequest\x1a!.pinetree.wire.v1.ResolveResponse2\x86\x04\n" +
+	"\aResolve\x12 .pinetree.wire.v1.ResolveRequest\x1a!.pinetree.wire.v1.ResolveResponse2\xc7\x04\n" +
 	"\x05Reads\x12E\n" +
 	"\x04Page\x12\x1d.pinetree.wire.v1.PageRequest\x1a\x1e.pinetree.wire.v1.PageResponse\x12H\n" +
 	"\x05Pages\x12\x1e.pinetree.wire.v1.PagesRequest\x1a\x1f.pinetree.wire.v1.PagesResponse\x12B\n" +
@@ -2519,7 +2755,8 @@ const file_proto_wirepb_compute_proto_rawDesc = "" +
 	"\x05Range\x12\x1e.pinetree.wire.v1.RangeRequest\x1a\x1f.pinetree.wire.v1.RangeResponse\x12G\n" +
 	"\x04Tail\x12\x1d.pinetree.wire.v1.TailRequest\x1a\x1e.pinetree.wire.v1.TailResponse0\x01\x12H\n" +
 	"\x05State\x12\x1e.pinetree.wire.v1.StateRequest\x1a\x1f.pinetree.wire.v1.StateResponse\x12K\n" +
-	"\x06Digest\x12\x1f.pinetree.wire.v1.DigestRequest\x1a .pinetree.wire.v1.DigestResponse2\xe7\x02\n" +
+	"\x06Digest\x12\x1f.pinetree.wire.v1.DigestRequest\x1a .pinetree.wire.v1.DigestResponse\x12?\n" +
+	"\x03Ask\x12\x1a.pinetree.wire.v1.Question\x1a\x18.pinetree.wire.v1.Answer(\x010\x012\xe7\x02\n" +
 	"\aVolumes\x12T\n" +
 	"\tSetVolume\x12\".pinetree.wire.v1.SetVolumeRequest\x1a#.pinetree.wire.v1.SetVolumeResponse\x12c\n" +
 	"\x0eTruncateVolume\x12'.pinetree.wire.v1.TruncateVolumeRequest\x1a(.pinetree.wire.v1.TruncateVolumeResponse\x12N\n" +
@@ -2539,7 +2776,7 @@ func file_proto_wirepb_compute_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_wirepb_compute_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_proto_wirepb_compute_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_proto_wirepb_compute_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_proto_wirepb_compute_proto_goTypes = []any{
 	(ReadLevel)(0),                 // 0: pinetree.wire.v1.ReadLevel
 	(ResolveResponse_Outcome)(0),   // 1: pinetree.wire.v1.ResolveResponse.Outcome
@@ -2551,92 +2788,102 @@ var file_proto_wirepb_compute_proto_goTypes = []any{
 	(*ResolveResponse)(nil),        // 7: pinetree.wire.v1.ResolveResponse
 	(*ReadOptions)(nil),            // 8: pinetree.wire.v1.ReadOptions
 	(*Served)(nil),                 // 9: pinetree.wire.v1.Served
-	(*PageRequest)(nil),            // 10: pinetree.wire.v1.PageRequest
-	(*PageResponse)(nil),           // 11: pinetree.wire.v1.PageResponse
-	(*PagesRequest)(nil),           // 12: pinetree.wire.v1.PagesRequest
-	(*PagesResponse)(nil),          // 13: pinetree.wire.v1.PagesResponse
-	(*PageOf)(nil),                 // 14: pinetree.wire.v1.PageOf
-	(*KeyRequest)(nil),             // 15: pinetree.wire.v1.KeyRequest
-	(*KeyResponse)(nil),            // 16: pinetree.wire.v1.KeyResponse
-	(*RangeRequest)(nil),           // 17: pinetree.wire.v1.RangeRequest
-	(*KeyValue)(nil),               // 18: pinetree.wire.v1.KeyValue
-	(*RangeResponse)(nil),          // 19: pinetree.wire.v1.RangeResponse
-	(*TailRequest)(nil),            // 20: pinetree.wire.v1.TailRequest
-	(*TailResponse)(nil),           // 21: pinetree.wire.v1.TailResponse
-	(*StateRequest)(nil),           // 22: pinetree.wire.v1.StateRequest
-	(*Watermarks)(nil),             // 23: pinetree.wire.v1.Watermarks
-	(*StateResponse)(nil),          // 24: pinetree.wire.v1.StateResponse
-	(*DigestRequest)(nil),          // 25: pinetree.wire.v1.DigestRequest
-	(*DigestResponse)(nil),         // 26: pinetree.wire.v1.DigestResponse
-	(*VolumeSettings)(nil),         // 27: pinetree.wire.v1.VolumeSettings
-	(*Slot)(nil),                   // 28: pinetree.wire.v1.Slot
-	(*SetVolumeRequest)(nil),       // 29: pinetree.wire.v1.SetVolumeRequest
-	(*SetVolumeResponse)(nil),      // 30: pinetree.wire.v1.SetVolumeResponse
-	(*TruncateVolumeRequest)(nil),  // 31: pinetree.wire.v1.TruncateVolumeRequest
-	(*TruncateVolumeResponse)(nil), // 32: pinetree.wire.v1.TruncateVolumeResponse
-	(*PutSlotRequest)(nil),         // 33: pinetree.wire.v1.PutSlotRequest
-	(*PutSlotResponse)(nil),        // 34: pinetree.wire.v1.PutSlotResponse
-	(*DropSlotRequest)(nil),        // 35: pinetree.wire.v1.DropSlotRequest
-	(*DropSlotResponse)(nil),       // 36: pinetree.wire.v1.DropSlotResponse
+	(*Question)(nil),               // 10: pinetree.wire.v1.Question
+	(*Answer)(nil),                 // 11: pinetree.wire.v1.Answer
+	(*PageRequest)(nil),            // 12: pinetree.wire.v1.PageRequest
+	(*PageResponse)(nil),           // 13: pinetree.wire.v1.PageResponse
+	(*PagesRequest)(nil),           // 14: pinetree.wire.v1.PagesRequest
+	(*PagesResponse)(nil),          // 15: pinetree.wire.v1.PagesResponse
+	(*PageOf)(nil),                 // 16: pinetree.wire.v1.PageOf
+	(*KeyRequest)(nil),             // 17: pinetree.wire.v1.KeyRequest
+	(*KeyResponse)(nil),            // 18: pinetree.wire.v1.KeyResponse
+	(*RangeRequest)(nil),           // 19: pinetree.wire.v1.RangeRequest
+	(*KeyValue)(nil),               // 20: pinetree.wire.v1.KeyValue
+	(*RangeResponse)(nil),          // 21: pinetree.wire.v1.RangeResponse
+	(*TailRequest)(nil),            // 22: pinetree.wire.v1.TailRequest
+	(*TailResponse)(nil),           // 23: pinetree.wire.v1.TailResponse
+	(*StateRequest)(nil),           // 24: pinetree.wire.v1.StateRequest
+	(*Watermarks)(nil),             // 25: pinetree.wire.v1.Watermarks
+	(*StateResponse)(nil),          // 26: pinetree.wire.v1.StateResponse
+	(*DigestRequest)(nil),          // 27: pinetree.wire.v1.DigestRequest
+	(*DigestResponse)(nil),         // 28: pinetree.wire.v1.DigestResponse
+	(*VolumeSettings)(nil),         // 29: pinetree.wire.v1.VolumeSettings
+	(*Slot)(nil),                   // 30: pinetree.wire.v1.Slot
+	(*SetVolumeRequest)(nil),       // 31: pinetree.wire.v1.SetVolumeRequest
+	(*SetVolumeResponse)(nil),      // 32: pinetree.wire.v1.SetVolumeResponse
+	(*TruncateVolumeRequest)(nil),  // 33: pinetree.wire.v1.TruncateVolumeRequest
+	(*TruncateVolumeResponse)(nil), // 34: pinetree.wire.v1.TruncateVolumeResponse
+	(*PutSlotRequest)(nil),         // 35: pinetree.wire.v1.PutSlotRequest
+	(*PutSlotResponse)(nil),        // 36: pinetree.wire.v1.PutSlotResponse
+	(*DropSlotRequest)(nil),        // 37: pinetree.wire.v1.DropSlotRequest
+	(*DropSlotResponse)(nil),       // 38: pinetree.wire.v1.DropSlotResponse
 }
 var file_proto_wirepb_compute_proto_depIdxs = []int32{
 	1,  // 0: pinetree.wire.v1.ResolveResponse.outcome:type_name -> pinetree.wire.v1.ResolveResponse.Outcome
 	0,  // 1: pinetree.wire.v1.ReadOptions.level:type_name -> pinetree.wire.v1.ReadLevel
 	0,  // 2: pinetree.wire.v1.Served.level:type_name -> pinetree.wire.v1.ReadLevel
-	8,  // 3: pinetree.wire.v1.PageRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	9,  // 4: pinetree.wire.v1.PageResponse.served:type_name -> pinetree.wire.v1.Served
-	8,  // 5: pinetree.wire.v1.PagesRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	9,  // 6: pinetree.wire.v1.PagesResponse.served:type_name -> pinetree.wire.v1.Served
-	14, // 7: pinetree.wire.v1.PagesResponse.pages:type_name -> pinetree.wire.v1.PageOf
-	8,  // 8: pinetree.wire.v1.KeyRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	9,  // 9: pinetree.wire.v1.KeyResponse.served:type_name -> pinetree.wire.v1.Served
-	8,  // 10: pinetree.wire.v1.RangeRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	9,  // 11: pinetree.wire.v1.RangeResponse.served:type_name -> pinetree.wire.v1.Served
-	18, // 12: pinetree.wire.v1.RangeResponse.items:type_name -> pinetree.wire.v1.KeyValue
-	8,  // 13: pinetree.wire.v1.TailRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	8,  // 14: pinetree.wire.v1.StateRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	9,  // 15: pinetree.wire.v1.StateResponse.served:type_name -> pinetree.wire.v1.Served
-	23, // 16: pinetree.wire.v1.StateResponse.watermarks:type_name -> pinetree.wire.v1.Watermarks
-	27, // 17: pinetree.wire.v1.StateResponse.settings:type_name -> pinetree.wire.v1.VolumeSettings
-	28, // 18: pinetree.wire.v1.StateResponse.slots:type_name -> pinetree.wire.v1.Slot
-	8,  // 19: pinetree.wire.v1.DigestRequest.options:type_name -> pinetree.wire.v1.ReadOptions
-	9,  // 20: pinetree.wire.v1.DigestResponse.served:type_name -> pinetree.wire.v1.Served
-	27, // 21: pinetree.wire.v1.SetVolumeRequest.settings:type_name -> pinetree.wire.v1.VolumeSettings
-	28, // 22: pinetree.wire.v1.PutSlotRequest.slot:type_name -> pinetree.wire.v1.Slot
-	28, // 23: pinetree.wire.v1.PutSlotResponse.slot:type_name -> pinetree.wire.v1.Slot
-	2,  // 24: pinetree.wire.v1.Compute.Open:input_type -> pinetree.wire.v1.OpenRequest
-	4,  // 25: pinetree.wire.v1.Compute.Ship:input_type -> pinetree.wire.v1.ShipRequest
-	6,  // 26: pinetree.wire.v1.Compute.Resolve:input_type -> pinetree.wire.v1.ResolveRequest
-	10, // 27: pinetree.wire.v1.Reads.Page:input_type -> pinetree.wire.v1.PageRequest
-	12, // 28: pinetree.wire.v1.Reads.Pages:input_type -> pinetree.wire.v1.PagesRequest
-	15, // 29: pinetree.wire.v1.Reads.Key:input_type -> pinetree.wire.v1.KeyRequest
-	17, // 30: pinetree.wire.v1.Reads.Range:input_type -> pinetree.wire.v1.RangeRequest
-	20, // 31: pinetree.wire.v1.Reads.Tail:input_type -> pinetree.wire.v1.TailRequest
-	22, // 32: pinetree.wire.v1.Reads.State:input_type -> pinetree.wire.v1.StateRequest
-	25, // 33: pinetree.wire.v1.Reads.Digest:input_type -> pinetree.wire.v1.DigestRequest
-	29, // 34: pinetree.wire.v1.Volumes.SetVolume:input_type -> pinetree.wire.v1.SetVolumeRequest
-	31, // 35: pinetree.wire.v1.Volumes.TruncateVolume:input_type -> pinetree.wire.v1.TruncateVolumeRequest
-	33, // 36: pinetree.wire.v1.Volumes.PutSlot:input_type -> pinetree.wire.v1.PutSlotRequest
-	35, // 37: pinetree.wire.v1.Volumes.DropSlot:input_type -> pinetree.wire.v1.DropSlotRequest
-	3,  // 38: pinetree.wire.v1.Compute.Open:output_type -> pinetree.wire.v1.OpenResponse
-	5,  // 39: pinetree.wire.v1.Compute.Ship:output_type -> pinetree.wire.v1.ShipResponse
-	7,  // 40: pinetree.wire.v1.Compute.Resolve:output_type -> pinetree.wire.v1.ResolveResponse
-	11, // 41: pinetree.wire.v1.Reads.Page:output_type -> pinetree.wire.v1.PageResponse
-	13, // 42: pinetree.wire.v1.Reads.Pages:output_type -> pinetree.wire.v1.PagesResponse
-	16, // 43: pinetree.wire.v1.Reads.Key:output_type -> pinetree.wire.v1.KeyResponse
-	19, // 44: pinetree.wire.v1.Reads.Range:output_type -> pinetree.wire.v1.RangeResponse
-	21, // 45: pinetree.wire.v1.Reads.Tail:output_type -> pinetree.wire.v1.TailResponse
-	24, // 46: pinetree.wire.v1.Reads.State:output_type -> pinetree.wire.v1.StateResponse
-	26, // 47: pinetree.wire.v1.Reads.Digest:output_type -> pinetree.wire.v1.DigestResponse
-	30, // 48: pinetree.wire.v1.Volumes.SetVolume:output_type -> pinetree.wire.v1.SetVolumeResponse
-	32, // 49: pinetree.wire.v1.Volumes.TruncateVolume:output_type -> pinetree.wire.v1.TruncateVolumeResponse
-	34, // 50: pinetree.wire.v1.Volumes.PutSlot:output_type -> pinetree.wire.v1.PutSlotResponse
-	36, // 51: pinetree.wire.v1.Volumes.DropSlot:output_type -> pinetree.wire.v1.DropSlotResponse
-	38, // [38:52] is the sub-list for method output_type
-	24, // [24:38] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	12, // 3: pinetree.wire.v1.Question.page:type_name -> pinetree.wire.v1.PageRequest
+	14, // 4: pinetree.wire.v1.Question.pages:type_name -> pinetree.wire.v1.PagesRequest
+	17, // 5: pinetree.wire.v1.Question.key:type_name -> pinetree.wire.v1.KeyRequest
+	13, // 6: pinetree.wire.v1.Answer.page:type_name -> pinetree.wire.v1.PageResponse
+	15, // 7: pinetree.wire.v1.Answer.pages:type_name -> pinetree.wire.v1.PagesResponse
+	18, // 8: pinetree.wire.v1.Answer.key:type_name -> pinetree.wire.v1.KeyResponse
+	8,  // 9: pinetree.wire.v1.PageRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 10: pinetree.wire.v1.PageResponse.served:type_name -> pinetree.wire.v1.Served
+	8,  // 11: pinetree.wire.v1.PagesRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 12: pinetree.wire.v1.PagesResponse.served:type_name -> pinetree.wire.v1.Served
+	16, // 13: pinetree.wire.v1.PagesResponse.pages:type_name -> pinetree.wire.v1.PageOf
+	8,  // 14: pinetree.wire.v1.KeyRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 15: pinetree.wire.v1.KeyResponse.served:type_name -> pinetree.wire.v1.Served
+	8,  // 16: pinetree.wire.v1.RangeRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 17: pinetree.wire.v1.RangeResponse.served:type_name -> pinetree.wire.v1.Served
+	20, // 18: pinetree.wire.v1.RangeResponse.items:type_name -> pinetree.wire.v1.KeyValue
+	8,  // 19: pinetree.wire.v1.TailRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	8,  // 20: pinetree.wire.v1.StateRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 21: pinetree.wire.v1.StateResponse.served:type_name -> pinetree.wire.v1.Served
+	25, // 22: pinetree.wire.v1.StateResponse.watermarks:type_name -> pinetree.wire.v1.Watermarks
+	29, // 23: pinetree.wire.v1.StateResponse.settings:type_name -> pinetree.wire.v1.VolumeSettings
+	30, // 24: pinetree.wire.v1.StateResponse.slots:type_name -> pinetree.wire.v1.Slot
+	8,  // 25: pinetree.wire.v1.DigestRequest.options:type_name -> pinetree.wire.v1.ReadOptions
+	9,  // 26: pinetree.wire.v1.DigestResponse.served:type_name -> pinetree.wire.v1.Served
+	29, // 27: pinetree.wire.v1.SetVolumeRequest.settings:type_name -> pinetree.wire.v1.VolumeSettings
+	30, // 28: pinetree.wire.v1.PutSlotRequest.slot:type_name -> pinetree.wire.v1.Slot
+	30, // 29: pinetree.wire.v1.PutSlotResponse.slot:type_name -> pinetree.wire.v1.Slot
+	2,  // 30: pinetree.wire.v1.Compute.Open:input_type -> pinetree.wire.v1.OpenRequest
+	4,  // 31: pinetree.wire.v1.Compute.Ship:input_type -> pinetree.wire.v1.ShipRequest
+	6,  // 32: pinetree.wire.v1.Compute.Resolve:input_type -> pinetree.wire.v1.ResolveRequest
+	12, // 33: pinetree.wire.v1.Reads.Page:input_type -> pinetree.wire.v1.PageRequest
+	14, // 34: pinetree.wire.v1.Reads.Pages:input_type -> pinetree.wire.v1.PagesRequest
+	17, // 35: pinetree.wire.v1.Reads.Key:input_type -> pinetree.wire.v1.KeyRequest
+	19, // 36: pinetree.wire.v1.Reads.Range:input_type -> pinetree.wire.v1.RangeRequest
+	22, // 37: pinetree.wire.v1.Reads.Tail:input_type -> pinetree.wire.v1.TailRequest
+	24, // 38: pinetree.wire.v1.Reads.State:input_type -> pinetree.wire.v1.StateRequest
+	27, // 39: pinetree.wire.v1.Reads.Digest:input_type -> pinetree.wire.v1.DigestRequest
+	10, // 40: pinetree.wire.v1.Reads.Ask:input_type -> pinetree.wire.v1.Question
+	31, // 41: pinetree.wire.v1.Volumes.SetVolume:input_type -> pinetree.wire.v1.SetVolumeRequest
+	33, // 42: pinetree.wire.v1.Volumes.TruncateVolume:input_type -> pinetree.wire.v1.TruncateVolumeRequest
+	35, // 43: pinetree.wire.v1.Volumes.PutSlot:input_type -> pinetree.wire.v1.PutSlotRequest
+	37, // 44: pinetree.wire.v1.Volumes.DropSlot:input_type -> pinetree.wire.v1.DropSlotRequest
+	3,  // 45: pinetree.wire.v1.Compute.Open:output_type -> pinetree.wire.v1.OpenResponse
+	5,  // 46: pinetree.wire.v1.Compute.Ship:output_type -> pinetree.wire.v1.ShipResponse
+	7,  // 47: pinetree.wire.v1.Compute.Resolve:output_type -> pinetree.wire.v1.ResolveResponse
+	13, // 48: pinetree.wire.v1.Reads.Page:output_type -> pinetree.wire.v1.PageResponse
+	15, // 49: pinetree.wire.v1.Reads.Pages:output_type -> pinetree.wire.v1.PagesResponse
+	18, // 50: pinetree.wire.v1.Reads.Key:output_type -> pinetree.wire.v1.KeyResponse
+	21, // 51: pinetree.wire.v1.Reads.Range:output_type -> pinetree.wire.v1.RangeResponse
+	23, // 52: pinetree.wire.v1.Reads.Tail:output_type -> pinetree.wire.v1.TailResponse
+	26, // 53: pinetree.wire.v1.Reads.State:output_type -> pinetree.wire.v1.StateResponse
+	28, // 54: pinetree.wire.v1.Reads.Digest:output_type -> pinetree.wire.v1.DigestResponse
+	11, // 55: pinetree.wire.v1.Reads.Ask:output_type -> pinetree.wire.v1.Answer
+	32, // 56: pinetree.wire.v1.Volumes.SetVolume:output_type -> pinetree.wire.v1.SetVolumeResponse
+	34, // 57: pinetree.wire.v1.Volumes.TruncateVolume:output_type -> pinetree.wire.v1.TruncateVolumeResponse
+	36, // 58: pinetree.wire.v1.Volumes.PutSlot:output_type -> pinetree.wire.v1.PutSlotResponse
+	38, // 59: pinetree.wire.v1.Volumes.DropSlot:output_type -> pinetree.wire.v1.DropSlotResponse
+	45, // [45:60] is the sub-list for method output_type
+	30, // [30:45] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_proto_wirepb_compute_proto_init() }
@@ -2645,13 +2892,24 @@ func file_proto_wirepb_compute_proto_init() {
 		return
 	}
 	file_proto_wirepb_compute_proto_msgTypes[7].OneofWrappers = []any{}
+	file_proto_wirepb_compute_proto_msgTypes[8].OneofWrappers = []any{
+		(*Question_Page)(nil),
+		(*Question_Pages)(nil),
+		(*Question_Key)(nil),
+	}
+	file_proto_wirepb_compute_proto_msgTypes[9].OneofWrappers = []any{
+		(*Answer_Failed)(nil),
+		(*Answer_Page)(nil),
+		(*Answer_Pages)(nil),
+		(*Answer_Key)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_wirepb_compute_proto_rawDesc), len(file_proto_wirepb_compute_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -217,6 +217,7 @@ const (
 	Reads_Tail_FullMethodName   = "/pinetree.wire.v1.Reads/Tail"
 	Reads_State_FullMethodName  = "/pinetree.wire.v1.Reads/State"
 	Reads_Digest_FullMethodName = "/pinetree.wire.v1.Reads/Digest"
+	Reads_Ask_FullMethodName    = "/pinetree.wire.v1.Reads/Ask"
 )
 
 // ReadsClient is the client API for Reads service.
@@ -236,6 +237,10 @@ type ReadsClient interface {
 	State(ctx context.Context, in *StateRequest, opts ...grpc.CallOption) (*StateResponse, error)
 	// Digest hashes all that a replica has replayed of a volume up to an LSN.
 	Digest(ctx context.Context, in *DigestRequest, opts ...grpc.CallOption) (*DigestResponse, error)
+	// Ask answers questions one after the other, each before the next one is read:
+	// what Page, Pages and Key answer, in about two thirds of the time of a call of
+	// its own. A question that fails is answered with why, and the stream goes on.
+	Ask(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Question, Answer], error)
 }
 
 type readsClient struct {
@@ -325,6 +330,19 @@ func (c *readsClient) Digest(ctx context.Context, in *DigestRequest, opts ...grp
 	return out, nil
 }
 
+func (c *readsClient) Ask(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Question, Answer], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Reads_ServiceDesc.Streams[1], Reads_Ask_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Question, Answer]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Reads_AskClient = grpc.BidiStreamingClient[Question, Answer]
+
 // ReadsServer is the server API for Reads service.
 // All implementations must embed UnimplementedReadsServer
 // for forward compatibility.
@@ -342,6 +360,10 @@ type ReadsServer interface {
 	State(context.Context, *StateRequest) (*StateResponse, error)
 	// Digest hashes all that a replica has replayed of a volume up to an LSN.
 	Digest(context.Context, *DigestRequest) (*DigestResponse, error)
+	// Ask answers questions one after the other, each before the next one is read:
+	// what Page, Pages and Key answer, in about two thirds of the time of a call of
+	// its own. A question that fails is answered with why, and the stream goes on.
+	Ask(grpc.BidiStreamingServer[Question, Answer]) error
 	mustEmbedUnimplementedReadsServer()
 }
 
@@ -372,6 +394,9 @@ func (UnimplementedReadsServer) State(context.Context, *StateRequest) (*StateRes
 }
 func (UnimplementedReadsServer) Digest(context.Context, *DigestRequest) (*DigestResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Digest not implemented")
+}
+func (UnimplementedReadsServer) Ask(grpc.BidiStreamingServer[Question, Answer]) error {
+	return status.Error(codes.Unimplemented, "method Ask not implemented")
 }
 func (UnimplementedReadsServer) mustEmbedUnimplementedReadsServer() {}
 func (UnimplementedReadsServer) testEmbeddedByValue()               {}
@@ -513,6 +538,13 @@ func _Reads_Digest_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Reads_Ask_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ReadsServer).Ask(&grpc.GenericServerStream[Question, Answer]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Reads_AskServer = grpc.BidiStreamingServer[Question, Answer]
+
 // Reads_ServiceDesc is the grpc.ServiceDesc for Reads service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -550,6 +582,12 @@ var Reads_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Tail",
 			Handler:       _Reads_Tail_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Ask",
+			Handler:       _Reads_Ask_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "proto/wirepb/compute.proto",

@@ -3,12 +3,15 @@ package wirepb
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
 )
@@ -131,6 +134,28 @@ func FromError(err error) error {
 		}
 	}
 	return &remoteError{status: st, causes: causes}
+}
+
+// EncodeError is err as Error makes it, in the form in which an Answer carries it.
+func EncodeError(err error) []byte {
+	st, _ := status.FromError(Error(err)) // Error makes nothing else
+	encoded, err := proto.Marshal(st.Proto())
+	if err != nil { // none is: its strings are UTF-8
+		return nil
+	}
+	return encoded
+}
+
+// DecodeError gives back the error that EncodeError was given, as FromError does.
+func DecodeError(encoded []byte) error {
+	st := &spb.Status{}
+	if err := proto.Unmarshal(encoded, st); err != nil {
+		return fmt.Errorf("the node says in a way that cannot be read why it failed: %w", err)
+	}
+	if codes.Code(st.Code) == codes.OK {
+		return errors.New("the node failed and does not say why")
+	}
+	return FromError(status.FromProto(st).Err())
 }
 
 // Unreachable reports whether err is gRPC's own word for a server that could

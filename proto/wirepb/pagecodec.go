@@ -1,6 +1,7 @@
 package wirepb
 
 import (
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -63,6 +64,53 @@ func (g *gatherer) served(s *Served) error {
 	return err
 }
 
+// Fields of an Answer that carry pages.
+const pageField, pagesField = 2, 3
+
+func marshalAnswer(m *Answer) (mem.BufferSlice, error) {
+	switch of := m.Of.(type) {
+	case *Answer_Page:
+		page, err := marshalPage(of.Page)
+		return within(pageField, page), err
+	case *Answer_Pages:
+		pages, err := marshalPages(of.Pages)
+		return within(pagesField, pages), err
+	}
+	return encoding.GetCodecV2("proto").Marshal(m)
+}
+
+// within makes an encoded message a field of another one.
+func within(field protowire.Number, message mem.BufferSlice) mem.BufferSlice {
+	head := protowire.AppendTag(make([]byte, 0, 16), field, protowire.BytesType)
+	head = protowire.AppendVarint(head, uint64(message.Len()))
+	return append(mem.BufferSlice{mem.SliceBuffer(head)}, message...)
+}
+
+// known reads what generated code does not leave to Codec: without what is unknown,
+// as fields does.
+var known = proto.UnmarshalOptions{DiscardUnknown: true}
+
+// unmarshalAnswer reads an Answer with one field. What else protobuf allows, such as
+// one that comes in parts, no node sends.
+func unmarshalAnswer(data []byte, m *Answer) error {
+	field, kind, n := protowire.ConsumeTag(data)
+	if n < 0 || kind != protowire.BytesType || field != pageField && field != pagesField {
+		return known.Unmarshal(data, m)
+	}
+	body, size := protowire.ConsumeBytes(data[n:])
+	if size < 0 || n+size < len(data) {
+		return known.Unmarshal(data, m)
+	}
+	if field == pageField {
+		page := &PageResponse{}
+		m.Of = &Answer_Page{Page: page}
+		return unmarshalPage(body, page)
+	}
+	pages := &PagesResponse{}
+	m.Of = &Answer_Pages{Pages: pages}
+	return unmarshalPages(body, pages)
+}
+
 func unmarshalPage(data []byte, m *PageResponse) error {
 	var served []byte
 	f := fields{numbers: []number{{3, &m.PageLsn}}, payload: func(n protowire.Number, b []byte) {
@@ -77,7 +125,7 @@ func unmarshalPage(data []byte, m *PageResponse) error {
 		return err
 	}
 	m.Served = &Served{}
-	return proto.Unmarshal(served, m.Served)
+	return known.Unmarshal(served, m.Served)
 }
 
 func unmarshalPages(data []byte, m *PagesResponse) error {
@@ -101,7 +149,7 @@ func unmarshalPages(data []byte, m *PagesResponse) error {
 		return err
 	}
 	m.Served = &Served{}
-	return proto.Unmarshal(served, m.Served)
+	return known.Unmarshal(served, m.Served)
 }
 
 func readPageOf(data []byte) (*PageOf, error) {

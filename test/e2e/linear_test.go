@@ -78,16 +78,13 @@ func (c *cluster) everyReader(ctx context.Context, h *history, volume string, wa
 		wait.Go(func() { h.read(ctx, reading{id: id, by: reader.Reader(cfg)}) })
 	}
 	var together atomic.Int64
-	count := func(ctx context.Context, method string, q, a any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		err := invoke(ctx, method, q, a, conn, opts...)
-		if method == wirepb.Reads_Pages_FullMethodName && err == nil {
-			together.Add(1)
-		}
-		return err
+	count := func(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+		stream, err := open(ctx, desc, conn, method, opts...)
+		return countingStream{stream, &together}, err
 	}
 	sharing := c.clientWith(volume, func(cfg *ship.Config) {
 		cfg.Gather.Calls = 1 // so that these few share calls often
-		cfg.Dial = append(cfg.Dial, grpc.WithChainUnaryInterceptor(count))
+		cfg.Dial = append(cfg.Dial, grpc.WithChainStreamInterceptor(count))
 	})
 	for id := 9; id <= 14; id++ {
 		cfg := ship.ReadConfig{Level: pinetree.ReadDefault}
@@ -97,6 +94,21 @@ func (c *cluster) everyReader(ctx context.Context, h *history, volume string, wa
 		wait.Go(func() { h.read(ctx, reading{id: id, by: sharing.Reader(cfg), pages: true}) })
 	}
 	return &together
+}
+
+// countingStream counts the answers with several pages.
+type countingStream struct {
+	grpc.ClientStream
+	pages *atomic.Int64
+}
+
+// RecvMsg is ClientStream's.
+func (s countingStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if answer, ok := m.(*wirepb.Answer); ok && err == nil && answer.GetPages() != nil {
+		s.pages.Add(1)
+	}
+	return err
 }
 
 // minutes is how long the mixed load runs, as PINETREE_E2E_MINUTES says.

@@ -14,7 +14,7 @@ var everywhere = []string{
 }
 
 var grpcUsers = []string{
-	"proto/wirepb", "logservice", "logservice/transport", "clustermgr", "clustermgr/chronicle", "clustermgr/orders", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "proto/gatewaypb", "adapter/gateway", "adapter/metaclient", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
+	"proto/wirepb", "logservice", "logservice/transport", "clustermgr", "clustermgr/chronicle", "clustermgr/orders", "clustermgr/refusal", "clustermgr/reign", "clustermgr/settings", "proto/gatewaypb", "adapter/asking", "adapter/gateway", "adapter/metaclient", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
 }
 
 // fences lists every third-party module that production code uses. The longest

@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"logservice/outcome"},
 	{"logservice/bounds"},
 	{"logservice/crew", "logservice/fanout", "logservice/lag", "logservice/manifest", "logservice/news", "logservice/pace", "logservice/packing", "logservice/progress", "logservice/quota", "logservice/rawnode", "logservice/replay", "logservice/space", "logservice/sharing"},
-	{"adapter", "adapter/ferry", "adapter/outbox", "adapter/picker", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention", "logservice/trimming"},
+	{"adapter", "adapter/asking", "adapter/ferry", "adapter/outbox", "adapter/picker", "lease", "engine", "raftlog", "logservice/membership", "logservice/retention", "logservice/trimming"},
 	{"proto/gatewaypb"},
 	{"proto/wirepb"},
 	{"proto/storepb"},
@@ -93,7 +93,7 @@ var importers = []struct {
 	{of: []string{"adapter/ship/example/pagestore"}, by: []string{"adapter/ship/example"}},
 	{of: []string{"adapter/gateway"}, by: []string{"cmd/...", "test/..."}},
 	{of: []string{"adapter/metaclient"}, by: []string{"adapter/gateway", "cmd/...", "test/..."}},
-	{of: []string{"adapter/ferry", "adapter/outbox"}, by: []string{"adapter/ship"}},
+	{of: []string{"adapter/asking", "adapter/ferry", "adapter/outbox"}, by: []string{"adapter/ship"}},
 	{of: []string{"adapter/picker"}, by: []string{"adapter/resolver", "adapter/ship"}},
 	{of: []string{"clustermgr"}, by: []string{"clustermgr/etcdstore", "cmd/...", "test/..."}},
 	{of: []string{"clustermgr/ledger"}, by: []string{"clustermgr/...", "cmd/...", "test/..."}},
@@ -103,7 +103,7 @@ var importers = []struct {
 	{of: []string{"logservice/*"}, by: []string{"logservice", "logservice/host", "logservice/metaserver", "logservice/trimmer", "cmd/...", "test/..."}},
 	{of: []string{"proto/gatewaypb"}, by: []string{"adapter/gateway"}},
 	{of: []string{"proto/wirepb"}, by: []string{
-		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/grants", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "proto/gatewaypb", "adapter/gateway", "adapter/metaclient", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
+		"logservice/...", "clustermgr", "clustermgr/chronicle", "clustermgr/grants", "clustermgr/members", "clustermgr/orders", "clustermgr/policy", "clustermgr/reign", "clustermgr/ward", "proto/gatewaypb", "adapter/asking", "adapter/gateway", "adapter/metaclient", "adapter/resolver", "adapter/ship", "adapter/ship/example", "cmd/...", "test/...",
 	}},
 }
 
