@@ -3,16 +3,26 @@ package logservice
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
 // maxQuestionTimeout bounds what a question asks for, as maxReadWait does below.
 const maxQuestionTimeout = time.Hour
 
+// maxAsked bounds the streams of questions of a node. One that is open takes about
+// 10 KiB, asked on or not; whoever gets none makes calls.
+const maxAsked = 4096
+
 // Ask implements wirepb.ReadsServer.
 func (s *readService) Ask(stream wirepb.Reads_AskServer) error {
+	defer s.node.asked.Add(-1)
+	if s.node.asked.Add(1) > maxAsked {
+		return fmt.Errorf("%w: node %d has %d streams of questions open; make calls instead", pinetree.ErrQueueFull, s.node.identity.Node, maxAsked)
+	}
 	if !s.node.begin() {
 		return errStopping(s.node.identity.Node)
 	}

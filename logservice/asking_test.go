@@ -1,7 +1,9 @@
 package logservice
 
 import (
+	"context"
 	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -106,5 +108,45 @@ func TestANodeDoesNotWaitForThoseWhoAskNothing(t *testing.T) {
 	}
 	if _, err := stream.Recv(); !errors.Is(wirepb.FromError(err), pinetree.ErrStopped) {
 		t.Errorf("the stream ended with %v", err)
+	}
+}
+
+// TestANodeKeepsOnlySoManyStreamsOfQuestions opens one more than there may be, and
+// again after one of them has ended.
+func TestANodeKeepsOnlySoManyStreamsOfQuestions(t *testing.T) {
+	c := startCluster(t, 1)
+	open := func() (cancel func(), err error) {
+		ctx, cancel := context.WithCancel(c.ctx())
+		stream, err := c.members[0].reads().Ask(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&wirepb.Question{}); err != nil && err != io.EOF { // Recv tells why
+			t.Fatal(err)
+		}
+		_, err = stream.Recv()
+		return cancel, wirepb.FromError(err)
+	}
+	var last func()
+	for range maxAsked {
+		end, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = end
+	}
+	if _, err := open(); !errors.Is(err, pinetree.ErrQueueFull) {
+		t.Fatalf("one stream more: %v, want ErrQueueFull", err)
+	}
+	last()
+	for {
+		_, err := open()
+		if err == nil {
+			return
+		}
+		if c.ctx().Err() != nil || !errors.Is(err, pinetree.ErrQueueFull) {
+			t.Fatalf("after one has ended: %v", err)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }

@@ -85,6 +85,8 @@ type Node struct {
 
 	// closing is closed by Close, for streams that wait for their clients.
 	closing chan struct{}
+	// asked are the streams of questions that are open.
+	asked atomic.Int64
 
 	mu      sync.Mutex
 	closed  bool

@@ -2,6 +2,7 @@ package asking
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -9,15 +10,16 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
 const (
 	// maxLines bounds the streams that a Conn keeps. Each costs the node two goroutines.
 	maxLines = 4
-	// upgraded is how long a node that does not know Ask gets calls. It may be of
-	// another build then.
-	upgraded = time.Minute
+	// unableFor is how long a node that does not know Ask, or has all the streams that
+	// it can have, gets calls. It may be of another build then, or have some to spare.
+	unableFor = time.Minute
 )
 
 // Conn is a connection to a node that makes the calls of pages and keys as questions
@@ -32,7 +34,7 @@ type Conn struct {
 	mu     sync.Mutex
 	idle   []*line
 	lines  int       // that are idle or asked on
-	unable time.Time // until then the node is taken not to know Ask
+	unable time.Time // until then the node is taken to have no stream to give
 }
 
 // line is one stream. Who has taken it owns it.
@@ -126,7 +128,7 @@ func (c *Conn) drop(l *line, why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lines--
-	if status.Code(why) == codes.Unimplemented {
-		c.unable = time.Now().Add(upgraded)
+	if status.Code(why) == codes.Unimplemented || errors.Is(why, pinetree.ErrQueueFull) {
+		c.unable = time.Now().Add(unableFor)
 	}
 }

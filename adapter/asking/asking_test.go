@@ -245,20 +245,35 @@ func TestANodeThatComesBackIsAsked(t *testing.T) {
 	}
 }
 
-func TestANodeThatDoesNotKnowAskGetsCalls(t *testing.T) {
-	n := &node{}
-	c := connect(t, n.start(t, "127.0.0.1:0", old{n}))
-	for i := range uint64(5) {
-		if err := page(within(t, 10*time.Second), c, i+1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if calls, streams := n.calls.Load(), n.streams.Load(); calls != 5 || streams != 1 {
-		t.Errorf("%d calls and %d streams, want 5 and 1", calls, streams)
-	}
-	c.unable = time.Now() // a minute later
-	if err := page(within(t, 10*time.Second), c, 9); err != nil || n.streams.Load() != 2 {
-		t.Errorf("after a minute: %v, %d streams, want 2", err, n.streams.Load())
+// full is a node that has all the streams that it can have.
+type full struct{ *node }
+
+func (f full) Ask(wirepb.Reads_AskServer) error {
+	f.streams.Add(1)
+	return fmt.Errorf("%w: no stream to spare", pinetree.ErrQueueFull)
+}
+
+func TestANodeWithoutAStreamToGiveGetsCalls(t *testing.T) {
+	for name, with := range map[string]func(*node) wirepb.ReadsServer{
+		"it does not know Ask": func(n *node) wirepb.ReadsServer { return old{n} },
+		"it is full":           func(n *node) wirepb.ReadsServer { return full{n} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := &node{}
+			c := connect(t, n.start(t, "127.0.0.1:0", with(n)))
+			for i := range uint64(5) {
+				if err := page(within(t, 10*time.Second), c, i+1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if calls, streams := n.calls.Load(), n.streams.Load(); calls != 5 || streams != 1 {
+				t.Errorf("%d calls and %d streams, want 5 and 1", calls, streams)
+			}
+			c.unable = time.Now() // a minute later
+			if err := page(within(t, 10*time.Second), c, 9); err != nil || n.streams.Load() != 2 {
+				t.Errorf("after a minute: %v, %d streams, want 2", err, n.streams.Load())
+			}
+		})
 	}
 }
 
