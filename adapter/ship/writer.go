@@ -103,9 +103,9 @@ func (w *Writer) Format() pinetree.Format { return w.format }
 // records are buffered: they are not durable yet.
 //
 // The payloads are the Writer's until the records are acknowledged; they must
-// not be changed. The slice that they come in is the caller's again at once. After an error none of the records was taken: ErrBadBatch
-// when they do not follow on the log, the context's error, or the Writer's
-// final one.
+// not be changed. The slice that they come in is the caller's again at once. After
+// an error none of the records was taken: ErrBadBatch when they do not follow on the
+// log, the context's error, or the Writer's final one.
 func (w *Writer) Append(ctx context.Context, records ...pinetree.Record) error {
 	if len(records) == 0 {
 		return nil

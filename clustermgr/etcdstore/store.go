@@ -39,7 +39,8 @@ type Config struct {
 
 // Store implements ledger.Store. No safety rests on etcd's lease: it only
 // decides when a manager that is gone is replaced, and may be ended early when it
-// surely is. What counts is that each write is a transaction that holds only while the key of the office is there.
+// surely is. What counts is that each write is a transaction that holds only while
+// the key of the office is there.
 type Store struct {
 	client  *clientv3.Client
 	data    string // prefix of the keys of the ledger

@@ -89,7 +89,8 @@ func openSmall(t *testing.T, dir string) *database.DB {
 	return d
 }
 
-// moveAndCut lets a child work until it has moved values a few times, or for a while, and counts how often it moved all that lasts.
+// moveAndCut lets a child work until it has moved values a few times, or for a while,
+// and counts how often it moved all that lasts.
 func moveAndCut(t *testing.T, disk *crashtest.RealDisk, dir string) (moves int) {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")

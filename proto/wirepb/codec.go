@@ -13,10 +13,11 @@ import (
 
 // Codec is gRPC's protobuf codec with a short way for the messages that carry
 // the log, ShipRequest, TailResponse and RaftFrame, and those that carry pages,
-// PageResponse, PagesResponse and Answer. Their bytes on the wire are protobuf's, so that any gRPC client can speak to it; but payloads are
-// sent from where they lie, and what is received is copied once, out of gRPC's
-// buffers, into memory that the batches and raft entries go on to share.
-// Generated code would copy each payload twice on either side.
+// PageResponse, PagesResponse and Answer. Their bytes on the wire are protobuf's,
+// so that any gRPC client can speak to it; but payloads are sent from where they
+// lie, and what is received is copied once, out of gRPC's buffers, into memory that
+// the batches and raft entries go on to share. Generated code would copy each
+// payload twice on either side.
 type Codec struct{}
 
 // Name implements encoding.CodecV2: it stands for the codec of that name.

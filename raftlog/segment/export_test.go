@@ -2,8 +2,9 @@ package segment
 
 import (
 	"fmt"
-	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 	"time"
+
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
 
 // CheckAccounts compares what the index keeps count of with what it holds.

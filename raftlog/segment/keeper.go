@@ -3,10 +3,11 @@ package segment
 import (
 	"errors"
 	"fmt"
-	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 	"log/slog"
 	"slices"
 	"sync"
+
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
 
 // spare is a file that is ready to become a segment. What is in it means

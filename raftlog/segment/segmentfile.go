@@ -2,10 +2,11 @@ package segment
 
 import (
 	"fmt"
-	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/pinetree-db/pinetree/raftlog/segment/frame"
 )
 
 const (

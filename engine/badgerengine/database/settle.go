@@ -54,9 +54,9 @@ func worthSettling(tables []badger.TableInfo) bool {
 // due tells whether enough time has passed.
 func (s settling) due(now time.Time) bool { return now.Sub(s.ended) >= settleRest*s.took }
 
-// settle makes deletions meet what they delete, which is when badger drops both. It compacts all tables into one level, a
-// table and those below it at a time, and rests for as long as each took. Reads and
-// writes go on.
+// settle makes deletions meet what they delete, which is when badger drops both. It
+// compacts all tables into one level, a table and those below it at a time, and rests
+// for as long as each took. Reads and writes go on.
 func (d *DB) settle(pause func() error) error {
 	began := time.Now()
 	defer func() { d.settled = settling{ended: time.Now(), took: time.Since(began)} }()
