@@ -10,7 +10,7 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-// maxQuestionTimeout bounds what a question asks for, as maxReadWait does below.
+// maxQuestionTimeout bounds how long a question takes, whatever it asks for.
 const maxQuestionTimeout = time.Hour
 
 // maxAsked bounds the streams of questions of a node. One that is open takes about

@@ -86,8 +86,8 @@ func within(field protowire.Number, message mem.BufferSlice) mem.BufferSlice {
 	return append(mem.BufferSlice{mem.SliceBuffer(head)}, message...)
 }
 
-// known reads what generated code does not leave to Codec: without what is unknown,
-// as fields does.
+// known reads what Codec leaves to generated code: without what is unknown, as fields
+// does.
 var known = proto.UnmarshalOptions{DiscardUnknown: true}
 
 // unmarshalAnswer reads an Answer with one field. What else protobuf allows, such as
