@@ -56,14 +56,28 @@ func (s settling) due(now time.Time) bool { return now.Sub(s.ended) >= settleRes
 
 // settle makes deletions meet what they delete, which is when badger drops both. It
 // compacts all tables into one level, a table and those below it at a time, and rests
-// for as long as each took. Reads and writes go on.
+// for as long as each took. Reads and writes go on. It ends when they have filled a
+// memtable: beside writing badger compacts by itself, and the caller has log to remove.
 func (d *DB) settle(pause func() error) error {
-	began := time.Now()
-	defer func() { d.settled = settling{ended: time.Now(), took: time.Since(began)} }()
+	start := time.Now()
+	defer func() { d.settled = settling{ended: time.Now(), took: time.Since(start)} }()
 	if err := d.leaveLevelZero(pause); err != nil {
 		return err
 	}
-	return d.flatten(pause, 16+2*len(d.badger.Tables()))
+	began, err := d.files()
+	if err != nil {
+		return err
+	}
+	return d.flatten(func() error {
+		if err := pause(); err != nil {
+			return err
+		}
+		now, err := d.files()
+		if err == nil && now.newestMemTable > began.newestMemTable {
+			err = errEnough
+		}
+		return err
+	}, 16+2*len(d.badger.Tables()))
 }
 
 // leaveLevelZero has badger compact the tables of level zero when there are no

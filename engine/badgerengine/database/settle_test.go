@@ -169,27 +169,59 @@ func TestSettlingEndsWhenItIsCalledOff(t *testing.T) {
 	if err := d.cut(noPause); err != nil {
 		t.Fatal(err)
 	}
-	levels := func() int {
-		tables := d.badger.Tables()
-		seen := map[int]bool{}
-		for _, table := range tables {
-			seen[table.Level] = true
-		}
-		return len(seen)
-	}
 	pauses := 0
-	if err := d.flatten(func() error { pauses++; return errNo }, 100); err != errNo || pauses != 1 || levels() != 2 {
-		t.Fatalf("called off: %v after %d pauses, %d levels", err, pauses, levels())
+	if err := d.flatten(func() error { pauses++; return errNo }, 100); err != errNo || pauses != 1 || levels(d) != 2 {
+		t.Fatalf("called off: %v after %d pauses, %d levels", err, pauses, levels(d))
 	}
-	if err := d.flatten(noPause, 0); err != nil || levels() != 2 {
-		t.Fatalf("without a step: %v, %d levels", err, levels())
+	if err := d.flatten(noPause, 0); err != nil || levels(d) != 2 {
+		t.Fatalf("without a step: %v, %d levels", err, levels(d))
 	}
-	if err := d.flatten(noPause, 100); err != nil || levels() != 1 {
-		t.Fatalf("with as many as it takes: %v, %d levels", err, levels())
+	if err := d.flatten(noPause, 100); err != nil || levels(d) != 1 {
+		t.Fatalf("with as many as it takes: %v, %d levels", err, levels(d))
 	}
 	fill(t, d, 0, 20_001, 500)
 	if n := keys(t, d); n != 20_001 {
 		t.Errorf("%d keys are read", n)
+	}
+}
+
+// levels counts those that have tables.
+func levels(d *DB) int {
+	seen := map[int]bool{}
+	for _, table := range d.badger.Tables() {
+		seen[table.Level] = true
+	}
+	return len(seen)
+}
+
+// TestSettlingEndsBesideWrites fills a memtable while it rests: whoever waits for it
+// has other work to do then.
+func TestSettlingEndsBesideWrites(t *testing.T) {
+	d := open(t, t.TempDir())
+	defer func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	settle := func(pause func() error) {
+		t.Helper()
+		fill(t, d, 0, 20_000, 500)
+		if err := errors.Join(d.cut(noPause), d.settle(pause)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(noPause)
+	if n := levels(d); n != 1 {
+		t.Fatalf("beside nothing: %d levels", n)
+	}
+	pauses := 0
+	settle(func() error {
+		pauses++
+		fill(t, d, 0, MinMemTableBytes/400, 500)
+		return nil
+	})
+	if n := levels(d); n != 2 || pauses != 1 {
+		t.Errorf("%d levels after %d pauses, want no step after the one that filled a memtable", n, pauses)
 	}
 }
 
