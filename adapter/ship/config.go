@@ -132,6 +132,10 @@ type WriterConfig struct {
 	// SmallBatches is how many batches may be in flight while the next one is
 	// not full; default 2. Fewer make larger batches, more make shorter waits.
 	SmallBatches int
+	// Compress has batches compressed that become smaller by it: all the way to
+	// every disk and reader they take fewer bytes. Every node and reader must
+	// understand it, as this version and later ones do.
+	Compress bool
 	// RetryFor is how long the Writer tries without progress before it gives
 	// up; default the client's.
 	RetryFor time.Duration

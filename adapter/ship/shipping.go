@@ -210,6 +210,7 @@ func (w *Writer) end() {
 
 // send sends what there is to send, until the stream or the context ends.
 func (w *Writer) send(ctx context.Context, stream wirepb.Compute_ShipClient) error {
+	var small storepb.Compressor
 	for {
 		w.mu.Lock()
 		batches := w.out.Next(requestBytes)
@@ -231,6 +232,9 @@ func (w *Writer) send(ctx context.Context, stream wirepb.Compute_ShipClient) err
 			b, err := storepb.EncodeBatch(w.client.Volume(), w.term, records)
 			if err != nil {
 				return err
+			}
+			if w.cfg.Compress {
+				b = small.Compress(b)
 			}
 			w.mu.Lock()
 			w.out.Seal(outbox.Batch{Batch: b, Cut: time.Now()})

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,6 +101,42 @@ func TestWhatIsAppendedIsInTheLogOnceAndInOrder(t *testing.T) {
 	if err := writer.Append(ctx, s.next(1)); !errors.Is(err, pinetree.ErrStopped) {
 		t.Errorf("append after Close: %v", err)
 	}
+}
+
+// TestCompressedBatchesSayTheSame ships payloads that become smaller and noise, also
+// over a change of leader, and reads them back.
+func TestCompressedBatchesSayTheSame(t *testing.T) {
+	w := newWorld(t)
+	var encoded atomic.Int64
+	c := w.dial(nil)
+	writer, err := c.OpenWriter(within(t), WriterConfig{Compress: true, Acked: func(a Acked) { encoded.Add(int64(a.Bytes)) }})
+	must(t, err)
+	ctx, s, rng := within(t), &source{}, rand.New(rand.NewPCG(1, 2))
+	payload := 0
+	for i := range 1000 {
+		r := s.next(2000)
+		if i/250%2 == 0 { // words, then noise, then words again
+			copy(r.Payload, strings.Repeat("what is written ", 125))
+		} else {
+			for j := range r.Payload {
+				r.Payload[j] = byte(rng.Uint32())
+			}
+		}
+		payload += len(r.Payload)
+		must(t, writer.Append(ctx, r))
+		if i == 400 {
+			w.change(func() { w.elect(2, 0) })
+		}
+	}
+	must(t, writer.Flush(ctx))
+	same(t, w.records(), s.made)
+	if got := int(encoded.Load()); got < payload/2 || got > payload*3/4 {
+		t.Errorf("%d bytes of payload, half of it words, are %d encoded", payload, got)
+	}
+	read, err := collect(t, c.Reader(ReadConfig{}), 0)
+	must(t, err)
+	same(t, read, s.made)
+	must(t, writer.Close())
 }
 
 func TestRecordsOfOneAppendStayInOneBatch(t *testing.T) {

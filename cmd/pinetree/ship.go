@@ -22,6 +22,7 @@ type shipFlags struct {
 	volumeFlags
 	progress bool
 	create   bool
+	compress bool
 	format   string
 	output   cli.Output
 }
@@ -44,6 +45,7 @@ stops with its segment and LSN, after everything before it is durable.
 	f.output.Flag(c)
 	c.Flags().BoolVar(&f.progress, "progress", false, "show how far it is")
 	c.Flags().BoolVar(&f.create, "create", false, "make the volume when there is none of that name")
+	c.Flags().BoolVar(&f.compress, "compress", true, "compress what becomes smaller by it; not while nodes and readers of earlier versions run")
 	c.Flags().StringVar(&f.format, "format", "opaque", "with --create: how payloads are read, opaque or redo")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 1 {
@@ -96,7 +98,7 @@ func (f *shipFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	defer client.Close()
 	began := time.Now()
-	w, err := client.OpenWriter(cmd.Context(), ship.WriterConfig{Base: in.base()})
+	w, err := client.OpenWriter(cmd.Context(), ship.WriterConfig{Base: in.base(), Compress: f.compress})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ type writer struct {
 	position pinetree.Position
 	batches  []pinetree.Batch
 	meta     metatest.Source
+	small    storepb.Compressor
 }
 
 func newWriter(t testing.TB) *writer {
@@ -50,7 +51,7 @@ func (w *writer) batch(id pinetree.VolumeID, records ...record) {
 		w.t.Fatalf("encode: %v", err)
 	}
 	w.position.Volumes[id] = v
-	w.batches = append(w.batches, b)
+	w.batches = append(w.batches, w.small.Compress(b)) // if it has some length
 }
 
 // write ends the write at hand.

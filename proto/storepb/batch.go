@@ -12,21 +12,24 @@ import (
 //
 //	offset size
 //	0      4    CRC32C of everything after it
-//	4      1    version, 1
-//	5      3    zero
+//	4      1    version: 1, or 2 when the body is compressed
+//	5      3    zero; when the body is compressed, its length before that in bytes
 //	8      8    volume
 //	16     8    compute term
 //	24     8    prev LSN
 //	32     8    LSN
 //	40     4    number of records
 //	44     4    length of the body in bytes
-//	48     …    body: per record uvarint(LSN − prev), uvarint(length), payload
+//	48     …    body: per record uvarint(LSN − prev), uvarint(length), payload;
+//	            when compressed, a Snappy block of that
 //
 // The writer makes it once; it travels unchanged to every disk and reader.
 const (
 	// BatchHeaderBytes is the length of an encoded batch's header.
 	BatchHeaderBytes = 48
-	batchVersion     = 1
+
+	batchVersion      = 1
+	compressedVersion = 2
 
 	// MaxBatchBytes bounds an encoded batch, header included, and with it a
 	// record. It keeps a batch well within one gRPC message, one raft entry and
@@ -111,8 +114,8 @@ func PeekHeader(buf []byte) (b pinetree.Batch, size int, err error) {
 	if len(buf) < BatchHeaderBytes {
 		return b, 0, corruptBatch(b, fmt.Sprintf("%d bytes, less than a header", len(buf)))
 	}
-	if buf[4] != batchVersion {
-		return b, 0, corruptBatch(b, fmt.Sprintf("version %d, this build reads %d", buf[4], batchVersion))
+	if buf[4] != batchVersion && buf[4] != compressedVersion {
+		return b, 0, corruptBatch(b, fmt.Sprintf("version %d, this build reads %d and %d", buf[4], batchVersion, compressedVersion))
 	}
 	b = pinetree.Batch{
 		Volume: pinetree.VolumeID(le.Uint64(buf[8:])),
@@ -132,9 +135,13 @@ func PeekHeader(buf []byte) (b pinetree.Batch, size int, err error) {
 }
 
 // Records calls fn for each record of a decoded batch, in order, until fn
-// returns an error, which it passes on. The payloads share the batch's memory.
+// returns an error, which it passes on. The payloads share the batch's memory, or each
+// other's if the batch is compressed.
 func Records(b pinetree.Batch, fn func(pinetree.Record) error) error {
-	body := b.Encoded[BatchHeaderBytes:]
+	body, err := plainBody(b)
+	if err != nil {
+		return err
+	}
 	prev := b.Prev
 	for i := range b.Count {
 		step, n := binary.Uvarint(body)

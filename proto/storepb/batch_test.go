@@ -282,11 +282,11 @@ func TestHeaderThatMakesNoSenseIsRefused(t *testing.T) {
 
 func TestBatchOfALaterVersionIsRefusedAsSuch(t *testing.T) {
 	buf := sealed(5, 15, 1, []byte{10, 0})
-	buf[4] = 2
+	buf[4] = 3
 	binary.LittleEndian.PutUint32(buf, crc32.Checksum(buf[4:], storepb.Castagnoli))
 	_, _, err := storepb.DecodeBatch(buf)
-	wantCorrupt(t, err, "version 2")
-	if !strings.Contains(err.Error(), "version 2") {
+	wantCorrupt(t, err, "version 3")
+	if !strings.Contains(err.Error(), "version 3") {
 		t.Fatalf("%v does not name the version", err)
 	}
 }

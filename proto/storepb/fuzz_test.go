@@ -52,6 +52,8 @@ func checkBatch(t *testing.T, b pinetree.Batch) {
 // code behind the checksum is reached.
 func FuzzDecodeBatch(f *testing.F) {
 	f.Add(mustEncode(f, 1, pinetree.Record{Prev: 1, LSN: 9, Payload: []byte("payload")}).Encoded)
+	_, small := compressed(f, pinetree.Record{Prev: 1, LSN: 9, Payload: words(300)})
+	f.Add(small.Encoded)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if b, rest, err := storepb.DecodeBatch(data); err == nil {
 			if len(b.Encoded)+len(rest) != len(data) {

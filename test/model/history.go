@@ -38,6 +38,7 @@ type history struct {
 	model    *state
 	position pinetree.Position
 	made     int // operations
+	small    storepb.Compressor
 }
 
 func newHistory(s scale, seed uint64) *history {
@@ -75,6 +76,7 @@ func (h *history) next() (engine.Write, error) {
 		if err != nil {
 			return w, err
 		}
+		b = h.small.Compress(b)
 		w.Batches = append(w.Batches, b)
 		h.model.log = append(h.model.log, entry{b.Prev, b.LSN, b.Encoded})
 	}

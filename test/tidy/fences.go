@@ -42,7 +42,7 @@ var fences = []fence{
 	{"go.yaml.in/yaml", []string{"cmd/..."}},
 	{"go.uber.org/zap", []string{"clustermgr/etcdstore", "cmd/..."}}, // etcd's logger
 	{"github.com/cenkalti/backoff", []string{"logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},
-	{"github.com/klauspost/compress", []string{"raftlog/*", "engine/*", "logservice/...", "adapter/ship", "adapter/pgwal/pgsample", "cmd/...", "test/..."}},
+	{"github.com/klauspost/compress", []string{"proto/storepb", "raftlog/*", "engine/*", "logservice/...", "adapter/ship", "adapter/pgwal/pgsample", "cmd/...", "test/..."}},
 	{"golang.org/x/sync", []string{"raftlog/*", "engine/*", "logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},
 	{"golang.org/x/time", []string{"logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},
 	{"golang.org/x/sys", []string{"lease", "raftlog/*", "engine/*", "engine/badgerengine/database", "disk", "logservice", "cmd/...", "test/..."}},

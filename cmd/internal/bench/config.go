@@ -54,6 +54,8 @@ type Config struct {
 	// Together is how many records of a stream are appended by one call, as
 	// those of a transaction are; one unless the load is a stream.
 	Together int
+	// Compress has the writers compress what becomes smaller by it.
+	Compress bool
 	// Rate is how many records come each second, all volumes together; zero
 	// unless the load is paced.
 	Rate float64

@@ -61,11 +61,11 @@ func (l *load) newLane() *lane {
 }
 
 // open opens a writer on the lane's volume, with a window of that many bytes.
-func (l *lane) open(ctx context.Context, cfg ship.Config, window int) (err error) {
+func (l *lane) open(ctx context.Context, cfg ship.Config, window int, compress bool) (err error) {
 	if l.client, err = ship.Dial(ctx, cfg); err != nil {
 		return err
 	}
-	w, err := l.client.OpenWriter(ctx, ship.WriterConfig{WindowBytes: window, Acked: l.hear})
+	w, err := l.client.OpenWriter(ctx, ship.WriterConfig{WindowBytes: window, Compress: compress, Acked: l.hear})
 	if err != nil {
 		_ = l.client.Close() // the error that counts is the one before
 		return fmt.Errorf("volume %s: %w", cfg.Volume, err)

@@ -48,7 +48,7 @@ func (l *load) open(ctx context.Context, managers cli.Managers, names []string) 
 	err = testbed.Each(ctx, len(names), func(ctx context.Context, i int) error {
 		at := l.newLane()
 		client := ship.Config{Managers: managers.Addresses, Volume: names[i], Dial: dial, Connections: &l.conns, Logger: slog.New(slog.DiscardHandler)}
-		if err := at.open(ctx, client, l.cfg.window()); err != nil {
+		if err := at.open(ctx, client, l.cfg.window(), l.cfg.Compress); err != nil {
 			return err
 		}
 		l.lanes[i] = at

@@ -74,6 +74,7 @@ type Settings struct {
 	Workers     int      `json:"inflight"`
 	WindowBytes int      `json:"window"`
 	Together    int      `json:"together"`
+	Compress    bool     `json:"compress"`
 	Rate        float64  `json:"rate"`
 	DurationS   float64  `json:"duration_s"`
 	WarmupS     float64  `json:"warmup_s"`
@@ -95,7 +96,7 @@ type Settings struct {
 // settings of a run.
 func (c Config) settings() Settings {
 	s := Settings{
-		Mode: c.Mode(), WAL: c.WAL, RecordBytes: c.RecordBytes, WindowBytes: c.window(), Together: c.Together, Rate: c.Rate,
+		Mode: c.Mode(), WAL: c.WAL, RecordBytes: c.RecordBytes, WindowBytes: c.window(), Together: c.Together, Compress: c.Compress, Rate: c.Rate,
 		DurationS: c.Duration.Seconds(), WarmupS: c.Warmup.Seconds(),
 		Groups: c.Groups, Volumes: c.Volumes, Format: c.Format.String(), Targets: c.Targets,
 		CPUs: runtime.NumCPU(), Go: runtime.Version(),
@@ -205,6 +206,9 @@ func (s Settings) load() string {
 		words = append(words, "stream, window "+Size(s.WindowBytes).String())
 	case Paced:
 		words = append(words, fmt.Sprintf("%g/s", s.Rate))
+	}
+	if s.Compress {
+		words = append(words, "compressed")
 	}
 	if s.Volumes > 1 {
 		words = append(words, fmt.Sprintf("%d groups", s.Groups))

@@ -58,6 +58,7 @@ other way to have it.`,
 	flags.IntVar(&f.cfg.Workers, "inflight", 256, "closed loop with this many records outstanding")
 	flags.Var(&f.window, "window", "stream with this many bytes outstanding for each writer")
 	flags.IntVar(&f.cfg.Together, "together", 1, "how many records of a stream are appended by one call, as those of a transaction are")
+	flags.BoolVar(&f.cfg.Compress, "compress", false, "compress batches that become smaller by it")
 	flags.Float64Var(&f.cfg.Rate, "rate", 0, "records a second, instead of as many as there can be")
 	flags.DurationVar(&f.cfg.Duration, "duration", 5*time.Second, "how long to measure")
 	flags.DurationVar(&f.cfg.Warmup, "warmup", time.Second, "how long to load before that")
@@ -160,7 +161,7 @@ func (f *shipFlags) check(cmd *cobra.Command) error {
 	if one := given("engine", "target", "table", "cpuprofile-dir"); len(f.compare) > 0 && len(one) > 0 {
 		return cli.Usagef("--%s does not go with --compare, which starts clusters with several engines for one load", one[0])
 	}
-	if shape := given("inflight", "window", "together", "rate", "record-size", "wal", "groups", "volumes", "cpuprofile-dir"); f.table && len(shape) > 0 {
+	if shape := given("inflight", "window", "together", "rate", "compress", "record-size", "wal", "groups", "volumes", "cpuprofile-dir"); f.table && len(shape) > 0 {
 		return cli.Usagef("--%s is for one load, and --table runs the usual ones", shape[0])
 	}
 	for _, engine := range append([]string{f.cfg.Engine}, f.compare...) {

@@ -20,7 +20,6 @@ type acks struct {
 type ack struct {
 	at      time.Time
 	lsn     pinetree.LSN
-	bytes   int
 	latency time.Duration
 }
 
@@ -28,7 +27,7 @@ type ack struct {
 func (a *acks) hear(batch ship.Acked) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.list = append(a.list, ack{time.Now(), batch.LSN, batch.Bytes, batch.Latency})
+	a.list = append(a.list, ack{time.Now(), batch.LSN, batch.Latency})
 }
 
 // last is the newest acknowledged LSN.
@@ -99,14 +98,16 @@ func (a *acks) latencies(outages ...outage) latencies {
 func (a *acks) rate(since time.Time) float64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	bytes, end := 0, since
+	var first, last ack
 	for _, k := range a.list {
 		if k.at.After(since) {
-			bytes, end = bytes+k.bytes, k.at
+			last = k
+		} else {
+			first = k
 		}
 	}
-	if bytes == 0 {
+	if last.lsn <= first.lsn {
 		return 0
 	}
-	return math.Round(float64(bytes)/1e6/end.Sub(since).Seconds()*10) / 10
+	return math.Round(float64(last.lsn-first.lsn)/1e6/last.at.Sub(since).Seconds()*10) / 10
 }

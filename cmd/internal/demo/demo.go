@@ -219,7 +219,7 @@ func (d *demo) unpack(dir string, r *Result) error {
 // ship feeds the log while the faults are made.
 func (d *demo) ship(ctx context.Context, r *Result) (err error) {
 	d.feed.writer, err = d.client.OpenWriter(ctx, ship.WriterConfig{
-		Base: d.feed.walker.Base(), WindowBytes: windowBytes, BatchBytes: batchBytes, Acked: d.acks.hear,
+		Base: d.feed.walker.Base(), WindowBytes: windowBytes, BatchBytes: batchBytes, Compress: true, Acked: d.acks.hear,
 	})
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ func heard(at ...int) (*acks, func(int) time.Time) {
 	instant := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
 	a := &acks{}
 	for i, ms := range at {
-		a.list = append(a.list, ack{instant(ms), pinetree.LSN(100 * (i + 1)), 1_000_000, 2 * time.Millisecond})
+		a.list = append(a.list, ack{instant(ms), pinetree.LSN(1_000_000 * (i + 1)), 2 * time.Millisecond})
 	}
 	return a, instant
 }

@@ -83,7 +83,7 @@ func Open(ctx context.Context, client *ship.Client, cfg Config) (*Store, error) 
 	cfg.At(Starting)
 	// From here on the old compute node can change nothing, whether it knows that
 	// or not.
-	writer, err := client.OpenWriter(ctx, ship.WriterConfig{RetryFor: cfg.Timeout})
+	writer, err := client.OpenWriter(ctx, ship.WriterConfig{RetryFor: cfg.Timeout, Compress: true})
 	if err != nil {
 		return nil, err
 	}
