@@ -3,6 +3,7 @@ package database
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -34,7 +35,9 @@ type reclaiming struct {
 // Reclaim implements sorted.Reclaimer. Pebble gives space back by itself as long as
 // something is written. What was removed counts only once that is in a table: so the
 // memtable becomes one. When much of what is in tables has no more use, they are
-// compacted from the first key to the last, a part of the last level at a time.
+// compacted from the first key to the last, a part of the last level at a time, until
+// as much as a memtable was written beside that: then pebble does it by itself, and the
+// caller has log to remove.
 func (d *DB) Reclaim(dropped bool, pause func() error) error {
 	if dropped {
 		if err := d.background(d.pebble.Flush); err != nil {
@@ -45,22 +48,62 @@ func (d *DB) Reclaim(dropped bool, pause func() error) error {
 	if err != nil || !worthCompacting(tables) || time.Since(d.reclaimed.ended) < reclaimRest*d.reclaimed.took {
 		return d.damage(err)
 	}
-	began := time.Now()
+	began, written := time.Now(), d.written()
 	defer func() { d.reclaimed = reclaiming{ended: time.Now(), took: time.Since(began)} }()
 	var start []byte
 	for _, end := range parts(tables) {
 		if bytes.Compare(start, end) >= 0 {
 			continue
 		}
-		if err := d.background(func() error { return d.pebble.Compact(context.Background(), start, end, false) }); err != nil {
-			return err
+		err := d.compact(start, end, func() error {
+			if d.written()-written >= uint64(d.options.MemTableBytes) {
+				return errEnough
+			}
+			return pause()
+		})
+		if errors.Is(err, errEnough) {
+			return nil
 		}
-		if err := pause(); err != nil {
+		if err != nil {
 			return err
 		}
 		start = end
 	}
 	return nil
+}
+
+// errEnough ends a compaction that has others beside it to wait for.
+var errEnough = errors.New("enough was written meanwhile")
+
+// written is how many bytes went to pebble's log since it was opened.
+func (d *DB) written() uint64 { return d.pebble.Metrics().WAL.BytesIn }
+
+// compact compacts a range, and waits for it until pause has an error. What pebble is
+// about then it does to the end.
+func (d *DB) compact(start, end []byte, pause func() error) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		done <- d.background(func() error {
+			err := d.pebble.Compact(ctx, start, end, false)
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		})
+	}()
+	for {
+		if err := pause(); err != nil {
+			cancel()
+			return errors.Join(err, <-done)
+		}
+		select {
+		case err := <-done:
+			return err
+		default:
+		}
+	}
 }
 
 // background is for what pebble would do by itself in its own time.

@@ -69,6 +69,55 @@ func TestDeletionsGiveBackSpaceWithoutNewWrites(t *testing.T) {
 	}
 }
 
+// TestReclaimingEndsBesideWrites writes a memtable's bytes while it waits: whoever
+// called it has other work to do then. An error of the caller's ends it, too.
+func TestReclaimingEndsBesideWrites(t *testing.T) {
+	d, err := Open(Options{Dir: "db", FS: vfs.NewMem(), MemTableBytes: 2 << 20, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := func(first, end uint32) error {
+		for n := first; n < end; n += 1000 {
+			var entries []sorted.Entry
+			for i := n; i < n+1000; i++ {
+				entries = append(entries, sorted.Entry{Key: number(i), Value: make([]byte, 1000)})
+			}
+			if err := d.Commit(sorted.Change{Entries: entries}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err = errors.Join(fill(0, 40_000), d.Reclaim(true, noPause))
+	var gone []sorted.Entry
+	for n := range uint32(12_000) {
+		gone = append(gone, sorted.Entry{Key: number(n * 3), Remove: true})
+	}
+	if err := errors.Join(err, d.Commit(sorted.Change{Entries: gone}), d.pebble.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := d.tables(noPause)
+	if err != nil || !worthCompacting(tables) || len(parts(tables)) < 2 {
+		t.Fatalf("%d parts, worth it: %v, %v", len(parts(tables)), worthCompacting(tables), err)
+	}
+	no := errors.New("no")
+	if err := d.Reclaim(false, func() error { return no }); !errors.Is(err, no) {
+		t.Fatalf("called off: %v", err)
+	}
+	d.reclaimed = reclaiming{}
+	pauses := 0
+	err = d.Reclaim(false, func() error {
+		pauses++
+		return fill(200_000, 203_000)
+	})
+	if err != nil || pauses != 1 {
+		t.Errorf("%d pauses after a memtable was written in the first, %v", pauses, err)
+	}
+	if err := errors.Join(fill(300_000, 301_000), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func noPause() error { time.Sleep(time.Millisecond); return nil }
 
 func size(t *testing.T, d *DB) (bytes uint64) {
