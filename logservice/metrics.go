@@ -7,15 +7,16 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/logservice/transport"
+	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/raftlog"
 )
 
 // metrics is what a node counts. All of it may be called by any goroutine.
 type metrics struct {
-	batches, records, bytes prometheus.Counter
-	reads                   *prometheus.CounterVec
-	grants                  prometheus.Counter
-	fsync                   prometheus.Histogram
+	batches, records, bytes, plain prometheus.Counter
+	reads                          *prometheus.CounterVec
+	grants                         prometheus.Counter
+	fsync                          prometheus.Histogram
 }
 
 func newMetrics() *metrics {
@@ -26,6 +27,7 @@ func newMetrics() *metrics {
 		batches: counter("received_batches_total", "Batches received from writers, repeated ones included."),
 		records: counter("received_records_total", "Records in the batches received from writers."),
 		bytes:   counter("received_bytes_total", "Encoded bytes of the batches received from writers."),
+		plain:   counter("received_plain_bytes_total", "The same before writers compressed them."),
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "pinetree", Name: "reads_total", Help: "Reads answered, by the level at which they were answered.",
 		}, []string{"level"}),
@@ -109,7 +111,7 @@ func (m *metrics) register(registry prometheus.Registerer, n *Node) error {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "pinetree", Name: name, Help: help}, value)
 	}
 	for _, c := range append(append(append(written(n.cfg.Log), newKept(n.cfg.Log)...), snapshotCounts(n.network.SnapshotStats)...),
-		m.batches, m.records, m.bytes, m.reads, m.grants, m.fsync, n.quota, n.trimmer,
+		m.batches, m.records, m.bytes, m.plain, m.reads, m.grants, m.fsync, n.quota, n.trimmer,
 		gauge("replicas", "Replicas on this node.", func() float64 { return float64(len(n.host.Groups())) }),
 		gauge("meta_watches", "Watches of metadata that the node serves.", func() float64 { return float64(n.meta.Watches()) }),
 		gauge("tails", "Tails of logs that are open on this node.", func() float64 { return float64(n.host.Tails().Open) }),
@@ -144,6 +146,7 @@ func (m *metrics) received(b pinetree.Batch) {
 	m.batches.Inc()
 	m.records.Add(float64(b.Count))
 	m.bytes.Add(float64(b.Size()))
+	m.plain.Add(float64(storepb.PlainSize(b)))
 }
 
 // read counts an answered read.

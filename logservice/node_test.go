@@ -1,6 +1,7 @@
 package logservice
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,9 @@ func TestNodeTellsItsHealthAndCounts(t *testing.T) {
 	}
 	c.group(0, pinetree.FormatOpaque)
 	w := c.open(0, &wirepb.OpenRequest{})
-	b := w.batch(3, []byte("counted"))
+	plain := w.batch(3, bytes.Repeat([]byte("counted"), 100))
+	var small storepb.Compressor
+	b := small.Compress(plain)
 	w.send(b)
 	w.await(b.LSN)
 	c.level(0, wirepb.ReadLevel_STALE)
@@ -60,7 +63,8 @@ func TestNodeTellsItsHealthAndCounts(t *testing.T) {
 	}
 	for name, want := range map[string]float64{
 		"pinetree_received_batches_total": 1, "pinetree_received_records_total": 3, "pinetree_received_bytes_total": float64(b.Size()),
-		"pinetree_reads_total/stale": 1, "pinetree_replicas": 1,
+		"pinetree_received_plain_bytes_total": float64(plain.Size()),
+		"pinetree_reads_total/stale":          1, "pinetree_replicas": 1,
 	} {
 		if values[name] != want {
 			t.Errorf("%s is %v, want %v", name, values[name], want)

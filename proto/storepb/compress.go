@@ -51,6 +51,19 @@ func (c *Compressor) Compress(b pinetree.Batch) pinetree.Batch {
 	return b
 }
 
+// PlainSize is the size in bytes that a batch had before it was compressed.
+func PlainSize(b pinetree.Batch) int {
+	if b.Encoded[4] == batchVersion {
+		return b.Size()
+	}
+	return BatchHeaderBytes + plainBodyBytes(b)
+}
+
+// plainBodyBytes is what the header of a compressed batch says.
+func plainBodyBytes(b pinetree.Batch) int {
+	return int(binary.LittleEndian.Uint32(b.Encoded[4:]) >> 8)
+}
+
 // plainBody returns the body of a batch as EncodeBatch made it: in memory of its own
 // if the batch is compressed, shared with the batch if not.
 func plainBody(b pinetree.Batch) ([]byte, error) {
@@ -58,7 +71,7 @@ func plainBody(b pinetree.Batch) ([]byte, error) {
 	if b.Encoded[4] == batchVersion {
 		return body, nil
 	}
-	want := int(binary.LittleEndian.Uint32(b.Encoded[4:]) >> 8)
+	want := plainBodyBytes(b)
 	if got, err := s2.DecodedLen(body); err != nil || got != want || want > MaxBatchBytes-BatchHeaderBytes {
 		return nil, corruptBatch(b, fmt.Sprintf("its compressed body says that it has %d bytes, the header %d, the limit is %d", got, want, MaxBatchBytes-BatchHeaderBytes))
 	}

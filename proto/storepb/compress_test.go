@@ -54,6 +54,9 @@ func TestCompressedBatchRoundTrip(t *testing.T) {
 		}
 		before := bytes.Clone(plain.Encoded)
 		small := c.Compress(plain)
+		if storepb.PlainSize(plain) != plain.Size() || storepb.PlainSize(small) != plain.Size() {
+			t.Fatalf("%d bytes were %d and %d before", plain.Size(), storepb.PlainSize(plain), storepb.PlainSize(small))
+		}
 		if !bytes.Equal(before, plain.Encoded) || small.Size() > plain.Size() {
 			t.Fatalf("%d bytes became %d, or were changed", plain.Size(), small.Size())
 		}
