@@ -66,6 +66,7 @@ type fakeNode struct {
 	lateNo   bool          // it does so only when it is ordered, not when it is asked
 	lags     int           // as often, it answers that the target lags
 	deaf     bool          // releases, transfers, and the target never leads
+	late     int           // so many heartbeats of a leader are from before it was appointed
 	peers    int           // addresses learnt
 	orders   map[string]int
 	deleted  map[uint64]bool // groups
@@ -203,7 +204,12 @@ func (n *fakeNode) state(sequence uint64) *wirepb.HeartbeatRequest {
 	}
 	q := &wirepb.HeartbeatRequest{Node: uint64(n.id), Instance: n.instance, Sequence: sequence, FsyncPendingMs: uint32(n.hang.Milliseconds()), Space: n.space}
 	for id := range n.replicas {
-		q.Replicas = append(q.Replicas, n.status(id))
+		s := n.status(id)
+		if s.GetLeader() && n.late > 0 {
+			n.late--
+			s.Appointment = 0
+		}
+		q.Replicas = append(q.Replicas, s)
 	}
 	return q
 }

@@ -57,6 +57,36 @@ func TestAPlannedMoveDoesNotWaitForTheOldLease(t *testing.T) {
 	}
 }
 
+// TestAMoveFollowsOnAnother has the first heartbeat of each new leader arrive after the
+// order that it is from before of: moves wait for the next one.
+func TestAMoveFollowsOnAnother(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, ledger.NewMemory(), "a", "b", "c")
+	g := c.createGroup(3)
+	c.awaitLeader(g.GetGroup(), 0)
+	for i := range uint64(60) {
+		to := g.GetVoters()[(i+1)%3]
+		if to == g.GetLeader() && i == 0 {
+			continue
+		}
+		next := c.byID(to)
+		unlock := next.lock()
+		next.late = 1
+		unlock()
+		moved, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), To: to})
+		if err != nil || !moved.GetMoved() {
+			t.Fatalf("move %d, to node %d: %v, %v", i, to, moved, err)
+		}
+		plan, err := c.client().MoveLeader(c.context(), &wirepb.MoveLeaderRequest{Group: g.GetGroup(), DryRun: true})
+		if err != nil || plan.GetFrom() != to {
+			t.Fatalf("dry run after move %d: %v, %v", i, plan, err)
+		}
+	}
+	if c.happened("unexpected_leader") {
+		t.Errorf("a leader was adopted: %q", c.events())
+	}
+}
+
 func TestAMoveThatFailsLeavesTheOldLeaderWithALease(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(leader *fakeNode){

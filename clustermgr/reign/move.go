@@ -30,6 +30,10 @@ type move struct {
 	why      string
 }
 
+// errSettling is why a group has no leader to move for the length of a heartbeat: one
+// that left before the change, and arrived after it, says so.
+var errSettling = errors.New("its leader changed just now")
+
 // planMove says what a request would do, or why it cannot be done. It runs in
 // the owner's goroutine, while nothing else is done to the group, and changes
 // nothing. If there are any nodes in only, it is a move to one of these, whatever
@@ -40,6 +44,9 @@ func (r *Reign) planMove(q *wirepb.MoveLeaderRequest, only []pinetree.NodeID) (m
 		return move{}, refuse(pinetree.ErrUnknownGroup, "there is no group %d; `group ls` lists those that are", q.GetGroup())
 	}
 	leader := r.leader(g)
+	if leader == nil && r.cfg.Clock() < g.settled {
+		return move{}, errSettling
+	}
 	if leader == nil {
 		return move{}, notYet("group %d has no leader to move: %s", g.id, r.why(g))
 	}
@@ -104,8 +111,8 @@ func (r *Reign) MoveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest) (*w
 func (r *Reign) moveLeader(ctx context.Context, q *wirepb.MoveLeaderRequest, keep time.Duration) (*wirepb.MoveLeaderResponse, error) {
 	result := make(chan *wirepb.MoveLeaderResponse, 1)
 	m, err := r.tryMove(ctx, q, keep, result)
-	for began := r.cfg.Clock(); errors.Is(err, policy.ErrLags); m, err = r.tryMove(ctx, q, keep, result) {
-		if q.GetDryRun() || r.cfg.Clock().Sub(began) > r.cfg.MoveCatchUp || ctx.Err() != nil {
+	for began := r.cfg.Clock(); errors.Is(err, policy.ErrLags) || errors.Is(err, errSettling); m, err = r.tryMove(ctx, q, keep, result) {
+		if q.GetDryRun() && !errors.Is(err, errSettling) || r.cfg.Clock().Sub(began) > r.cfg.MoveCatchUp || ctx.Err() != nil {
 			return nil, notYet("group %d: %v", q.GetGroup(), err)
 		}
 		time.Sleep(r.cfg.Tick)
