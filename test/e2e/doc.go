@@ -2,7 +2,8 @@
 // binary, real gRPC, real fsync, kill -9, pauses and partitions. It knows
 // nothing of the insides but what a client can see.
 //
-// The default size fits `go test ./...`; `make e2e` runs all of it.
+// The default size fits `go test ./...`, and leaves the longest out; PINETREE_E2E=short
+// runs all tests, and `make e2e` all rounds of them.
 //
 // # Measurements
 //

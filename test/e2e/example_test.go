@@ -13,6 +13,7 @@ import (
 // users do. It compares every account with what its clients were told, and ends
 // with an error when one is wrong.
 func TestTheExampleSurvivesEveryKill(t *testing.T) {
+	long(t)
 	beside(t)
 	limit := time.Minute
 	arguments := []string{"--pinetree", binary, "--steps", "2,9"}

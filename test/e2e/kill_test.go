@@ -31,6 +31,14 @@ func beside(t *testing.T) {
 	}
 }
 
+// long leaves a test to `make e2e`, in either of its sizes, which CI runs with the race
+// detector: so that `go test ./...` stays short.
+func long(t *testing.T) {
+	if os.Getenv("PINETREE_E2E") == "" {
+		t.Skip("PINETREE_E2E=short runs it")
+	}
+}
+
 // rounds is how many of a measurement are to be run: as PINETREE_E2E_ROUNDS says,
 // or as the size of the run does.
 func rounds(t *testing.T, short, whole int) int {

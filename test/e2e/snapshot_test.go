@@ -15,6 +15,7 @@ import (
 // TestAReplicaThatWasAwayIsCaughtUpBySnapshot keeps a follower away until the log
 // that it lacks is gone, and lets it come back while a writer goes on.
 func TestAReplicaThatWasAwayIsCaughtUpBySnapshot(t *testing.T) {
+	long(t)
 	beside(t)
 	for _, engine := range []string{"badger", "wal", "pebble"} {
 		t.Run(engine, func(t *testing.T) {
@@ -58,6 +59,7 @@ func testAway(t *testing.T, engine string) {
 // seconds, and again and again kills whoever sends it, takes it or manages the
 // change, until it is left alone.
 func TestASnapshotSurvivesTheEndOfEitherSide(t *testing.T) {
+	long(t)
 	beside(t)
 	rounds := 4
 	if full() {
