@@ -11,6 +11,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter/ship"
+	"github.com/pinetree-db/pinetree/logservice/trimming"
 	"github.com/pinetree-db/pinetree/proto/storepb"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -50,10 +51,12 @@ func TestAVolumeIsKeptAsSetOrHeld(t *testing.T) {
 		return tail
 	}
 	// kept waits until every node that runs has truncated the volume from one LSN to
-	// another, and says why it keeps the rest.
+	// another, and says why it keeps the rest. A step that came in the middle of a fill
+	// may leave less than the next one has to give back, which then waits out its
+	// patience.
 	kept := func(from, to pinetree.LSN, because string) {
 		t.Helper()
-		within(t, 30*time.Second, because, func() error {
+		within(t, trimming.DefaultStep.Patience+30*time.Second, because, func() error {
 			for _, node := range c.nodes {
 				if !node.running() {
 					continue
