@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/pinetree-db/pinetree"
-	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/group"
 	"github.com/pinetree-db/pinetree/logservice/pipeline"
 	"github.com/pinetree-db/pinetree/raftlog"
@@ -37,7 +36,10 @@ type appliers struct {
 }
 
 // shift is a goroutine's work on a group.
-type shift struct{ since lease.Instant } // zero when it is stuck
+type shift struct {
+	since time.Time
+	stuck bool
+}
 
 // backlog is a group's part of the appliers' work.
 type backlog struct {
@@ -112,7 +114,7 @@ func (a *appliers) run() {
 		}
 		g := a.due[0]
 		a.due = a.due[1:]
-		s := &shift{since: a.host.cfg.Clock()}
+		s := &shift{since: time.Now()}
 		a.atWork[s] = struct{}{}
 		a.mu.Unlock()
 		more := a.work(g)
@@ -121,7 +123,7 @@ func (a *appliers) run() {
 		if more {
 			a.due = append(a.due, g) // this goroutine goes on there
 		}
-		if s.since == 0 {
+		if s.stuck {
 			if a.stuck--; a.count-a.stuck > a.most {
 				a.cond.Signal()
 				return // another one has taken its place
@@ -132,12 +134,12 @@ func (a *appliers) run() {
 
 // look finds those whose engine hangs, and has others started in their place.
 func (a *appliers) look() {
-	now := a.host.cfg.Clock()
+	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for s := range a.atWork {
-		if s.since != 0 && now.Sub(s.since) > stuckAfter && !a.quit {
-			s.since = 0
+		if !s.stuck && now.Sub(s.since) > stuckAfter && !a.quit {
+			s.stuck = true
 			a.stuck++
 			a.start()
 		}

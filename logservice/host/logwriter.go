@@ -22,9 +22,10 @@ type logWriter struct {
 
 	mu     sync.Mutex
 	jobs   []logJob
-	users  sharing.Users[pinetree.GroupID]
 	closed bool
 	failed error // belongs to run
+
+	users sharing.Users[pinetree.GroupID] // noted by run alone
 
 	wake chan struct{}
 	done chan struct{}
@@ -65,11 +66,6 @@ func (l *logWriter) put(j logJob) error {
 
 // save queues a replica's write; the replica hears when it is done.
 func (l *logWriter) save(g *Group, s group.Save) {
-	if len(s.Update.Entries) > 0 {
-		l.mu.Lock()
-		l.users.Note(g.id, l.host.cfg.Clock())
-		l.mu.Unlock()
-	}
 	// While closing, nobody is left to hear of it.
 	_ = l.put(logJob{group: g, save: s})
 }
@@ -139,7 +135,11 @@ func (l *logWriter) saveAll(jobs []logJob) {
 	}
 	updates := make([]raftlog.Update, len(jobs))
 	sync := false
+	now := l.host.cfg.Clock()
 	for i, j := range jobs {
+		if len(j.save.Update.Entries) > 0 {
+			l.users.Note(j.group.id, now)
+		}
 		updates[i] = j.save.Update
 		updates[i].Sums = storepb.Sums(updates[i].Entries)
 		sync = sync || j.save.Update.MustSync

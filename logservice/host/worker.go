@@ -150,11 +150,12 @@ func (w *worker) work(rounds int) {
 		events, tick := w.inbox, w.tick
 		w.inbox, w.tick, w.due = w.spare[:0], false, false
 		w.mu.Unlock()
-		next := w.round(events, tick)
+		began, now := time.Now(), w.host.cfg.Clock()
+		next := w.round(now, events, tick)
 		clear(events)
 		w.spare = events
 		if next != 0 {
-			w.alarm.Reset(max(0, next.Sub(w.host.cfg.Clock())))
+			w.alarm.Reset(max(0, next.Sub(now)-time.Since(began))) // asking Clock again is a system call
 		}
 	}
 }
@@ -192,8 +193,7 @@ func (w *worker) time(mark *bool) {
 // round gives the events to their replicas, turns those that were touched and
 // carries out what they want. It returns when the next turn is due at the
 // latest, zero when nothing is planned.
-func (w *worker) round(events []event, tick bool) lease.Instant {
-	now := w.host.cfg.Clock()
+func (w *worker) round(now lease.Instant, events []event, tick bool) lease.Instant {
 	touched := make(map[*Group]struct{}, 8)
 	for _, e := range events {
 		e.group.guard(func(r *group.Replica) {
