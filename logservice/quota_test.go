@@ -75,7 +75,13 @@ func TestAFullVolumeRefusesItsWriterUntilItIsTruncated(t *testing.T) {
 	w := c.open(0, &wirepb.OpenRequest{})
 	c.set(0, &wirepb.VolumeSettings{MaxBytes: 1 << 20})
 	ends := w.ship(8) // of 128 KiB with their headers, or a little less
-	w.ship(1)
+	full := w.ship(1)
+	c.eventually("the leader has replayed that, and so counts it", func() error {
+		if at := c.state(0).Watermarks.Applied; at < uint64(full[0]) {
+			return fmt.Errorf("it is at %s", pinetree.LSN(at))
+		}
+		return nil
+	})
 	w.send(w.batch(1, []byte("too much")))
 	if err := w.fails(); !errors.Is(err, pinetree.ErrOverQuota) || !strings.Contains(err.Error(), "max_bytes is 1048576") {
 		t.Fatalf("a writer of a full volume: %v", err)
