@@ -6,6 +6,7 @@ import (
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/adapter/pgwal"
+	"github.com/pinetree-db/pinetree/cmd/internal/framed"
 )
 
 // input is a log to be shipped.
@@ -25,7 +26,7 @@ type input interface {
 
 func openInput(stdin io.Reader, args []string) (input, error) {
 	if args[0] == "-" {
-		return &framedInput{frames: newFrames(stdin)}, nil
+		return &framedInput{frames: framed.NewReader(stdin)}, nil
 	}
 	source := pgwal.Paths(args...)
 	w, err := pgwal.Open(source, 0)
@@ -69,11 +70,11 @@ func (w *walInput) resume(durable, base pinetree.LSN) error {
 }
 
 // framedInput is framed records from a stream.
-type framedInput struct{ frames *frames }
+type framedInput struct{ frames *framed.Reader }
 
 func (f *framedInput) base() pinetree.LSN                   { return 0 }
 func (f *framedInput) next() (pinetree.Record, error)       { return f.frames.Next() }
 func (f *framedInput) bytes() int64                         { return 0 }
 func (f *framedInput) counts() *pgwal.Counts                { return nil }
-func (f *framedInput) resume(durable, _ pinetree.LSN) error { return f.frames.skip(durable) }
+func (f *framedInput) resume(durable, _ pinetree.LSN) error { return f.frames.Skip(durable) }
 func (f *framedInput) close()                               {}

@@ -13,6 +13,7 @@ import (
 	"github.com/pinetree-db/pinetree/adapter/pgwal"
 	"github.com/pinetree-db/pinetree/adapter/ship"
 	"github.com/pinetree-db/pinetree/cmd/internal/cli"
+	"github.com/pinetree-db/pinetree/cmd/internal/framed"
 	"github.com/pinetree-db/pinetree/cmd/internal/operator"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
@@ -39,7 +40,7 @@ the input is durable on a majority of replicas.
 Every WAL record is checked before it is shipped. At a damaged or missing part it
 stops with its segment and LSN, after everything before it is durable.
 
-` + framesHelp,
+` + framed.Help,
 	}
 	f.flag(c)
 	f.output.Flag(c)

@@ -1,4 +1,6 @@
-package main
+// Package framed reads records that come one after the other, each behind its
+// length, as another program writes them into a pipe. It knows no commands.
+package framed
 
 import (
 	"bufio"
@@ -11,8 +13,8 @@ import (
 	"github.com/pinetree-db/pinetree/proto/storepb"
 )
 
-// framesHelp says what frames are, for the help of commands.
-const framesHelp = `Framed records are, one after the other: the payload's length as an unsigned
+// Help says what framed records are, for the help of commands.
+const Help = `Framed records are, one after the other: the payload's length as an unsigned
 varint (as Protocol Buffers and Go's encoding/binary write it), then the payload. The
 LSN of a record is the offset in the input at which its frame ends, so the same input
 can be shipped again and goes on where it stopped.`
@@ -20,17 +22,18 @@ can be shipped again and goes on where it stopped.`
 // maxFrameBytes bounds a payload, so that its record fits in a batch.
 const maxFrameBytes = storepb.MaxBatchBytes / 2
 
-// frames reads framed records.
-type frames struct {
+// Reader reads framed records. It is used by one goroutine.
+type Reader struct {
 	in *bufio.Reader
 	at pinetree.LSN // end of the last frame
 }
 
-func newFrames(in io.Reader) *frames { return &frames{in: bufio.NewReaderSize(in, 1<<20)} }
+// NewReader reads from the beginning of an input.
+func NewReader(in io.Reader) *Reader { return &Reader{in: bufio.NewReaderSize(in, 1<<20)} }
 
 // Next returns the next record, or io.EOF after the last one. What is cut off
 // or too long is a *pinetree.CorruptError that names the offset.
-func (f *frames) Next() (pinetree.Record, error) {
+func (f *Reader) Next() (pinetree.Record, error) {
 	head, err := f.in.Peek(binary.MaxVarintLen64)
 	if len(head) == 0 {
 		return pinetree.Record{}, err
@@ -56,8 +59,9 @@ func (f *frames) Next() (pinetree.Record, error) {
 	return r, nil
 }
 
-// skip reads up to the frame that ends at an LSN.
-func (f *frames) skip(to pinetree.LSN) error {
+// Skip reads up to the frame that ends at an LSN. An input in which none does is
+// pinetree.ErrBadBatch.
+func (f *Reader) Skip(to pinetree.LSN) error {
 	for f.at < to {
 		if _, err := f.Next(); errors.Is(err, io.EOF) {
 			return fmt.Errorf("%w: the volume's log is durable up to %s, but this input ends at %s: it is not what was shipped before", pinetree.ErrBadBatch, to, f.at)
@@ -71,6 +75,6 @@ func (f *frames) skip(to pinetree.LSN) error {
 	return nil
 }
 
-func (f *frames) damage(what string) error {
+func (f *Reader) damage(what string) error {
 	return &pinetree.CorruptError{Where: fmt.Sprintf("framed records: the frame after %s (offset %d)", f.at, uint64(f.at)), What: what}
 }

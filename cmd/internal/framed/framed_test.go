@@ -1,4 +1,4 @@
-package main
+package framed
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ func framed(payloads ...string) []byte {
 func TestFramesAreReadBackWithTheirOffsets(t *testing.T) {
 	long := string(bytes.Repeat([]byte("x"), 300))
 	payloads := []string{"a", "", long, "last"}
-	f := newFrames(bytes.NewReader(framed(payloads...)))
+	f := NewReader(bytes.NewReader(framed(payloads...)))
 	at := pinetree.LSN(0)
 	for i, want := range payloads {
 		r, err := f.Next()
@@ -39,7 +39,7 @@ func TestCutFramesAreDamage(t *testing.T) {
 	whole := framed("first", string(bytes.Repeat([]byte("x"), 200)))
 	ends := map[int]bool{0: true, len(framed("first")): true}
 	for cut := range len(whole) {
-		f := newFrames(bytes.NewReader(whole[:cut]))
+		f := NewReader(bytes.NewReader(whole[:cut]))
 		var err error
 		for err == nil {
 			_, err = f.Next()
@@ -49,7 +49,7 @@ func TestCutFramesAreDamage(t *testing.T) {
 		}
 	}
 	huge := binary.AppendUvarint(nil, maxFrameBytes+1)
-	if _, err := newFrames(bytes.NewReader(huge)).Next(); !errors.Is(err, pinetree.ErrCorrupt) {
+	if _, err := NewReader(bytes.NewReader(huge)).Next(); !errors.Is(err, pinetree.ErrCorrupt) {
 		t.Errorf("a payload beyond the limit: %v", err)
 	}
 }
@@ -57,15 +57,15 @@ func TestCutFramesAreDamage(t *testing.T) {
 func TestFramesGoOnOnlyWhereOneEnds(t *testing.T) {
 	in := framed("first", "second", "third")
 	second := pinetree.LSN(len(framed("first", "second")))
-	f := newFrames(bytes.NewReader(in))
-	if err := f.skip(second); err != nil {
+	f := NewReader(bytes.NewReader(in))
+	if err := f.Skip(second); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := f.Next(); err != nil || string(r.Payload) != "third" || r.Prev != second {
 		t.Fatalf("after the second frame comes %q after %s, %v", r.Payload, r.Prev, err)
 	}
 	for _, to := range []pinetree.LSN{1, second - 1, pinetree.LSN(len(in)) + 1} {
-		if err := newFrames(bytes.NewReader(in)).skip(to); !errors.Is(err, pinetree.ErrBadBatch) {
+		if err := NewReader(bytes.NewReader(in)).Skip(to); !errors.Is(err, pinetree.ErrBadBatch) {
 			t.Errorf("go on at %s: %v", to, err)
 		}
 	}
@@ -75,7 +75,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(framed("a", "", "bcd"))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		frames := newFrames(bytes.NewReader(in))
+		frames := NewReader(bytes.NewReader(in))
 		at := pinetree.LSN(0)
 		for {
 			r, err := frames.Next()
