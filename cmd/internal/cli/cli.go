@@ -40,6 +40,7 @@ func Main(root *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	Colors(root.OutOrStdout())
 	return Execute(ctx, root)
 }
 
@@ -49,7 +50,6 @@ func Execute(ctx context.Context, root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	CheckArgs(root)
-	Colors(root.OutOrStdout())
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return Settle(c) }
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

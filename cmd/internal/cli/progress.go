@@ -108,8 +108,8 @@ func (m *Meter) Done(done int64, err error) {
 	<-m.rendered
 }
 
-// Colors turns colours on or off: they are for a person at a terminal who wants
-// them.
+// Colors turns the colours of this process on or off: they are for a person at a
+// terminal who wants them. Nothing else may run meanwhile.
 func Colors(out io.Writer) {
 	if f, ok := out.(*os.File); ok && Terminal(f) && os.Getenv("NO_COLOR") == "" {
 		text.EnableColors()
