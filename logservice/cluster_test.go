@@ -209,7 +209,7 @@ func (m *member) stop() {
 }
 
 func (c *cluster) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	c.t.Cleanup(cancel)
 	return ctx
 }
@@ -217,7 +217,7 @@ func (c *cluster) ctx() context.Context {
 // eventually waits for what the test needs to go on.
 func (c *cluster) eventually(what string, done func() error) {
 	c.t.Helper()
-	deadline := time.Now().Add(8 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for {
 		err := done()
 		if err == nil {
