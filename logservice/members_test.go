@@ -78,9 +78,12 @@ func TestOrdersThatComeLateChangeNothing(t *testing.T) {
 		}
 		return err
 	})
-	if n := all[0].node.network.SnapshotStats(); n.Sent == 0 || n.SentBytes == 0 {
-		t.Errorf("no snapshot was sent: %+v", n)
-	}
+	c.eventually("the leader, too, has heard that the snapshot arrived", func() error {
+		if n := all[0].node.network.SnapshotStats(); n.Sent == 0 || n.SentBytes == 0 {
+			return fmt.Errorf("%+v", n)
+		}
+		return nil
+	})
 	c.refuseRemoval(t, 3, 1, pinetree.ErrExists, "is one again")
 	c.refuseRemoval(t, 0, math.MaxUint64, pinetree.ErrBadBatch, "move the leadership first")
 
