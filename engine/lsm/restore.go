@@ -1,7 +1,6 @@
 package lsm
 
 import (
-	"encoding/binary"
 	"fmt"
 	"sync"
 
@@ -84,7 +83,7 @@ func (r *restore) write(chunk []byte) error {
 	var entries []entry
 	for len(body) > 0 {
 		var key, value []byte
-		if key, value, body, err = cutItem(body); err != nil {
+		if key, value, body, err = layout.CutItem(body); err != nil {
 			return err
 		}
 		at, err := layout.ParseDataKey(key)
@@ -94,7 +93,7 @@ func (r *restore) write(chunk []byte) error {
 		if err := r.logs.See(at, value); err != nil {
 			return err
 		}
-		entries = append(entries, sealChunk(append(prefix[:len(prefix):len(prefix)], key...), value))
+		entries = append(entries, layout.SealChunk(append(prefix[:len(prefix):len(prefix)], key...), value))
 	}
 	for _, run := range r.store.traits.Split(entries) {
 		if err := r.store.commit(run); err != nil {
@@ -102,13 +101,6 @@ func (r *restore) write(chunk []byte) error {
 		}
 	}
 	return nil
-}
-
-// sealChunk is an entry of a value's chunk, given without its checksum.
-func sealChunk(key, body []byte) entry {
-	value := append(make([]byte, layout.ChecksumBytes, layout.ChecksumBytes+len(body)), body...)
-	binary.LittleEndian.PutUint32(value, layout.Checksum(key, value))
-	return entry{Key: key, Value: value}
 }
 
 // Commit implements engine.Restore. It syncs what the last Writes left unsynced.

@@ -207,7 +207,7 @@ func rewriteChunks(t *testing.T, name string, at pinetree.Position, chunks [][]b
 	for i, chunk := range chunks {
 		body, err := in.Open(chunk)
 		if err == nil && i == hole {
-			_, _, body, err = cutItem(body)
+			_, _, body, err = layout.CutItem(body)
 		}
 		if err == nil {
 			_, err = out.Write(body)

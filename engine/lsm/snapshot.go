@@ -2,7 +2,6 @@ package lsm
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"sync"
 
@@ -93,7 +92,7 @@ func (s *snapshot) Chunks(fn func([]byte) error) error {
 		return err
 	}
 	err := s.metaItems(func(key, value []byte) error {
-		run = appendItem(run[:0], key, value)
+		run = layout.AppendItem(run[:0], key, value)
 		if w.Free() < len(run) {
 			if err := w.Cut(); err != nil {
 				return err
@@ -140,7 +139,7 @@ func (s *snapshot) run(buf, from []byte, logs *layout.LogCheck) (run []byte, end
 				if err := logs.See(at, raw[layout.ChecksumBytes:]); err != nil {
 					return err
 				}
-				buf = appendItem(buf, key[len(prefix):], raw[layout.ChecksumBytes:])
+				buf = layout.AppendItem(buf, key[len(prefix):], raw[layout.ChecksumBytes:])
 				ends = append(ends, len(buf))
 				return nil
 			})
@@ -151,28 +150,4 @@ func (s *snapshot) run(buf, from []byte, logs *layout.LogCheck) (run []byte, end
 		return nil
 	})
 	return buf, ends, next, err
-}
-
-func appendItem(buf, key, value []byte) []byte {
-	buf = append(binary.AppendUvarint(buf, uint64(len(key))), key...)
-	return append(binary.AppendUvarint(buf, uint64(len(value))), value...)
-}
-
-// cutItem reads an item off the start of a chunk's body. What it returns shares
-// the body's memory.
-func cutItem(body []byte) (key, value, rest []byte, err error) {
-	if key, body, err = cutBytes(body); err != nil {
-		return nil, nil, nil, err
-	}
-	value, rest, err = cutBytes(body)
-	return key, value, rest, err
-}
-
-func cutBytes(body []byte) (part, rest []byte, err error) {
-	size, n := binary.Uvarint(body)
-	if n <= 0 || size > uint64(len(body)-n) {
-		return nil, nil, &pinetree.CorruptError{Where: "chunk of a snapshot", What: "an entry is cut short"}
-	}
-	end := n + int(size)
-	return body[n:end:end], body[end:], nil
 }

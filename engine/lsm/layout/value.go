@@ -76,6 +76,13 @@ func Checksum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, storepb.Castagnoli), storepb.Castagnoli, value[4:])
 }
 
+// SealChunk is an entry of a value's chunk, given without its checksum.
+func SealChunk(key, body []byte) sorted.Entry {
+	value := append(make([]byte, ChecksumBytes, ChecksumBytes+len(body)), body...)
+	binary.LittleEndian.PutUint32(value, Checksum(key, value))
+	return sorted.Entry{Key: key, Value: value}
+}
+
 // ReadValue joins the chunks of the value that the iterator stands on and
 // leaves it behind the last one. It returns the value in memory of its own.
 func ReadValue(it sorted.Iterator) ([]byte, error) {
