@@ -165,6 +165,7 @@ func (c *cluster) leases(volume *wirepb.VolumeInfo) (without time.Duration) {
 }
 
 func TestLosingManagersLosesNoLeader(t *testing.T) {
+	long(t)
 	ours := authority.New(t)
 	c := clusterOfThreeManagers(t, ours)
 	var volumes []*wirepb.VolumeInfo

@@ -71,6 +71,7 @@ func (c *cluster) raftTerms(n *node, group uint64) (string, error) {
 // reads that say so. When the manager returns the leader is the same, under the same
 // appointment and in the same raft term, and has its lease again.
 func TestManagersAreNotInTheDataPath(t *testing.T) {
+	long(t)
 	length := 5 * time.Second
 	if full() {
 		length = time.Minute
