@@ -74,7 +74,9 @@ type Replica struct {
 	volumes map[pinetree.VolumeID]*volume
 	ready   []*volume // in line to be proposed
 	writers sharing.Users[pinetree.VolumeID]
-	unsaved int       // bytes of entries that wait for this node's disk
+	saving  int // writes that wait for this node's disk
+	unsaved int // bytes of their entries
+	commits heldCommit
 	dirty   []*volume // whose listeners may have something to hear
 	opening []*volume // that have openings to answer
 	opens   []func()  // Opens that came before this replica is a ready leader

@@ -31,7 +31,7 @@ type Effects struct {
 }
 
 // Awaited tells whether the replica waits to hear of the write.
-func (s Save) Awaited() bool { return len(s.responses) > 0 }
+func (s Save) Awaited() bool { return len(s.responses) > 0 || s.Update.MustSync }
 
 // Empty tells that there is nothing to do.
 func (e Effects) Empty() bool {
@@ -117,6 +117,9 @@ func (r *Replica) Turn() Effects {
 	for r.rn.HasReady() {
 		r.takeReady(r.rn.Ready(), &out)
 	}
+	if hard := r.commits.due(r.now); hard != nil {
+		out.Save = append(out.Save, Save{Update: raftlog.Update{Group: r.cfg.Group, HardState: hard}})
+	}
 	r.ignored()
 	r.basic = r.rn.BasicStatus()
 	r.lag.Commit(pinetree.RaftIndex(r.basic.HardState.GetCommit()))
@@ -151,7 +154,9 @@ func (r *Replica) takeReady(rd raft.Ready, out *Effects) {
 		case raft.LocalAppendThread:
 			r.place(m.Entries)
 			r.placeChange(m.Entries)
-			out.Save = append(out.Save, r.save(m, rd.MustSync))
+			if !r.commits.hold(r, m, rd.MustSync) {
+				out.Save = append(out.Save, r.save(m, rd.MustSync))
+			}
 		case raft.LocalApplyThread:
 			for _, part := range rawnode.Cut(m) {
 				out.Commit = append(out.Commit, r.commit(part))
@@ -173,18 +178,25 @@ func (r *Replica) save(m *raftpb.Message, mustSync bool) Save {
 		Update:    raftlog.Update{Group: r.cfg.Group, Entries: m.Entries, MustSync: mustSync},
 		responses: m.Responses,
 	}
-	if m.Term != nil && m.GetTerm() != 0 {
-		s.Update.HardState = &raftpb.HardState{Term: m.Term, Vote: proto.Uint64(m.GetVote()), Commit: proto.Uint64(m.GetCommit())}
-	}
+	s.Update.HardState = r.commits.join(hardState(m))
 	if m.Snapshot != nil {
 		r.install(&s, m.Snapshot)
 	}
 	r.size.Append(m.Entries, r.opt.MaxLogBytes)
 	r.lag.Append(m.Entries)
 	if s.Awaited() {
+		r.saving++
 		r.unsaved += lag.Size(m.Entries)
 	}
 	return s
+}
+
+// hardState is what of it a write to the raft log changes; nil when nothing.
+func hardState(m *raftpb.Message) *raftpb.HardState {
+	if m.GetTerm() == 0 {
+		return nil
+	}
+	return &raftpb.HardState{Term: m.Term, Vote: proto.Uint64(m.GetVote()), Commit: proto.Uint64(m.GetCommit())}
 }
 
 // commit notes the memberships that conf changes lead to. They take effect in
@@ -225,7 +237,10 @@ func (r *Replica) Saved(s Save) {
 	if s.Install != nil && r.stopped == nil {
 		r.installed(*s.Install)
 	}
-	r.unsaved -= lag.Size(s.Update.Entries)
+	if s.Awaited() {
+		r.saving--
+		r.unsaved -= lag.Size(s.Update.Entries)
+	}
 	if n := len(s.Update.Entries); n > 0 && pinetree.RaftTerm(s.Update.Entries[n-1].GetTerm()) == r.lead.term {
 		r.lead.saved = pinetree.RaftIndex(s.Update.Entries[n-1].GetIndex())
 	}
