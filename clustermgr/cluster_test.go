@@ -104,15 +104,27 @@ func (m *runningManager) end() {
 	_ = m.conn.Close()
 }
 
+// listen waits for an address that was left a while ago: somebody else's connection
+// may have been given its port meanwhile.
+func listen(t *testing.T, address string) net.Listener {
+	t.Helper()
+	for deadline := time.Now().Add(8 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		listener, err := net.Listen("tcp", address)
+		if err == nil {
+			return listener
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // manager starts the manager of a reserved address.
 func (c *cluster) manager(i int) *runningManager {
 	c.t.Helper()
 	listener := c.listeners[i]
 	if listener == nil {
-		var err error
-		if listener, err = net.Listen("tcp", c.addresses[i]); err != nil {
-			c.t.Fatal(err)
-		}
+		listener = listen(c.t, c.addresses[i])
 	}
 	c.listeners[i] = nil
 	cfg := Config{

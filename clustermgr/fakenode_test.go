@@ -85,10 +85,7 @@ func (n *fakeNode) number() uint64 {
 // start serves, registers and heartbeats until stop.
 func (n *fakeNode) start() {
 	n.t.Helper()
-	listener, err := net.Listen("tcp", cmpOr(n.address, "127.0.0.1:0"))
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	listener := listen(n.t, cmpOr(n.address, "127.0.0.1:0"))
 	n.address = listener.Addr().String()
 	n.server = grpc.NewServer(grpc.UnaryInterceptor(wirepb.UnaryServerErrors))
 	wirepb.RegisterNodeServer(n.server, n)

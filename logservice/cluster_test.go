@@ -155,7 +155,11 @@ func startCluster(t *testing.T, size int) *cluster {
 
 func (m *member) start(managers ...string) {
 	m.t.Helper()
+	// When it starts again, somebody else's connection may have its port.
 	l, err := net.Listen("tcp", m.addr)
+	for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		l, err = net.Listen("tcp", m.addr)
+	}
 	if err != nil {
 		m.t.Fatal(err)
 	}
