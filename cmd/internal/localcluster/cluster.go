@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -110,17 +112,27 @@ func (cfg Config) cluster() (*Cluster, error) {
 	return c, nil
 }
 
+// Ports come from below those that Linux gives to connections (32768 and up, see
+// ip(7)): the nodes' own calls, which begin before the last of them listens, would
+// sooner or later have one that was found free.
+const firstPort, lastPort = 10_000, 32_000
+
 // freeAddresses finds ports on which nobody listens. They stay free long enough
 // in practice; a process that does not get its port says so.
 func freeAddresses(n int) ([]string, error) {
-	addrs := make([]string, n)
-	for i := range addrs {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	var addrs []string
+	var last error
+	for tries := 0; len(addrs) < n && tries < 100+n; tries++ {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(firstPort+rand.IntN(lastPort-firstPort))))
 		if err != nil {
-			return nil, err
+			last = err
+			continue
 		}
 		defer l.Close() // all at once at the end, so that they differ
-		addrs[i] = l.Addr().String()
+		addrs = append(addrs, l.Addr().String())
+	}
+	if len(addrs) < n {
+		return nil, fmt.Errorf("of ports %d to %d of %s too few are free: %w", firstPort, lastPort, host, last)
 	}
 	return addrs, nil
 }
