@@ -314,9 +314,8 @@ func TestTailsGiveWayOnlyToThoseWhoWrite(t *testing.T) {
 // TestTailsInARingReadNoDisk counts the reads of the engine's log.
 func TestTailsInARingReadNoDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// What the default is with so many tails, whenever they are opened.
 		limits := DefaultLimits()
-		limits.ResponseBytes = limits.response(200)
+		limits.ResponseBytes = limits.response(200) // whenever they are opened
 		s := newStore(t, limits)
 		for range 100 {
 			s.write(1, 10_000, 0)

@@ -76,7 +76,7 @@ type Replica struct {
 	writers sharing.Users[pinetree.VolumeID]
 	saving  int // writes that wait for this node's disk
 	unsaved int // bytes of their entries
-	commits heldCommit
+	commits news.Unwritten
 	dirty   []*volume // whose listeners may have something to hear
 	opening []*volume // that have openings to answer
 	opens   []func()  // Opens that came before this replica is a ready leader

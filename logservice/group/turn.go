@@ -6,11 +6,11 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/lease"
 	"github.com/pinetree-db/pinetree/logservice/lag"
+	"github.com/pinetree-db/pinetree/logservice/news"
 	"github.com/pinetree-db/pinetree/logservice/pace"
 	"github.com/pinetree-db/pinetree/logservice/rawnode"
 	"github.com/pinetree-db/pinetree/logservice/replay"
@@ -117,7 +117,7 @@ func (r *Replica) Turn() Effects {
 	for r.rn.HasReady() {
 		r.takeReady(r.rn.Ready(), &out)
 	}
-	if hard := r.commits.due(r.now); hard != nil {
+	if hard := r.commits.Due(r.now); hard != nil {
 		out.Save = append(out.Save, Save{Update: raftlog.Update{Group: r.cfg.Group, HardState: hard}})
 	}
 	r.ignored()
@@ -154,9 +154,13 @@ func (r *Replica) takeReady(rd raft.Ready, out *Effects) {
 		case raft.LocalAppendThread:
 			r.place(m.Entries)
 			r.placeChange(m.Entries)
-			if !r.commits.hold(r, m, rd.MustSync) {
-				out.Save = append(out.Save, r.save(m, rd.MustSync))
+			// The answers of a write may overtake none that is under way.
+			if news.Commit(m, rd.MustSync) && (r.saving == 0 || len(m.Responses) == 0) {
+				r.commits.Hold(m, r.now)
+				r.respond(m.Responses)
+				continue
 			}
+			out.Save = append(out.Save, r.save(m, rd.MustSync))
 		case raft.LocalApplyThread:
 			for _, part := range rawnode.Cut(m) {
 				out.Commit = append(out.Commit, r.commit(part))
@@ -178,7 +182,7 @@ func (r *Replica) save(m *raftpb.Message, mustSync bool) Save {
 		Update:    raftlog.Update{Group: r.cfg.Group, Entries: m.Entries, MustSync: mustSync},
 		responses: m.Responses,
 	}
-	s.Update.HardState = r.commits.join(hardState(m))
+	s.Update.HardState = r.commits.Join(m)
 	if m.Snapshot != nil {
 		r.install(&s, m.Snapshot)
 	}
@@ -191,14 +195,6 @@ func (r *Replica) save(m *raftpb.Message, mustSync bool) Save {
 	return s
 }
 
-// hardState is what of it a write to the raft log changes; nil when nothing.
-func hardState(m *raftpb.Message) *raftpb.HardState {
-	if m.GetTerm() == 0 {
-		return nil
-	}
-	return &raftpb.HardState{Term: m.Term, Vote: proto.Uint64(m.GetVote()), Commit: proto.Uint64(m.GetCommit())}
-}
-
 // commit notes the memberships that conf changes lead to. They take effect in
 // raft now, when they are committed, and in the engine with their entry.
 func (r *Replica) commit(m *raftpb.Message) Commit {
@@ -207,19 +203,8 @@ func (r *Replica) commit(m *raftpb.Message) Commit {
 		r.replaying.Hand(pace.Commit{Index: pinetree.RaftIndex(m.Entries[n-1].GetIndex()), At: r.position.Index}, r.now)
 	}
 	for _, e := range m.Entries {
-		var change raftpb.ConfChangeI
-		var err error
-		switch e.GetType() {
-		case raftpb.EntryConfChange:
-			v1 := &raftpb.ConfChange{}
-			err, change = proto.Unmarshal(e.GetData(), v1), v1
-		case raftpb.EntryConfChangeV2:
-			v2 := &raftpb.ConfChangeV2{}
-			err, change = proto.Unmarshal(e.GetData(), v2), v2
-		default:
-			continue
-		}
-		if err != nil {
+		change, err := rawnode.Change(e)
+		if change == nil || err != nil {
 			continue // Replay meets the same bytes and stops the replica
 		}
 		conf := r.applyChange(change, e)

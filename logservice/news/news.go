@@ -1,5 +1,5 @@
-// Package news holds back the messages of a leader that tell followers of nothing
-// but the commit index. Each costs the follower a turn and an answer, and while
+// Package news holds back what tells of nothing but a new commit index: writes to
+// the raft log, and the messages of a leader to followers. Each of those costs the follower a turn and an answer, and while
 // entries keep coming the next ones tell the same a moment later. When no entries
 // came lately nothing waits. A lost one would do no harm: heartbeats tell the
 // commit index, too. Question asks them all whether they know it. It is pure.
