@@ -99,7 +99,7 @@ func (m *scriptedManager) answer(q *wirepb.HeartbeatRequest) *wirepb.HeartbeatRe
 		r.Peers = append(r.Peers, &wirepb.NodeInfo{Node: n.Node, Address: n.Address, Zone: n.Zone})
 	}
 	for _, s := range q.Replicas {
-		if s.Leader && m.grant {
+		if s.Leader && m.grant && !s.Quiet { // as a manager does: a grant would wake it
 			m.grants++
 			r.Grants = append(r.Grants, &wirepb.Grant{Group: s.Group, Appointment: s.Appointment, RaftTerm: s.RaftTerm, DurationMs: 400})
 		}

@@ -74,12 +74,12 @@ type Replica struct {
 	volumes map[pinetree.VolumeID]*volume
 	ready   []*volume // in line to be proposed
 	writers sharing.Users[pinetree.VolumeID]
-	saving  int // writes that wait for this node's disk
-	unsaved int // bytes of their entries
-	commits news.Unwritten
-	dirty   []*volume // whose listeners may have something to hear
-	opening []*volume // that have openings to answer
-	opens   []func()  // Opens that came before this replica is a ready leader
+	saving  int            // writes that wait for this node's disk
+	unsaved int            // bytes of their entries
+	commits news.Unwritten // what the raft log is given with the next of them
+	dirty   []*volume      // whose listeners may have something to hear
+	opening []*volume      // that have openings to answer
+	opens   []func()       // Opens that came before this replica is a ready leader
 	flight  flight
 	floor   pinetree.RaftIndex // the log up to here is not kept for any member
 	size    retention.Size

@@ -155,7 +155,7 @@ func (r *Replica) takeReady(rd raft.Ready, out *Effects) {
 			r.place(m.Entries)
 			r.placeChange(m.Entries)
 			// The answers of a write may overtake none that is under way.
-			if news.Commit(m, rd.MustSync) && (r.saving == 0 || len(m.Responses) == 0) {
+			if news.OnlyCommit(m, rd.MustSync) && (r.saving == 0 || len(m.Responses) == 0) {
 				r.commits.Hold(m, r.now)
 				r.respond(m.Responses)
 				continue

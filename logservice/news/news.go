@@ -1,8 +1,9 @@
-// Package news holds back what tells of nothing but a new commit index: writes to
-// the raft log, and the messages of a leader to followers. Each of those costs the follower a turn and an answer, and while
-// entries keep coming the next ones tell the same a moment later. When no entries
-// came lately nothing waits. A lost one would do no harm: heartbeats tell the
-// commit index, too. Question asks them all whether they know it. It is pure.
+// Package news holds back what tells of nothing but a new commit index. A leader's
+// messages of that kind cost each follower a turn and an answer, and while entries
+// keep coming the next ones tell the same a moment later. When no entries came
+// lately nothing waits. A lost one would do no harm: heartbeats tell the commit
+// index, too. Unwritten does the like for the raft log, and Question asks all
+// members whether they know the commit index. It is pure.
 package news
 
 import (

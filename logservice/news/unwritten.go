@@ -22,9 +22,9 @@ type Unwritten struct {
 	since lease.Instant
 }
 
-// Commit tells of a write to the raft log that nothing is new in but the commit
-// index, if that is.
-func Commit(m *raftpb.Message, mustSync bool) bool {
+// OnlyCommit tells whether a write to the raft log has at most a new commit index,
+// beside the answers that follow it.
+func OnlyCommit(m *raftpb.Message, mustSync bool) bool {
 	return !mustSync && len(m.Entries) == 0 && m.Snapshot == nil
 }
 

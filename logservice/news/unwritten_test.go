@@ -47,17 +47,17 @@ func TestACommitIndexGoesWithTheNextWriteOrAfterAWhile(t *testing.T) {
 }
 
 func TestOnlyAWriteWithoutAnythingElseIsACommit(t *testing.T) {
-	if !Commit(write(5), false) {
+	if !OnlyCommit(write(5), false) {
 		t.Error("a commit index is none")
 	}
 	for what, m := range map[string]*raftpb.Message{
 		"entries": {Entries: []*raftpb.Entry{{}}}, "a snapshot": {Snapshot: &raftpb.Snapshot{}},
 	} {
-		if Commit(m, false) {
+		if OnlyCommit(m, false) {
 			t.Error(what)
 		}
 	}
-	if Commit(write(5), true) {
+	if OnlyCommit(write(5), true) {
 		t.Error("a vote")
 	}
 }
