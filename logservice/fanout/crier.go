@@ -14,9 +14,9 @@ const (
 	// groupWait is how long the crier waits for those it called to have sent what
 	// they came for. Who takes longer has a slow client.
 	groupWait = 2 * time.Millisecond
-	// maxRest is the longest rest after a round that is quick for so many tails, and
-	// longestRest after any.
-	maxRest, longestRest = 250 * time.Millisecond, time.Second
+	// maxRest is how long the rests are together, at most, until all tails of a ring
+	// were called once, if that is quick for so many, and longestRest in any case.
+	maxRest, longestRest = 125 * time.Millisecond, time.Second
 	// lateAfter is how late a processor is taken to be short.
 	lateAfter = time.Millisecond
 )
@@ -34,12 +34,10 @@ type crier struct {
 	line []*ring // those that have something new, the next one first
 }
 
-// cry is what the crier keeps with a ring.
+// cry is what the crier keeps with a ring. Guarded by crier.mu.
 type cry struct {
-	inLine bool      // guarded by crier.mu
-	due    time.Time // not before; guarded by crier.mu
-	called []*Tail   // of the round under way, who was not called yet
-	began  time.Time // the round; zero when there is none
+	inLine bool
+	due    time.Time // not before
 }
 
 func (c *crier) start() {
@@ -115,22 +113,15 @@ func (c *crier) next(now time.Time) (*ring, time.Duration) {
 	return nil, wait
 }
 
-// serve calls the next group of a ring's tails, and ends the round with the last.
+// serve calls the next group of a ring's tails, and lets the ring rest.
 func (c *crier) serve(r *ring) {
-	round := &r.cry
-	if round.began.IsZero() {
-		round.began, round.called = time.Now(), r.show()
-	}
-	n := min(groupTails, len(round.called))
-	c.call(round.called[:n])
-	if round.called = round.called[n:]; len(round.called) > 0 {
-		return
-	}
+	began := time.Now()
+	g, waiting := r.gather(groupTails)
+	c.call(g)
 	now := time.Now()
-	rest := c.rests.after(now.Sub(round.began))
-	round.began, round.called = time.Time{}, nil
+	rest := c.rests.after(now.Sub(began), 1+waiting/groupTails)
 	c.mu.Lock()
-	round.due, round.inLine = now.Add(rest), false
+	r.cry.due, r.cry.inLine = now.Add(rest), false
 	c.line = slices.DeleteFunc(c.line, func(other *ring) bool { return other == r })
 	c.mu.Unlock()
 	if r.awaited() {
@@ -139,13 +130,12 @@ func (c *crier) serve(r *ring) {
 }
 
 // call wakes tails and waits until they have sent, or are slow.
-func (c *crier) call(tails []*Tail) {
-	if len(tails) == 0 {
+func (c *crier) call(g *group) {
+	if len(g.tails) == 0 {
 		return
 	}
-	g := &group{done: make(chan struct{})}
-	g.left.Store(int32(len(tails)))
-	for _, t := range tails {
+	g.left.Store(int32(len(g.tails)))
+	for _, t := range g.tails {
 		t.wake <- g
 	}
 	slow := time.NewTimer(groupWait)
@@ -157,19 +147,22 @@ func (c *crier) call(tails []*Tail) {
 	}
 }
 
-// rests tells how long a ring rests after a round: so many times as long as the
-// round took, so that however many tails there are and however often something new
-// comes, calling them takes a limited part of the time. That holds where a round
-// takes long because there is no processor, too. What is sent costs more
-// after that, here and elsewhere; whether there is enough for all is found out by
-// how late the crier is woken after a rest. It has no clock.
+// rests tells how long a ring rests after a group was called: so many times as long
+// as that took, so that however many tails there are and however often something
+// new comes, calling them takes a limited part of the time, and nobody stands in
+// line behind more than one group. That holds where calling takes long because there
+// is no processor, too. What is sent costs more after that, here and elsewhere;
+// whether there is enough for all is found out by how late the crier is woken after
+// a rest. It has no clock.
 type rests struct{ share int }
 
 const minShare, maxShare = 7, 64
 
-func (r *rests) after(round time.Duration) time.Duration {
-	longest := min(max(maxRest, minShare*round), longestRest)
-	return min(longest, time.Duration(r.share)*round)
+// after is the rest after one of so many groups, which took so long.
+func (r *rests) after(took time.Duration, groups int) time.Duration {
+	n := time.Duration(groups)
+	longest := min(max(maxRest, minShare*took*n), longestRest)
+	return min(longest/n, time.Duration(r.share)*took)
 }
 
 // woke tells how late the crier was woken.
@@ -181,10 +174,12 @@ func (r *rests) woke(late time.Duration) {
 	}
 }
 
-// group is tails that were called together.
+// group is tails that are called together.
 type group struct {
-	left atomic.Int32
-	done chan struct{}
+	tails []*Tail
+	shown marks // how far they may see
+	left  atomic.Int32
+	done  chan struct{}
 }
 
 // leave is called by each of them once.

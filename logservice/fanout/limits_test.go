@@ -201,29 +201,3 @@ func TestPaceGivesWayToOthers(t *testing.T) {
 		t.Errorf("%v bytes/s when nobody wakes late", p.rate)
 	}
 }
-
-func TestRestsBecomeLongerWhenOthersWait(t *testing.T) {
-	r := rests{share: minShare}
-	if got := r.after(time.Millisecond); got != minShare*time.Millisecond {
-		t.Errorf("%v after a millisecond", got)
-	}
-	for range 4 {
-		r.woke(2 * lateAfter)
-	}
-	if got := r.after(time.Millisecond); got != maxShare*time.Millisecond {
-		t.Errorf("%v after a millisecond when woken late", got)
-	}
-	for round, want := range map[time.Duration]time.Duration{
-		10 * time.Millisecond: maxRest, 100 * time.Millisecond: minShare * 100 * time.Millisecond, time.Second: longestRest,
-	} {
-		if got := r.after(round); got != want {
-			t.Errorf("%v after %v, want %v", got, round, want)
-		}
-	}
-	for range maxShare {
-		r.woke(lateAfter)
-	}
-	if r.share != minShare {
-		t.Errorf("%d times as long when nobody is late", r.share)
-	}
-}

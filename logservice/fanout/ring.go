@@ -17,9 +17,8 @@ type part struct {
 // ring is the newest part of a volume's log and the tails that wait for more of
 // it. Any goroutine may use it.
 //
-// What has come is not shown to tails at once, but when the hub's crier begins a
-// round for them: then all who wait go on to the same LSN, and are sent the same
-// message.
+// What has come is not shown to tails at once, but when the hub's crier calls them:
+// then all of a group go on to the same LSN, and are sent the same message.
 type ring struct {
 	hub    *Hub
 	volume pinetree.VolumeID
@@ -28,11 +27,10 @@ type ring struct {
 	window window
 	// applied is how far the engine is known to be.
 	applied pinetree.LSN
-	shown   marks
 	// made are the messages made last, for those who come to the same place.
 	made    [2]part
 	tails   int
-	waiting []*Tail
+	waiting []*Tail       // who waits longest is first
 	eager   int           // of them want what is committed
 	err     error         // why there will be no more; nil as long as there may be
 	gone    chan struct{} // closed with err
@@ -138,12 +136,12 @@ func (r *ring) next(t *Tail) (part, standing) {
 	limit := r.hub.responseBytes()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	is := r.look(t, r.shown)
+	is := r.look(t, t.shown)
 	if is != ready {
 		return part{}, is
 	}
 	// An answer keeps what the window has given up; it is no large part of it.
-	s := r.window.from(t.at, r.upTo(t, r.shown), min(limit, r.window.limit/2))
+	s := r.window.from(t.at, r.upTo(t, t.shown), min(limit, r.window.limit/2))
 	for _, p := range r.made {
 		if p.from == s.from && p.to == s.to {
 			return p, ready
@@ -155,11 +153,11 @@ func (r *ring) next(t *Tail) (part, standing) {
 }
 
 // enlist notes that a tail waits, unless there is something for it. It tells, too,
-// whether a round would give it something, so that one is to be announced.
+// whether it would be given something when called, so that the ring is to be announced.
 func (r *ring) enlist(t *Tail) (waits, awaited bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.look(t, r.shown) != current {
+	if r.look(t, t.shown) != current {
 		return false, false
 	}
 	r.waiting = append(r.waiting, t)
@@ -186,24 +184,27 @@ func (r *ring) relieve(t *Tail) {
 	}
 }
 
-// show lets tails see all there is, and returns those who waited for some of it.
-func (r *ring) show() []*Tail {
+// gather takes those off the list who have waited longest for something there is,
+// so many at most, and tells how many still wait.
+func (r *ring) gather(most int) (g *group, waiting int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.shown = r.known()
-	var called []*Tail
-	r.waiting = slices.DeleteFunc(r.waiting, func(t *Tail) bool {
-		if r.look(t, r.shown) == current {
-			return false
+	g = &group{shown: r.known(), done: make(chan struct{})}
+	left := r.waiting[:0]
+	for _, t := range r.waiting {
+		if len(g.tails) == most || r.look(t, g.shown) == current {
+			left = append(left, t)
+			continue
 		}
-		called = append(called, t)
+		g.tails = append(g.tails, t)
 		r.relieve(t)
-		return true
-	})
-	return called
+	}
+	clear(r.waiting[len(left):])
+	r.waiting = left
+	return g, len(left)
 }
 
-// awaited tells that a round would give somebody something.
+// awaited tells that somebody who waits would be given something.
 func (r *ring) awaited() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -33,6 +33,7 @@ type Tail struct {
 
 	query  Query
 	at     pinetree.LSN // everything up to here was sent
+	shown  marks        // how far it may see
 	called *group       // to be left when it has sent; nil when it was not called
 }
 
@@ -88,6 +89,7 @@ func (t *Tail) wait(ctx context.Context) error {
 	}
 	select {
 	case t.called = <-t.wake:
+		t.shown = t.called.shown
 		return nil
 	case <-t.ring.gone:
 	case <-ctx.Done():

@@ -249,37 +249,6 @@ func TestCommittedComesBeforeItIsReplayed(t *testing.T) {
 	})
 }
 
-// TestWhatComesDuringARoundIsNotForgotten lets a client be slow while another one
-// waits again, and nothing comes after that.
-func TestWhatComesDuringARoundIsNotForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStore(t, small())
-		s.write(1, 10, 0)
-		ctx, cancel := context.WithCancel(t.Context())
-		quick := &reader{store: s, query: Query{Follow: true}}
-		slow := &reader{store: s, query: Query{Follow: true}, slow: func() { time.Sleep(groupWait / 2) }}
-		var all sync.WaitGroup
-		for _, r := range []*reader{quick, slow} {
-			all.Go(func() { r.run(ctx, func() pinetree.LSN { return 1 << 60 }) })
-		}
-		time.Sleep(time.Second)
-		synctest.Wait()
-		s.write(1, 10, groupWait/4) // begins a round
-		synctest.Wait()
-		if quick.count() != 2 || slow.count() != 1 {
-			t.Fatalf("%d and %d batches in the middle of the round", quick.count(), slow.count())
-		}
-		s.write(1, 10, 0)
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if quick.count() != 3 || slow.count() != 3 {
-			t.Errorf("%d and %d batches after it, want 3", quick.count(), slow.count())
-		}
-		cancel()
-		all.Wait()
-	})
-}
-
 // TestTailsGiveWayOnlyToThoseWhoWrite reads a log while something is committed now
 // and then, and when nothing is any more.
 func TestTailsGiveWayOnlyToThoseWhoWrite(t *testing.T) {
