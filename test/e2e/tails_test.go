@@ -146,6 +146,11 @@ func (w *steadyWriter) steady(rate int, shortest time.Duration, done func() bool
 	w.flush()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	var tenths []string // tells a disturbance of the machine from what lasts
+	for part := range slices.Chunk(w.took, max(1, (len(w.took)+9)/10)) {
+		tenths = append(tenths, quantile(slices.Sorted(slices.Values(part)), 0.99).Round(100*time.Microsecond).String())
+	}
+	w.t.Logf("p99 in tenths: %v", tenths)
 	slices.Sort(w.took)
 	return w.took
 }
