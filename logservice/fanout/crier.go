@@ -36,7 +36,7 @@ type crier struct {
 
 // cry is what the crier keeps with a ring. Guarded by crier.mu.
 type cry struct {
-	inLine bool
+	inLine bool      // or being served
 	due    time.Time // not before
 }
 
@@ -96,8 +96,7 @@ func (c *crier) run() {
 	}
 }
 
-// next is the first ring in line that is due, and goes to the end of the line; nil
-// when none is for some time.
+// next takes the first ring that is due out of line; nil when none is for some time.
 func (c *crier) next(now time.Time) (*ring, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -107,7 +106,7 @@ func (c *crier) next(now time.Time) (*ring, time.Duration) {
 			wait = min(wait, r.cry.due.Sub(now))
 			continue
 		}
-		c.line = append(slices.Delete(c.line, i, i+1), r)
+		c.line = slices.Delete(c.line, i, i+1)
 		return r, 0
 	}
 	return nil, wait
@@ -122,9 +121,8 @@ func (c *crier) serve(r *ring) {
 	rest := c.rests.after(now.Sub(began), 1+waiting/groupTails)
 	c.mu.Lock()
 	r.cry.due, r.cry.inLine = now.Add(rest), false
-	c.line = slices.DeleteFunc(c.line, func(other *ring) bool { return other == r })
 	c.mu.Unlock()
-	if r.awaited() {
+	if r.awaited() { // also what came when it was taken to be in line
 		c.announce(r)
 	}
 }
