@@ -49,7 +49,7 @@ func asking(ctx context.Context, in *os.File, args ...string) (code int, said st
 	var errs bytes.Buffer
 	cmd.SetIn(in)
 	cmd.SetErr(&errs)
-	cmd.SetArgs(args)
+	cmd.SetArgs(append([]string{}, args...)) // nil would be those of the tests
 	return Execute(ctx, cmd), errs.String(), destroyed
 }
 

@@ -40,7 +40,7 @@ func called(t *testing.T, args ...string) (settings, int, string) {
 	var out, errs bytes.Buffer
 	c.SetOut(&out)
 	c.SetErr(&errs)
-	c.SetArgs(args)
+	c.SetArgs(append([]string{}, args...)) // nil would be those of the tests
 	code := Execute(context.Background(), c)
 	return s, code, errs.String()
 }
@@ -107,7 +107,7 @@ func TestExitCodes(t *testing.T) {
 		c := &cobra.Command{Use: "test", RunE: func(*cobra.Command, []string) error { return err }}
 		var errs bytes.Buffer
 		c.SetErr(&errs)
-		c.SetArgs(nil)
+		c.SetArgs([]string{})
 		if got := Execute(context.Background(), c); got != code || (err != nil) != (errs.Len() > 0) {
 			t.Errorf("%v: exit code %d, want %d; said %q", err, got, code, errs.String())
 		}
