@@ -21,7 +21,7 @@ RACE := . ./proto/... ./adapter ./adapter/ship ./raftlog/... ./engine/... ./logs
 
 # Not with the race detector: what goes through every point of a crash or of a
 # damage, with one goroutine, or in processes of their own.
-NO_RACE := ^(TestStoppedAnywhere|TestCrashAnywhere|TestCrash|TestFlippedBitIsSeen|TestLostSectorIsSeen|TestMissingFileIsSeen|TestDamageIsRefusedWithItsPlace|TestNothingFlushedIsLostToAKill.*|TestCrashBetweenTheTransactionsOfAWrite|TestADamagedValueIsNeverServed|TestARestoreThatACrashEndedIsDeleted)$$|TestConformance/RestoreRefusesWhatIsNoSnapshot|TestConformance/.*/RestoreRefusesWhatIsNoSnapshot
+NO_RACE := ^(TestStoppedAnywhere|TestCrashAnywhere|TestCrash|TestFlippedBitIsSeen|TestLostSectorIsSeen|TestMissingFileIsSeen|TestDamageIsRefusedWithItsPlace|TestNothingFlushedIsLostToAKill.*)$$
 
 .DEFAULT_GOAL := help
 .PHONY: help build test race vet lint generate fuzz sim spec crash model space e2e fleet bench bench-go bench-peers demo ci clean
