@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 
 	"github.com/pinetree-db/pinetree"
@@ -53,10 +54,12 @@ type Config struct {
 	// TrimEvery is how often volumes are looked at for what need not be kept;
 	// trimmer.DefaultEvery when zero.
 	TrimEvery time.Duration
-	// Dial adds to the options of connections to managers and peers, and Serve to
-	// those of the node's own server, for credentials.
-	Dial  []grpc.DialOption
-	Serve []grpc.ServerOption
+	// Dial adds to the options of connections to managers and peers. Connect makes
+	// those of raft messages when Transport is ModeTCP; plaintext when nil.
+	Dial    []grpc.DialOption
+	Connect func(ctx context.Context, address string) (net.Conn, error)
+	// Credentials protect the connections that others make; plaintext when nil.
+	Credentials credentials.TransportCredentials
 	// Registry, when not nil, is given the node's metrics.
 	Registry prometheus.Registerer
 	Logger   *slog.Logger
@@ -196,7 +199,7 @@ func (n *Node) open() error {
 			return fmt.Errorf("%w: node %d opens its replicas", pinetree.ErrStopped, n.identity.Node)
 		},
 		Snapshots: n.cfg.Snapshots,
-		Dial:      n.cfg.Dial, Logger: n.log,
+		Dial:      n.cfg.Dial, Connect: n.cfg.Connect, Logger: n.log,
 	})
 	n.agent = &agent{node: n, log: n.log, changed: make(chan struct{}, 1)}
 	h, err := host.NewHost(host.Config{

@@ -22,7 +22,7 @@ const callTimeout = 10 * time.Second
 
 // buildServer registers every service of the node.
 func (n *Node) buildServer() {
-	options := append(transport.ServerOptions(), n.cfg.Serve...)
+	options := append(transport.ServerOptions(), grpc.Creds(n.network.Credentials(n.cfg.Credentials)))
 	n.server = grpc.NewServer(append(options,
 		grpc.ChainUnaryInterceptor(wirepb.UnaryServerErrors, n.unaryHints, withDeadline),
 		grpc.ChainStreamInterceptor(wirepb.StreamServerErrors, n.streamHints),

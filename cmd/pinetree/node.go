@@ -74,7 +74,7 @@ from the YAML file that --config names, whose keys are the flags' names:
 	flags.StringVar(&f.advertise, "advertise", "", "address at which others reach this node; the one it listens on when empty")
 	flags.StringVar(&f.callFrom, "call-from", "", "IP address from which to call peers and managers; the system chooses when empty")
 	flags.StringVar(&f.zone, "zone", "", "where the node is; replicas are spread over zones")
-	flags.StringVar(&f.transport, "transport", "stream", "how raft messages travel: "+cli.Names(backends.Transports))
+	flags.StringVar(&f.transport, "transport", "tcp", "how raft messages travel: "+cli.Names(backends.Transports))
 	flags.Var(&f.keepLog, "keep-log", "how much raft log is kept for a replica of a group that does not answer; one that is away for longer gets a snapshot")
 	flags.Var(&f.snapshotRate, "snapshot-rate", "how much per second the snapshots that the node sends may take of disk and network")
 	flags.StringVar(&f.storage.RaftLog, "raftlog", "segment", "raft log store: "+cli.Names(backends.RaftLogs))
@@ -102,11 +102,11 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 	if err := f.storage.Check(); err != nil {
 		return err
 	}
-	dial, err := f.dialOptions(log)
+	dial, connect, err := f.calling(log)
 	if err != nil {
 		return err
 	}
-	serve, err := f.managers.TLS.Server(log)
+	protect, err := f.managers.TLS.Server(log)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,8 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 	node, err := logservice.New(ctx, logservice.Config{
 		Dir: f.dir, Listener: listener, Advertise: f.advertise, Managers: f.managers.Addresses, Zone: f.zone,
 		Log: opened.Log, Engines: opened.Engines, Transport: mode, Options: &options,
-		Snapshots: transport.SnapshotLimits{BytesPerSecond: int(f.snapshotRate)}, Registry: registry, Logger: log, Dial: dial, Serve: serve,
+		Snapshots: transport.SnapshotLimits{BytesPerSecond: int(f.snapshotRate)}, Registry: registry, Logger: log,
+		Dial: dial, Connect: connect, Credentials: protect,
 	})
 	if err != nil {
 		return err
@@ -150,21 +151,28 @@ func (f *nodeFlags) run(ctx context.Context) (err error) {
 	return node.Run(ctx)
 }
 
-// dialOptions protect calls, and make them leave from the chosen address, for
-// machines with several of them and firewalls that go by it.
-func (f *nodeFlags) dialOptions(log *slog.Logger) ([]grpc.DialOption, error) {
-	options, err := f.managers.TLS.Dial(log)
-	if f.callFrom == "" || err != nil {
-		return options, err
+// calling is how a node connects to others: protected, and from the chosen address,
+// for machines with several of them and firewalls that go by it. dial is for gRPC,
+// connect for raft messages.
+func (f *nodeFlags) calling(log *slog.Logger) (dial []grpc.DialOption, connect func(context.Context, string) (net.Conn, error), err error) {
+	var from net.Addr
+	if f.callFrom != "" {
+		ip := net.ParseIP(f.callFrom)
+		if ip == nil {
+			return nil, nil, cli.Usagef("--call-from %q is not an IP address", f.callFrom)
+		}
+		from = &net.TCPAddr{IP: ip}
 	}
-	ip := net.ParseIP(f.callFrom)
-	if ip == nil {
-		return nil, cli.Usagef("--call-from %q is not an IP address", f.callFrom)
+	if connect, err = f.managers.TLS.Connect(transport.Dialer(from), log); err != nil {
+		return nil, nil, err
 	}
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}
-	return append(options, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+	if dial, err = f.managers.TLS.Dial(log); err != nil || from == nil {
+		return dial, connect, err
+	}
+	dialer := net.Dialer{LocalAddr: from}
+	return append(dial, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 		return dialer.DialContext(ctx, "tcp", address)
-	})), nil
+	})), connect, nil
 }
 
 // serveMetrics serves metrics and profiles until stop is called; nothing

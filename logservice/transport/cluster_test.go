@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/pinetree-db/pinetree"
 	"github.com/pinetree-db/pinetree/proto/wirepb"
@@ -58,6 +59,12 @@ type node struct {
 // start runs node id. change, when not nil, edits its config.
 func start(t *testing.T, b *book, id pinetree.NodeID, change func(*node, *Config)) *node {
 	t.Helper()
+	return startWith(t, b, id, nil, change)
+}
+
+// startWith is start with the server's credentials, plaintext when nil.
+func startWith(t *testing.T, b *book, id pinetree.NodeID, protect credentials.TransportCredentials, change func(*node, *Config)) *node {
+	t.Helper()
 	n := &node{changed: make(chan struct{}), log: &lockedBuffer{}}
 	cfg := Config{
 		Cluster: "test", Node: id, Address: b.find, Deliver: n.deliver, Unreachable: n.lost,
@@ -67,7 +74,7 @@ func start(t *testing.T, b *book, id pinetree.NodeID, change func(*node, *Config
 		change(n, &cfg)
 	}
 	n.Transport = New(cfg)
-	n.server = grpc.NewServer(ServerOptions()...)
+	n.server = grpc.NewServer(append(ServerOptions(), grpc.Creds(n.Credentials(protect)))...)
 	wirepb.RegisterRaftTransportServer(n.server, n)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

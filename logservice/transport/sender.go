@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -24,7 +23,8 @@ const (
 // sender is the state of a lane's goroutine; nobody else touches it.
 type sender struct {
 	*lane
-	session *session
+	session session // nil when there is none
+	opened  time.Time
 	// groups are those that sent anything in this session: what is in flight
 	// when it breaks may be lost.
 	groups map[pinetree.GroupID]struct{}
@@ -41,7 +41,7 @@ func (l *lane) run() {
 	for {
 		var broken <-chan struct{}
 		if s.session != nil {
-			broken = s.session.done
+			broken = s.session.ended()
 		}
 		select {
 		case <-l.transport.ctx.Done():
@@ -62,7 +62,7 @@ func (s *sender) sendQueued() {
 			return
 		}
 		clear(frame) // the queue's array is used for what comes next
-		if s.down && time.Since(s.session.opened) > settled {
+		if s.down && time.Since(s.opened) > settled {
 			s.down = false
 			s.delay.Reset()
 			s.transport.cfg.Logger.Info("peer reached again", "peer", s.peer, "lane", s.name)
@@ -73,11 +73,11 @@ func (s *sender) sendQueued() {
 // send sends one frame, on a new session if there is none.
 func (s *sender) send(frame []queued) error {
 	if s.session == nil {
-		opened, err := s.transport.open(s.laneID)
+		made, err := s.transport.open(s.peer)
 		if err != nil {
 			return err
 		}
-		s.session = opened
+		s.session, s.opened = made, time.Now()
 		s.update(func(stats *LaneStats) { stats.Connected = true })
 	}
 	size := 0
@@ -135,5 +135,3 @@ func (s *sender) disconnect() {
 	s.session = nil
 	s.update(func(stats *LaneStats) { stats.Connected = false })
 }
-
-var errNoAddress = errors.New("the cluster manager has not told this node's address yet")

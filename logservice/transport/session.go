@@ -1,10 +1,8 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"google.golang.org/grpc"
@@ -55,126 +53,35 @@ func ServerOptions() []grpc.ServerOption {
 	)
 }
 
-// session is a connection of one lane, and its stream unless the mode is
-// unary. Lanes do not share connections: on a shared one a heartbeat would
-// wait in the socket behind megabytes of appends. The lane's goroutine owns it.
-type session struct {
-	transport *Transport
-	laneID
-	conn   *grpc.ClientConn
-	stream wirepb.RaftTransport_StreamClient // nil in unary mode
-	first  bool                              // no frame was sent on the stream
-	opened time.Time
-
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	// done is closed when the stream has ended, and received is why.
-	done     chan struct{}
-	received error
-}
-
-// connect makes a connection of its own to a peer, which the caller closes.
-func (t *Transport) connect(peer pinetree.NodeID) (conn *grpc.ClientConn, addr string, err error) {
-	addr, known := t.cfg.Address(peer)
-	if !known {
-		return nil, "", fmt.Errorf("node %d: %w", peer, errNoAddress)
-	}
-	options := append(DialOptions(), t.cfg.Dial...)
-	options = append(options, grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: t.cfg.ConnectTimeout}))
-	if conn, err = grpc.NewClient("passthrough:///"+addr, options...); err != nil {
-		return nil, "", fmt.Errorf("node %d at %q: %w", peer, addr, err)
-	}
-	return conn, addr, nil
+// session is a connection of one lane, which the lane's goroutine owns. Lanes do
+// not share connections: on a shared one a heartbeat would wait in the socket
+// behind megabytes of appends.
+type session interface {
+	// send sends one frame, and returns when there is room for the next.
+	send([]wirepb.GroupMessage) error
+	// ended is closed when the peer has ended the session; err tells why, after
+	// that. A nil channel is that of a session that cannot tell.
+	ended() <-chan struct{}
+	err() error
+	// close ends the session and waits for its goroutine.
+	close()
 }
 
 // open connects a lane to its peer within the connect timeout.
-func (t *Transport) open(id laneID) (*session, error) {
-	conn, addr, err := t.connect(id.peer)
-	if err != nil {
-		return nil, err
+func (t *Transport) open(peer pinetree.NodeID) (session, error) {
+	if t.cfg.Mode == ModeTCP {
+		return t.openTCP(peer)
 	}
-	s := &session{
-		transport: t, laneID: id, conn: conn,
-		first: true, opened: time.Now(), done: make(chan struct{}),
-	}
-	s.ctx, s.cancel = context.WithCancelCause(t.ctx)
-	if t.cfg.Mode == ModeUnary {
-		return s, nil
-	}
-	late := time.AfterFunc(t.cfg.ConnectTimeout, func() {
-		s.cancel(fmt.Errorf("node %d at %s: no connection within %s", id.peer, addr, t.cfg.ConnectTimeout))
-	})
-	s.stream, err = wirepb.NewRaftTransportClient(conn).Stream(s.ctx, wirepb.StreamOptions()...)
-	if !late.Stop() && err == nil {
-		err = context.Cause(s.ctx)
-	}
-	if err != nil {
-		cause := s.cause(err)
-		s.cancel(cause)
-		_ = conn.Close()
-		return nil, cause
-	}
-	t.running.Go(s.watch)
-	return s, nil
+	return t.openGRPC(peer)
 }
 
-// watch waits for the stream's end, so that a peer that went away is noticed
-// before the next frame is lost on it.
-func (s *session) watch() {
-	defer close(s.done)
-	s.received = s.cause(s.stream.RecvMsg(&wirepb.RaftReply{}))
+// address tells where a peer listens.
+func (t *Transport) address(peer pinetree.NodeID) (string, error) {
+	addr, known := t.cfg.Address(peer)
+	if !known {
+		return "", fmt.Errorf("node %d: %w", peer, errNoAddress)
+	}
+	return addr, nil
 }
 
-// send sends one frame, in unary mode until it is delivered, otherwise until
-// gRPC's window has room for it.
-func (s *session) send(messages []wirepb.GroupMessage) error {
-	frame := &wirepb.OutgoingFrame{Messages: messages}
-	if s.first || s.stream == nil {
-		frame.Cluster, frame.From, frame.To = s.transport.cfg.Cluster, s.transport.cfg.Node, s.peer
-	}
-	s.first = false
-	late := time.AfterFunc(s.transport.cfg.SendTimeout, func() {
-		s.cancel(fmt.Errorf("node %d took no frame for %s", s.peer, s.transport.cfg.SendTimeout))
-	})
-	defer late.Stop()
-	if s.stream == nil {
-		return s.cause(s.conn.Invoke(s.ctx, wirepb.RaftTransport_Deliver_FullMethodName, frame, &wirepb.RaftReply{}))
-	}
-	if err := s.stream.SendMsg(frame); err != nil {
-		// io.EOF says only that the stream has ended; watch has the reason.
-		if !errors.Is(err, io.EOF) {
-			s.cancel(err)
-		}
-		<-s.done
-		return s.err()
-	}
-	return nil
-}
-
-// err is why the stream has ended. It may be called once done is closed.
-func (s *session) err() error {
-	if s.received == nil {
-		return fmt.Errorf("node %d ended the stream", s.peer)
-	}
-	return s.received
-}
-
-// cause prefers our own reason for ending the session to gRPC's "canceled".
-func (s *session) cause(err error) error {
-	if err == nil {
-		return nil
-	}
-	if own := context.Cause(s.ctx); own != nil {
-		return own
-	}
-	return fmt.Errorf("node %d: %w", s.peer, wirepb.FromError(err))
-}
-
-// close ends the session and waits for its goroutine.
-func (s *session) close() {
-	s.cancel(context.Canceled)
-	_ = s.conn.Close()
-	if s.stream != nil {
-		<-s.done
-	}
-}
+var errNoAddress = errors.New("the cluster manager has not told this node's address yet")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -18,9 +19,13 @@ import (
 type Mode uint8
 
 const (
-	// ModeStream sends each lane's frames on one stream, without waiting for
-	// answers.
-	ModeStream Mode = iota
+	// ModeTCP sends each lane's frames on a connection without gRPC, which shares
+	// the port of the server and its TLS (see Greeting). It takes an eighth less
+	// CPU time for what is shipped than ModeStream.
+	ModeTCP Mode = iota
+	// ModeStream sends each lane's frames on one gRPC stream, without waiting for
+	// answers, for networks that let nothing but HTTP/2 pass.
+	ModeStream
 	// ModeUnary sends each frame as a call of its own and waits for it to be
 	// delivered, for networks that break long streams.
 	ModeUnary
@@ -53,6 +58,7 @@ type Config struct {
 	// taken at a time; without TakeSnapshot all are refused.
 	TakeSnapshot func(ctx context.Context, from pinetree.NodeID, m wirepb.GroupMessage, next func() ([]byte, error)) error
 
+	// Mode is how this node sends. It receives in every mode.
 	Mode Mode
 	// Urgent and Bulk bound the queues of each peer's lanes.
 	Urgent, Bulk QueueLimits
@@ -64,8 +70,11 @@ type Config struct {
 	// Snapshots bounds what snapshots take of this node.
 	Snapshots SnapshotLimits
 	// Dial adds to DialOptions, for credentials.
-	Dial   []grpc.DialOption
-	Logger *slog.Logger
+	Dial []grpc.DialOption
+	// Connect makes the connections of ModeTCP, by a Dialer and with the same
+	// credentials; plaintext when nil.
+	Connect func(ctx context.Context, address string) (net.Conn, error)
+	Logger  *slog.Logger
 }
 
 // QueueLimits bound a queue of messages. One message always fits.
@@ -83,14 +92,14 @@ var (
 
 // Transport sends and receives raft messages. Any number of goroutines may
 // call its methods. It implements wirepb.RaftTransportServer; register it with
-// a server made with ServerOptions.
+// a server made with ServerOptions and with Credentials of this transport.
 type Transport struct {
 	wirepb.UnimplementedRaftTransportServer
 	cfg    Config
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
-	// running counts the goroutines of lanes and of receiving streams, and the
+	// running counts the goroutines of lanes and of those that receive, and the
 	// calls of SendSnapshot.
 	running sync.WaitGroup
 
@@ -112,6 +121,11 @@ func New(cfg Config) *Transport {
 	cfg.Bulk.MaxBytes = cmp.Or(cfg.Bulk.MaxBytes, DefaultBulk.MaxBytes)
 	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, time.Second)
 	cfg.SendTimeout = cmp.Or(cfg.SendTimeout, 5*time.Second)
+	if cfg.Connect == nil {
+		cfg.Connect = func(ctx context.Context, address string) (net.Conn, error) {
+			return Dialer(nil).DialContext(ctx, "tcp", address)
+		}
+	}
 	if cfg.Unreachable == nil {
 		cfg.Unreachable = func(pinetree.NodeID, []pinetree.GroupID) {}
 	}
@@ -162,7 +176,7 @@ func (t *Transport) peer(to pinetree.NodeID) *peer {
 	return p
 }
 
-// Close ends all lanes and all receiving streams, drops what is queued, and
+// Close ends all lanes and everything that receives, drops what is queued, and
 // returns once every goroutine has ended. Calling it again does nothing.
 func (t *Transport) Close() error {
 	t.mu.Lock()

@@ -20,6 +20,8 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
+var modes = map[Mode]string{ModeTCP: "tcp", ModeStream: "stream", ModeUnary: "unary"}
+
 func rising(n int) []uint64 {
 	all := make([]uint64, n)
 	for i := range all {
@@ -29,7 +31,7 @@ func rising(n int) []uint64 {
 }
 
 func TestEachLaneKeepsItsOrder(t *testing.T) {
-	for mode, name := range map[Mode]string{ModeStream: "stream", ModeUnary: "unary"} {
+	for mode, name := range modes {
 		t.Run(name, func(t *testing.T) {
 			b, nodes := &book{}, map[pinetree.NodeID]*node{}
 			for id := pinetree.NodeID(1); id <= 3; id++ {
@@ -78,7 +80,7 @@ func TestWhatWasSentIsForgotten(t *testing.T) {
 }
 
 func TestHeartbeatsPassABlockedBulkLane(t *testing.T) {
-	for mode, name := range map[Mode]string{ModeStream: "stream", ModeUnary: "unary"} {
+	for mode, name := range modes {
 		t.Run(name, func(t *testing.T) {
 			b, release := &book{}, make(chan struct{})
 			free := sync.OnceFunc(func() { close(release) })
@@ -110,7 +112,7 @@ func TestHeartbeatsPassABlockedBulkLane(t *testing.T) {
 }
 
 func TestAPeerThatGoesIsReportedAndFoundAgainAtItsNewAddress(t *testing.T) {
-	for mode, name := range map[Mode]string{ModeStream: "stream", ModeUnary: "unary"} {
+	for mode, name := range modes {
 		t.Run(name, func(t *testing.T) {
 			b, r := &book{}, route{1, 2}
 			sender := start(t, b, 1, func(_ *node, cfg *Config) { cfg.Mode = mode })
@@ -121,7 +123,7 @@ func TestAPeerThatGoesIsReportedAndFoundAgainAtItsNewAddress(t *testing.T) {
 			if mode == ModeUnary {
 				sender.Send(2, []wirepb.GroupMessage{r.message(raftpb.MsgApp, 0, 10), r.message(raftpb.MsgApp, 1, 10)})
 			}
-			// In stream mode it is noticed with nothing more to send.
+			// In the other modes it is noticed with nothing more to send.
 			sender.await(t, "the report of the groups that may have lost messages", func() bool {
 				return slices.ContainsFunc(sender.unreachable, func(groups []pinetree.GroupID) bool { return slices.Equal(groups, []pinetree.GroupID{1, 2}) })
 			})
@@ -199,7 +201,7 @@ func TestForeignFramesAreRefused(t *testing.T) {
 		}
 		streamed := stream.RecvMsg(&wirepb.RaftReply{})
 		cancel()
-		for _, err := range []error{wirepb.FromError(unary), wirepb.FromError(streamed)} {
+		for _, err := range []error{wirepb.FromError(unary), wirepb.FromError(streamed), refusedTCP(t, receiver, test.frame)} {
 			if !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("want %v saying %q, got %v", test.is, test.says, err)
 			}
@@ -269,7 +271,7 @@ func TestOneLargeMessageAlwaysFits(t *testing.T) {
 }
 
 func TestASlowPeerIsGivenUpAfterTheSendTimeout(t *testing.T) {
-	for mode, name := range map[Mode]string{ModeStream: "stream", ModeUnary: "unary"} {
+	for mode, name := range modes {
 		t.Run(name, func(t *testing.T) {
 			b, r, release := &book{}, route{1, 2}, make(chan struct{})
 			sender := start(t, b, 1, func(_ *node, cfg *Config) { cfg.Mode, cfg.SendTimeout = mode, 100*time.Millisecond })

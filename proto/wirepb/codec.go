@@ -213,21 +213,36 @@ type OutgoingFrame struct {
 }
 
 func (f *OutgoingFrame) gather() mem.BufferSlice {
-	bound := 0
-	for _, m := range f.Messages {
-		bound += envelopeBytes(m)
-	}
-	g := gatherer{run: make([]byte, 0, bound)}
-	for _, m := range f.Messages {
-		g.message(m)
-	}
-	body := g.done()
-	head := gatherer{size: 0}
+	body := gatherMessages(f.Messages)
+	var head gatherer
 	if f.Cluster != "" {
 		head.payloads(1, [][]byte{[]byte(f.Cluster)})
 	}
 	head.number(2, uint64(f.From))
 	head.number(3, uint64(f.To))
-	head.run = protowire.AppendVarint(protowire.AppendTag(head.run, 4, protowire.BytesType), uint64(g.size))
+	head.run = protowire.AppendVarint(protowire.AppendTag(head.run, 4, protowire.BytesType), uint64(body.Len()))
 	return append(head.done(), body...)
+}
+
+func gatherMessages(messages []GroupMessage) mem.BufferSlice {
+	bound := 0
+	for _, m := range messages {
+		bound += envelopeBytes(m)
+	}
+	g := gatherer{run: make([]byte, 0, bound)}
+	for _, m := range messages {
+		g.message(m)
+	}
+	return g.done()
+}
+
+// GatherGroupMessages encodes messages one after the other, as AppendGroupMessage
+// does, in pieces of which the large ones are where the messages have them.
+func GatherGroupMessages(messages []GroupMessage) [][]byte {
+	gathered := gatherMessages(messages)
+	pieces := make([][]byte, len(gathered))
+	for i, b := range gathered {
+		pieces[i] = b.ReadOnlyData()
+	}
+	return pieces
 }

@@ -45,7 +45,7 @@ var fences = []fence{
 	{"github.com/klauspost/compress", []string{"proto/storepb", "raftlog/*", "engine/*", "logservice/...", "adapter/ship", "adapter/pgwal/pgsample", "cmd/...", "test/..."}},
 	{"golang.org/x/sync", []string{"raftlog/*", "engine/*", "logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},
 	{"golang.org/x/time", []string{"logservice/...", "clustermgr/...", "adapter/ship", "cmd/...", "test/..."}},
-	{"golang.org/x/sys", []string{"lease", "raftlog/*", "engine/*", "engine/badgerengine/database", "disk", "logservice", "cmd/...", "test/..."}},
+	{"golang.org/x/sys", []string{"lease", "raftlog/*", "engine/*", "engine/badgerengine/database", "disk", "logservice", "logservice/transport", "cmd/...", "test/..."}},
 	{"golang.org/x/term", []string{"cmd/..."}},
 }
 

@@ -63,7 +63,7 @@ var (
 		"none": func(string, *slog.Logger) (engine.Store, error) { return voidengine.New(), nil },
 	}
 	// Transports are how raft messages may travel.
-	Transports = map[string]transport.Mode{"stream": transport.ModeStream, "unary": transport.ModeUnary}
+	Transports = map[string]transport.Mode{"tcp": transport.ModeTCP, "stream": transport.ModeStream, "unary": transport.ModeUnary}
 )
 
 // engineFiles are the names of files by which an engine's directory is known.

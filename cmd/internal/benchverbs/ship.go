@@ -67,7 +67,7 @@ other way to have it.`,
 	flags.StringVar(&f.format, "format", "opaque", "how the engine reads payloads: opaque, or redo, where each record changes a key")
 	flags.StringVar(&f.cfg.Engine, "engine", "badger", "storage engine of the nodes: "+cli.Names(backends.Engines))
 	flags.StringVar(&f.cfg.RaftLog, "raftlog", "segment", "raft log store of the nodes: "+cli.Names(backends.RaftLogs))
-	flags.StringVar(&f.cfg.Transport, "transport", "stream", "how raft messages travel: "+cli.Names(backends.Transports))
+	flags.StringVar(&f.cfg.Transport, "transport", "tcp", "how raft messages travel: "+cli.Names(backends.Transports))
 	flags.StringVar(&f.cfg.Dir, "dir", "", "where to make the temporary directory; the system's place for such when empty")
 	flags.StringArrayVar(&f.cfg.NodeArgs, "node-arg", nil, "one more argument for each node's command line; may be repeated")
 	flags.StringSliceVar(&f.cfg.Targets, "target", nil, "load the cluster with managers at these addresses instead of starting one")

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,13 +43,39 @@ func (t *TLS) client(log *slog.Logger) (credentials.TransportCredentials, error)
 	return made, nil
 }
 
-// Server makes the options of a server.
-func (t *TLS) Server(log *slog.Logger) ([]grpc.ServerOption, error) {
+// Connect makes connections as Dial's are, for what is not gRPC.
+func (t *TLS) Connect(dialer *net.Dialer, log *slog.Logger) (func(ctx context.Context, address string) (net.Conn, error), error) {
+	dial := func(ctx context.Context, address string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "tcp", address)
+	}
+	if !t.Files.Any() {
+		return dial, nil
+	}
+	made, err := t.client(log)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, address string) (net.Conn, error) {
+		raw, err := dial(ctx, address)
+		if err != nil {
+			return nil, err
+		}
+		conn, _, err := made.ClientHandshake(ctx, address, raw)
+		if err != nil {
+			_ = raw.Close()
+			return nil, err
+		}
+		return conn, nil
+	}, nil
+}
+
+// Server makes the credentials of a server.
+func (t *TLS) Server(log *slog.Logger) (credentials.TransportCredentials, error) {
 	made, err := certs.Server(t.Files, log)
 	if err != nil {
 		return nil, UsageError{err}
 	}
-	return []grpc.ServerOption{grpc.Creds(made)}, nil
+	return made, nil
 }
 
 // ServerConfig is that of a server which does not speak gRPC; nil for plaintext.

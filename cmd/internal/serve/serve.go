@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"github.com/pinetree-db/pinetree/clustermgr"
 	"github.com/pinetree-db/pinetree/clustermgr/etcdstore"
@@ -123,7 +124,7 @@ func (f *flags) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	serve, err := f.tls.Server(log)
+	protect, err := f.tls.Server(log)
 	if err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func (f *flags) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	cfg := clustermgr.Config{Store: store, Address: f.advertise, Dial: dial, Serve: serve, Log: log}
+	cfg := clustermgr.Config{Store: store, Address: f.advertise, Dial: dial, Serve: []grpc.ServerOption{grpc.Creds(protect)}, Log: log}
 	cfg.Replicas.ReplaceAfter, cfg.Lease.Duration, cfg.NewSettings = f.replaceAfter, f.lease, f.newSettings
 	m, err := clustermgr.New(cfg)
 	if err != nil {
