@@ -120,6 +120,9 @@ func (t *Transport) openTCP(peer pinetree.NodeID) (session, error) {
 	if err := s.greet(); err != nil {
 		s.release()
 		_ = conn.Close()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, fmt.Errorf("node %d at %s did not greet back within %s", peer, addr, t.cfg.ConnectTimeout)
+		}
 		return nil, fmt.Errorf("node %d at %s did not greet back: it is of a build that knows raft messages over gRPC only (--transport stream), or one of the two uses TLS: %w", peer, addr, err)
 	}
 	t.running.Go(s.watch)
