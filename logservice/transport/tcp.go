@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -62,16 +63,13 @@ func writeFrame(to net.Conn, pieces [][]byte) error {
 	for _, p := range pieces {
 		size += len(p)
 	}
-	head := binary.LittleEndian.AppendUint32(make([]byte, 0, lengthBytes), uint32(size))
+	head := binary.LittleEndian.AppendUint32(nil, uint32(size))
+	all := append(net.Buffers{head}, pieces...)
 	if _, plain := to.(*net.TCPConn); plain {
-		all := append(net.Buffers{head}, pieces...)
 		_, err := all.WriteTo(to) // one system call
 		return err
 	}
-	for _, p := range pieces { // TLS encrypts every write by itself
-		head = append(head, p...)
-	}
-	_, err := to.Write(head)
+	_, err := to.Write(bytes.Join(all, nil)) // TLS encrypts every write by itself
 	return err
 }
 

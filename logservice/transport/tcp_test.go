@@ -161,7 +161,7 @@ func TestLanesShareThePortAndItsTLS(t *testing.T) {
 	}
 }
 
-func TestConnectionsToThePeersThatAreGoneBreak(t *testing.T) {
+func TestConnectionsToPeersThatAreGoneBreak(t *testing.T) {
 	n := start(t, &book{}, 2, nil)
 	conn := greeted(t, n, &wirepb.RaftFrame{Cluster: "test", From: 1, To: 2})
 	raw, err := conn.(*net.TCPConn).SyscallConn()

@@ -25,7 +25,7 @@ const (
 
 type RaftFrame struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"` // every frame of Deliver, the first of Stream
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"` // every frame of Deliver, the first of Stream, the hello of a lane without gRPC
 	From    uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
 	To      uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
 	// messages in the encoding of raftmessage.go, one after the other.
