@@ -79,6 +79,41 @@ func TestAFrameBeyondTheLimitIsRefusedUnread(t *testing.T) {
 	}
 }
 
+// gRPC clears the deadline of a connection after it has given it away.
+func TestWhoIsRefusedAndStaysIsLeft(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	caller, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = caller.Close() }()
+	called, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := make(chan struct{})
+	go func() { defer close(left); hangUp(called, pinetree.ErrBadBatch) }()
+	for limit := time.After(patience); ; {
+		select {
+		case <-left:
+			if reason, err := readFrame(caller, maxWords); err != nil || !errors.Is(wirepb.DecodeError(reason), pinetree.ErrBadBatch) {
+				t.Errorf("the reason is %q, %v", reason, err)
+			}
+			return
+		case <-limit:
+			_ = called.Close()
+			<-left
+			t.Fatal("who was refused and stays is waited for")
+		case <-time.After(10 * time.Millisecond):
+			_ = called.SetDeadline(time.Time{}) // fails once it is closed
+		}
+	}
+}
+
 func TestAServerThatKnowsOnlyGRPCIsNamed(t *testing.T) {
 	b := &book{}
 	server := grpc.NewServer(ServerOptions()...)

@@ -126,12 +126,16 @@ func (t *Transport) receiveTCP(peer pinetree.NodeID, conn net.Conn) {
 
 // hangUp tells the peer why, gives it the time to hear it, and closes the connection.
 // To close it with something unread would make the peer's kernel forget the reason.
+// gRPC takes the deadline of a connection away when it has given it out of its
+// hands, perhaps only now, so the time is kept without one.
 func hangUp(conn net.Conn, why error) {
 	defer func() { _ = conn.Close() }()
 	if _, lost := errors.AsType[net.Error](why); lost || errors.Is(why, io.EOF) || errors.Is(why, io.ErrUnexpectedEOF) {
 		return // nobody is there any more
 	}
-	if conn.SetDeadline(time.Now().Add(lastWords)) == nil && writeFrame(conn, [][]byte{wirepb.EncodeError(why)}) == nil {
+	late := time.AfterFunc(lastWords, func() { _ = conn.Close() })
+	defer late.Stop()
+	if writeFrame(conn, [][]byte{wirepb.EncodeError(why)}) == nil {
 		_, _ = io.Copy(io.Discard, conn) // until the peer closes, or its time is over
 	}
 }
