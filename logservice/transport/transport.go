@@ -20,8 +20,8 @@ type Mode uint8
 
 const (
 	// ModeTCP sends each lane's frames on a connection without gRPC, which shares
-	// the port of the server and its TLS (see Greeting). It takes an eighth less
-	// CPU time for what is shipped than ModeStream.
+	// the port of the server and its TLS (see Greeting), for less CPU time than
+	// ModeStream.
 	ModeTCP Mode = iota
 	// ModeStream sends each lane's frames on one gRPC stream, without waiting for
 	// answers, for networks that let nothing but HTTP/2 pass.
