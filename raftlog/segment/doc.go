@@ -64,7 +64,8 @@
 //	P     probe: empty
 //	K     synced: empty. It is written when the store is closed
 //	E     end: empty. It is written, and synced, behind the last frame once the
-//	      next segment is durable, name and all
+//	      next segment is durable, name and all; before the store is closed, and
+//	      after a crash when it is opened again
 //
 // # Files that are used again
 //

@@ -168,7 +168,7 @@ func (k *keeper) wanting() bool {
 // step does one thing, if there is one to do.
 func (k *keeper) step() bool {
 	k.mu.Lock()
-	if k.failed != nil || k.closed || len(k.chores) == 0 && k.next == 0 {
+	if k.failed != nil || len(k.chores) == 0 && (k.next == 0 || k.closed) {
 		k.mu.Unlock()
 		return false
 	}
@@ -300,7 +300,7 @@ func (k *keeper) fillSpare(s *spare) (err error) {
 	return nil
 }
 
-// close ends the goroutine, after what it is doing, and closes the spares.
+// close ends the goroutine, after the chores, and closes the spares.
 func (k *keeper) close() error {
 	k.mu.Lock()
 	k.closed = true

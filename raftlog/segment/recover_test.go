@@ -253,6 +253,40 @@ func TestALostNameOfTheNewestSegmentIsMissed(t *testing.T) {
 	}
 }
 
+// TestWhatACrashLeftUnnotedIsNotedNextTime: wherever a crash came while a
+// segment was begun, once the store has been open again a lost name is missed.
+func TestWhatACrashLeftUnnotedIsNotedNextTime(t *testing.T) {
+	o := segment.Options{SegmentBytes: 4 << 10}
+	roll := raftlog.Update{Group: 1, Entries: entries(5, 1, 900), MustSync: true}
+	unnoted := 0
+	for operation := range 20 {
+		d := faultfs.New()
+		s := open(t, d, o)
+		save(t, s, raftlog.Update{Group: 1, Entries: entries(1, 4, 900), MustSync: true})
+		d.Inject(d.Operations()+1+operation, faultfs.Stop)
+		if err := s.Save([]raftlog.Update{roll}); err == nil {
+			break
+		}
+		d.Crash(faultfs.Crash{PowerCut: true, Seed: uint64(operation)})
+		if d.Files()[name(2)] == nil {
+			continue
+		}
+		lost := d.Clone()
+		rewrite(t, lost, name(2), func([]byte) []byte { return nil })
+		if _, err := tryOpen(lost, o); err == nil {
+			unnoted++
+		}
+		open(t, d, o)
+		d.Crash(faultfs.Crash{PowerCut: true, Seed: uint64(operation)})
+		rewrite(t, d, name(2), func([]byte) []byte { return nil })
+		_, err := tryOpen(d, o)
+		wantCorrupt(t, err, name(1)+" offset", name(2)+", which follows here, is missing")
+	}
+	if unnoted == 0 {
+		t.Error("no crash left the end of a segment unnoted")
+	}
+}
+
 // TestAZeroedTailIsATornWrite: file systems leave zeroes where a length got to
 // the disk and the bytes did not.
 func TestAZeroedTailIsATornWrite(t *testing.T) {

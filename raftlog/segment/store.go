@@ -126,6 +126,10 @@ func OpenFS(fs FS, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.keeper = newKeeper(m, o, spares)
+	if n := len(s.files); n > 1 {
+		// A crash may have come before this was noted.
+		s.keeper.put(chore{ended: s.files[n-2]})
+	}
 	return s, nil
 }
 
@@ -270,9 +274,10 @@ func (s *Store) Groups() []pinetree.GroupID {
 	return slices.Sorted(maps.Keys(s.index.groups))
 }
 
-// Close releases the files, without a sync; it notes how far they were synced,
-// so that damage to the end of the log is told from a torn write. A read that
-// is under way ends well. Closing twice does nothing.
+// Close releases the files, without a sync of what was saved without one; it
+// notes how far they were synced, so that damage to the end of the log is told
+// from a torn write. A read that is under way ends well. Closing twice does
+// nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	already := s.closed
