@@ -12,7 +12,7 @@ import (
 	"github.com/pinetree-db/pinetree/cmd/internal/serve"
 )
 
-func main() { os.Exit(cli.Main(root())) }
+func main() { os.Exit(cli.Main(root(), "serve")) }
 
 func root() *cobra.Command {
 	c := &cobra.Command{

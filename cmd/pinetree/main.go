@@ -14,7 +14,7 @@ import (
 	"github.com/pinetree-db/pinetree/cmd/internal/serve"
 )
 
-func main() { os.Exit(cli.Main(root())) }
+func main() { os.Exit(cli.Main(root(), "node", "manager")) }
 
 func root() *cobra.Command {
 	c := &cobra.Command{

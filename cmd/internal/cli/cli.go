@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -36,7 +37,11 @@ func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(for
 
 // Main runs a command with the process's arguments and returns the exit code.
 // SIGINT and SIGTERM end the command's context; a second one ends the process.
-func Main(root *cobra.Command) int {
+// The commands that servers names run until then, beside others on the machine.
+func Main(root *cobra.Command, servers ...string) int {
+	if c, _, err := root.Find(os.Args[1:]); err == nil && slices.Contains(servers, c.Name()) {
+		beLate()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
