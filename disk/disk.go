@@ -204,6 +204,40 @@ func (f file) Uncache(s Span) {
 	}
 }
 
+// OpenDirect implements Direct. It opens the file that is open, whatever its name
+// is by now.
+func (f file) OpenDirect() (DirectFile, error) {
+	d, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.fd), os.O_WRONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		return nil, err
+	}
+	return directFile{d, int(d.Fd()), f}, nil
+}
+
+// directFile is a file that was opened with O_DIRECT.
+type directFile struct {
+	*os.File
+	fd     int
+	cached file
+}
+
+// WriteBlocks implements DirectFile. What the file system wants larger blocks for
+// goes through the page cache.
+func (f directFile) WriteBlocks(b []byte, offset int64) error {
+	for len(b) > 0 {
+		n, err := unix.Pwrite(f.fd, b, offset)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EINVAL):
+			return f.cached.WriteParts([][]byte{b}, offset)
+		case err != nil:
+			return &os.PathError{Op: "pwrite", Path: f.cached.Name(), Err: err}
+		}
+		b, offset = b[max(n, 0):], offset+int64(max(n, 0))
+	}
+	return nil
+}
+
 func (f file) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

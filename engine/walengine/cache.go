@@ -1,6 +1,9 @@
 package walengine
 
-import "github.com/pinetree-db/pinetree/disk"
+import (
+	"github.com/pinetree-db/pinetree/disk"
+	"github.com/pinetree-db/pinetree/engine/walengine/frames"
+)
 
 // writeBackBytes is how much is written before the disk is set to work on it. Left
 // to the next sync, all of it would keep the disk from the raft log's small syncs
@@ -15,6 +18,14 @@ func (l *groupLog) writeBack(file *logFile, end int64) {
 		file.WriteBack(disk.Span{From: l.begun, To: end})
 		l.begun = end
 	}
+}
+
+// writeOut lets the last bytes that were appended, so many, be gathered no longer with
+// what comes: they are in the file when the process ends.
+func (l *groupLog) writeOut(size int64) {
+	file := l.active()
+	at := frames.FileHeaderBytes + int64(l.end-file.base)
+	file.WriteBack(disk.Span{From: at, To: at + size})
 }
 
 // cachedBytes is how much of the end of a log stays in memory for those who read

@@ -73,6 +73,7 @@ func history(t testing.TB) []engine.Write {
 type story struct {
 	t       testing.TB
 	disk    *faultfs.Disk
+	options walengine.Options
 	history []engine.Write
 
 	store *walengine.Store
@@ -81,8 +82,8 @@ type story struct {
 	sure, tried [4]int
 }
 
-func newStory(t testing.TB, h []engine.Write) *story {
-	s := &story{t: t, disk: faultfs.New(), history: h}
+func newStory(t testing.TB, o walengine.Options, h []engine.Write) *story {
+	s := &story{t: t, disk: faultfs.New(), options: o, history: h}
 	for i := range s.sure {
 		s.sure[i], s.tried[i] = -1, -1
 	}
@@ -94,7 +95,7 @@ func (s *story) open() error {
 	if err != nil {
 		return err
 	}
-	if s.store, err = walengine.OpenFS(fs, tiny); err != nil {
+	if s.store, err = walengine.OpenFS(fs, s.options); err != nil {
 		return errors.Join(err, fs.Close())
 	}
 	return nil
@@ -336,14 +337,19 @@ func (s *story) goOn(groups []pinetree.GroupID) error {
 
 // TestCrashAnywhere ends a story at each of its operations on the disk, by a
 // kill, a power cut and an I/O error; then it lets recovery end in the same way
-// before it looks at what is left. A mode is left out at every second operation.
+// before it looks at what is left. Not every mode is tried at every operation.
 func TestCrashAnywhere(t *testing.T) {
+	t.Run("Gathered", func(t *testing.T) { crashAnywhere(t, tiny, 4) })
+	t.Run("Plain", func(t *testing.T) { crashAnywhere(t, walengine.Plain(tiny), 2) })
+}
+
+func crashAnywhere(t *testing.T, options walengine.Options, every int) {
 	h := history(t)
-	whole := newStory(t, h)
+	whole := newStory(t, options, h)
 	if err := whole.run(); err != nil {
 		t.Fatal(err)
 	}
-	operations, every := whole.disk.Operations(), 2
+	operations := whole.disk.Operations()
 	if testing.Short() {
 		every = 12
 	}
@@ -352,7 +358,7 @@ func TestCrashAnywhere(t *testing.T) {
 			if (operation+mode)%every != 0 {
 				continue
 			}
-			s := newStory(t, h)
+			s := newStory(t, options, h)
 			fault, seed := faultfs.Stop, uint64(operation*16+mode)
 			if mode == 5 {
 				fault = faultfs.Fail

@@ -15,7 +15,7 @@ import (
 // file.
 func TestFlippedBitIsSeen(t *testing.T) {
 	h := history(t)
-	whole := newStory(t, h)
+	whole := newStory(t, tiny, h)
 	if err := whole.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func TestFlippedBitIsSeen(t *testing.T) {
 	whole.disk.Crash(faultfs.Crash{})
 	refused, same := 0, 0
 	for bit := 0; ; bit += 100 + bit%7 {
-		s := &story{t: t, disk: whole.disk.Clone(), history: h, sure: whole.sure, tried: whole.tried}
+		s := &story{t: t, disk: whole.disk.Clone(), options: tiny, history: h, sure: whole.sure, tried: whole.tried}
 		name := s.disk.FlipBit(bit)
 		if name == "" {
 			break
@@ -52,7 +52,7 @@ func TestFlippedBitIsSeen(t *testing.T) {
 // TestMissingFileIsSeen removes each file of a store that was closed.
 func TestMissingFileIsSeen(t *testing.T) {
 	h := history(t)
-	whole := newStory(t, h)
+	whole := newStory(t, tiny, h)
 	if err := whole.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestMissingFileIsSeen(t *testing.T) {
 		if !strings.HasSuffix(name, ".wal") || name == last[name[:16]] {
 			continue
 		}
-		s := &story{t: t, disk: whole.disk.Clone(), history: h, sure: whole.sure, tried: whole.tried}
+		s := &story{t: t, disk: whole.disk.Clone(), options: tiny, history: h, sure: whole.sure, tried: whole.tried}
 		fs, err := s.disk.Open()
 		if err != nil {
 			t.Fatal(err)
@@ -94,7 +94,7 @@ func TestMissingFileIsSeen(t *testing.T) {
 // like a torn write, and may not be taken for one.
 func TestLostSectorIsSeen(t *testing.T) {
 	h := history(t)
-	whole := newStory(t, h)
+	whole := newStory(t, tiny, h)
 	if err := whole.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestLostSectorIsSeen(t *testing.T) {
 	refused := 0
 	for name, data := range whole.disk.Files() {
 		for from := 0; from+faultfs.SectorBytes <= len(data); from += faultfs.SectorBytes {
-			s := &story{t: t, disk: whole.disk.Clone(), history: h, sure: whole.sure, tried: whole.tried}
+			s := &story{t: t, disk: whole.disk.Clone(), options: tiny, history: h, sure: whole.sure, tried: whole.tried}
 			fs, err := s.disk.Open()
 			if err != nil {
 				t.Fatal(err)
@@ -131,5 +131,38 @@ func TestLostSectorIsSeen(t *testing.T) {
 	}
 	if refused < 20 {
 		t.Fatalf("%d lost sectors were refused, the test wants more", refused)
+	}
+}
+
+// TestWhatWasFlushedBeforeAKillIsMissed: damage to it is no torn write, although the
+// process ended before it wrote anything else.
+func TestWhatWasFlushedBeforeAKillIsMissed(t *testing.T) {
+	s := newStory(t, walengine.Options{}, history(t))
+	if err := errors.Join(s.open(), s.create(1), s.apply(1), s.apply(2), s.apply(3), s.flush()); err != nil {
+		t.Fatal(err)
+	}
+	s.disk.Crash(faultfs.Crash{})
+	for name, data := range s.disk.Files() {
+		if !strings.HasSuffix(name, ".wal") {
+			continue
+		}
+		fs, err := s.disk.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := fs.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := len(data) / 2 / faultfs.SectorBytes * faultfs.SectorBytes
+		if err := errors.Join(f.WriteParts([][]byte{make([]byte, faultfs.SectorBytes)}, int64(from)), f.Close(), fs.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.open(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.Open(1); !errors.Is(err, pinetree.ErrCorrupt) {
+		t.Errorf("%v, though a sector of what was flushed is gone", err)
 	}
 }

@@ -70,12 +70,13 @@
 //	      that no file before it is needed for that. Each file begins with one
 //	M     mark: nothing but its synced
 //
-// Records and position are one frame, and a frame is one write, so neither is
-// ever there without the other.
+// Records and position are one frame, and a frame that is not whole is none, so
+// neither is ever there without the other.
 //
 // # Crash
 //
-// Apply does not sync: whoever applies has the records in a raft log, and keeps
+// Apply does not sync, and what it appends is put together with what comes before it
+// is written (disk.Gather): whoever applies has the records in a raft log, and keeps
 // them there until Flush said that they are durable. Flush syncs the files and
 // the directory and then writes a mark, so that whatever comes later can tell
 // that it was. A write that was not synced may be there in any part of its

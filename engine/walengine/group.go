@@ -80,7 +80,7 @@ func (g *group) fail(err error) {
 	}
 }
 
-// Apply implements engine.Engine. It needs one write call and does not sync.
+// Apply implements engine.Engine. It does not sync.
 func (g *group) Apply(w engine.Write) error {
 	return g.change(func(l *groupLog) error {
 		if err := engine.CheckWrite(l.position, w); err != nil {

@@ -67,8 +67,8 @@ func newLogFile(f *files.File, l life, base frames.Offset) *logFile {
 	return &logFile{File: f, life: l, base: base, index: indexOfFile{x: newIndex(base)}}
 }
 
-// apply writes the frame of a write, with one system call, in a new file if the
-// last one is full. Nothing is durable on return.
+// apply appends the frame of a write, to a new file if the last one is full. On
+// return it can be read, and nothing is durable.
 func (l *groupLog) apply(write engine.Write) error {
 	next, batches := replayed{position: write.Position}, write.Batches
 	var err error
@@ -287,7 +287,8 @@ func (l *groupLog) sync() error {
 	return nil
 }
 
-// mark writes down that everything is synced. It need not be durable itself.
+// mark writes down that everything is synced. It need not be durable itself, but a
+// process that ends leaves it.
 func (l *groupLog) mark() error {
 	h := frames.Header{Kind: frames.Mark, Synced: l.synced}
 	l.buf = append(l.buf[:0], make([]byte, frames.HeaderBytes)...)
@@ -296,6 +297,7 @@ func (l *groupLog) mark() error {
 	if err := l.write(l.active()); err != nil {
 		return err
 	}
+	l.writeOut(h.Size())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.end += frames.Offset(h.Size())

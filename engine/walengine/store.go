@@ -21,6 +21,10 @@ const (
 	// DefaultMaxOpenFiles is how many files are open at once.
 	DefaultMaxOpenFiles = 2048
 
+	// gatheredFiles is of how many files, which are as many groups, what is appended
+	// is put together in memory, 16 MiB in all.
+	gatheredFiles = 64
+
 	minFileBytes = 1 << 10
 	maxFileBytes = 16 << 30
 )
@@ -38,6 +42,8 @@ type Options struct {
 	ReadOnly bool
 	// Logger gets what an operator may want to know. Nothing by default.
 	Logger *slog.Logger
+
+	plain bool // nothing is gathered
 }
 
 // Store is an engine.Store in log files. See the package comment. Everything
@@ -99,6 +105,9 @@ func OpenFS(fs disk.FS, o Options) (*Store, error) {
 	}
 	if o.FileBytes < minFileBytes || o.FileBytes > maxFileBytes || o.MaxOpenFiles < 1 {
 		return nil, fmt.Errorf("files of %d bytes, %d of them open: choose a size from %d to %d and at least one", o.FileBytes, o.MaxOpenFiles, minFileBytes, int64(maxFileBytes))
+	}
+	if !o.ReadOnly && !o.plain {
+		fs = disk.Gather(fs, gatheredFiles)
 	}
 	s := &Store{
 		fs: fs, options: o, set: files.NewSet(fs, o.MaxOpenFiles, o.Logger),
