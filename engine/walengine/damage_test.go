@@ -90,6 +90,22 @@ func TestMissingFileIsSeen(t *testing.T) {
 	}
 }
 
+// zeroSector is what a disk does that forgets a sector.
+func zeroSector(t *testing.T, d *faultfs.Disk, name string, from int) {
+	t.Helper()
+	fs, err := d.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := fs.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.WriteParts([][]byte{make([]byte, faultfs.SectorBytes)}, int64(from)), f.Close(), fs.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestLostSectorIsSeen zeroes each sector of what a flush made durable. It looks
 // like a torn write, and may not be taken for one.
 func TestLostSectorIsSeen(t *testing.T) {
@@ -106,18 +122,8 @@ func TestLostSectorIsSeen(t *testing.T) {
 	for name, data := range whole.disk.Files() {
 		for from := 0; from+faultfs.SectorBytes <= len(data); from += faultfs.SectorBytes {
 			s := &story{t: t, disk: whole.disk.Clone(), options: tiny, history: h, sure: whole.sure, tried: whole.tried}
-			fs, err := s.disk.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			f, err := fs.Open(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := f.WriteParts([][]byte{make([]byte, faultfs.SectorBytes)}, int64(from)); err != nil {
-				t.Fatal(err)
-			}
-			s.store, err = walengine.OpenFS(fs, tiny)
+			zeroSector(t, s.disk, name, from)
+			err := s.open()
 			for id := pinetree.GroupID(1); id <= 2 && err == nil; id++ {
 				err = s.checkGroup(id)
 			}
@@ -146,18 +152,7 @@ func TestWhatWasFlushedBeforeAKillIsMissed(t *testing.T) {
 		if !strings.HasSuffix(name, ".wal") {
 			continue
 		}
-		fs, err := s.disk.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := fs.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		from := len(data) / 2 / faultfs.SectorBytes * faultfs.SectorBytes
-		if err := errors.Join(f.WriteParts([][]byte{make([]byte, faultfs.SectorBytes)}, int64(from)), f.Close(), fs.Close()); err != nil {
-			t.Fatal(err)
-		}
+		zeroSector(t, s.disk, name, len(data)/2/faultfs.SectorBytes*faultfs.SectorBytes)
 	}
 	if err := s.open(); err != nil {
 		t.Fatal(err)
