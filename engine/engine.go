@@ -120,12 +120,13 @@ type Preparer interface {
 	Prepare(w Write) (apply func() error, err error)
 }
 
-// Write is what a run of raft entries changes.
+// Write is what a run of raft entries changes. Nothing of it is changed by the
+// caller afterwards.
 type Write struct {
 	// Position after the write.
 	Position pinetree.Position
 	// Batches to replay, each checked and known to be the next of its volume,
-	// in raft order. They are not changed by the caller afterwards.
+	// in raft order.
 	Batches []pinetree.Batch
 	// Meta is what changes of metadata, each volume once.
 	Meta []MetaWrite

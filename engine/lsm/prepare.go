@@ -82,7 +82,6 @@ func (g *group) make(w engine.Write) (*prepared, error) {
 	} else {
 		p.old = g.state.Load()
 	}
-	w.Position = w.Position.Clone()
 	if err := engine.CheckWrite(p.old.position, w); err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func (g *group) apply(w engine.Write) error {
 		}
 		v.add(b, decoded[i])
 	}
-	g.position, g.meta = w.Position.Clone(), next
+	g.position, g.meta = w.Position, next
 	if g.store.options.FlushOnApply {
 		g.flushed, g.flushedMeta = g.position, g.meta
 		g.drop()

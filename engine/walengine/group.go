@@ -91,7 +91,6 @@ func (g *group) Apply(w engine.Write) error {
 				return fmt.Errorf("%w: volume %d is a %s volume, and the wal engine keeps nothing but the log of opaque ones; have it in a group whose nodes run another engine", pinetree.ErrBadBatch, id, v.Format)
 			}
 		}
-		w.Position = w.Position.Clone()
 		return l.apply(w)
 	})
 }

@@ -86,7 +86,7 @@ func DecodeBatch(buf []byte) (b pinetree.Batch, rest []byte, err error) {
 	if err != nil {
 		return b, rest, err
 	}
-	if got, want := crc32.Checksum(b.Encoded[4:], Castagnoli), binary.LittleEndian.Uint32(b.Encoded); got != want {
+	if got, want := checksum(b.Encoded[4:]), binary.LittleEndian.Uint32(b.Encoded); got != want {
 		return b, nil, corruptBatch(b, fmt.Sprintf("CRC32C is %08x, should be %08x", got, want))
 	}
 	return b, rest, nil

@@ -2,6 +2,7 @@ package storepb
 
 import (
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
 	"testing"
@@ -93,5 +94,47 @@ func BenchmarkSums(b *testing.B) {
 	b.SetBytes(int64(len(entries[0].Data)))
 	for b.Loop() {
 		Sums(entries)
+	}
+}
+
+func TestChecksumIsCRC32C(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	memory := make([]byte, 3*4096+200)
+	for i := range memory {
+		memory[i] = byte(random.Uint32())
+	}
+	for n := range len(memory) {
+		from := random.IntN(len(memory) - n)
+		if got, want := checksum(memory[from:from+n]), crc32.Checksum(memory[from:from+n], Castagnoli); got != want {
+			t.Fatalf("%d bytes from %d: %08x, their CRC32C is %08x", n, from, got, want)
+		}
+	}
+}
+
+// Napkin: a core reads 10 to 20 GB/s of memory in order, and computes some 20 GB/s
+// of CRC32C from its caches: 7 to 10 GB/s for one after the other.
+func BenchmarkChecksum(b *testing.B) {
+	memory := make([]byte, 256<<20) // more than caches hold
+	for i := range memory {
+		memory[i] = byte(i)
+	}
+	for name, sum := range map[string]func([]byte) uint32{
+		"fetched": checksum,
+		"plain":   func(b []byte) uint32 { return crc32.Checksum(b, Castagnoli) },
+	} {
+		for _, batch := range []int{1 << 10, 256 << 10} {
+			b.Run(fmt.Sprintf("%s/cold/%d", name, batch), func(b *testing.B) {
+				b.SetBytes(int64(batch))
+				for at := 0; b.Loop(); at = (at + batch) % len(memory) {
+					sum(memory[at : at+batch])
+				}
+			})
+			b.Run(fmt.Sprintf("%s/cached/%d", name, batch), func(b *testing.B) {
+				b.SetBytes(int64(batch))
+				for b.Loop() {
+					sum(memory[:batch])
+				}
+			})
+		}
 	}
 }
