@@ -3,6 +3,7 @@ package clustermgr
 import (
 	"context"
 	"errors"
+	"flag"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +16,13 @@ import (
 	"github.com/pinetree-db/pinetree/proto/wirepb"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// They wait most of the time, so that more of them fit on a processor.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestAGroupIsSpreadOverZonesAndLedUnderALease(t *testing.T) {
 	t.Parallel()

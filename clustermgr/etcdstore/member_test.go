@@ -112,6 +112,7 @@ func (c *members) refused(i int, words string) {
 }
 
 func TestThreeMembersLoseOneAndTakeItBackOnlyAsItWas(t *testing.T) {
+	t.Parallel()
 	c := newMembers(t)
 	c.startAll()
 	s, err := Open(Config{Endpoints: c.members[0].endpoints(), Files: c.members[0].Files, SessionTTL: 2 * time.Second})
@@ -211,6 +212,7 @@ func TestMembersThatMakeNoSenseAreRefused(t *testing.T) {
 // TestAManagerWhoseProcessIsGoneIsReplacedAtOnce: nobody waits for etcd's lease
 // when the address refuses connections, or is the candidate's own now.
 func TestAManagerWhoseProcessIsGoneIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
 	etcd := startEtcd(t)
 	openSlow := func() *Store {
 		s, err := Open(Config{Endpoints: etcd.Endpoints, SessionTTL: 30 * time.Second})

@@ -3,7 +3,9 @@ package etcdstore
 import (
 	"context"
 	"errors"
+	"flag"
 	"log/slog"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -104,6 +106,14 @@ func active(t *testing.T, s ledger.Store) (string, error) {
 		}
 	})
 	return told, err
+}
+
+func TestMain(m *testing.M) {
+	// They wait most of the time, so that more of them fit on a processor.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
 }
 
 func TestSwapChangesAllOrNothing(t *testing.T) {
@@ -218,6 +228,7 @@ func TestCampaignEndsWithItsContext(t *testing.T) {
 }
 
 func TestAManagerThatIsGoneIsReplaced(t *testing.T) {
+	t.Parallel()
 	etcd := startEtcd(t)
 	gone, next := open(t, etcd, ""), open(t, etcd, "")
 	campaign(t, gone, "m1")
