@@ -35,7 +35,8 @@ type Box struct {
 	sent         int
 	flightBytes  int
 	batchBytes   int
-	pending      []unit
+	pending      []pinetree.Record
+	units        []unit // what pending consists of
 	pendingBytes int
 	// flightLimit is flightBytes' bound: small when a connection begins, doubled by
 	// a flight's acknowledgements up to flightGoal and raised by a quarter from
@@ -60,10 +61,7 @@ type Batch struct {
 
 // unit is what one Append brought. Its records are not put into different
 // batches unless no batch can hold them all.
-type unit struct {
-	records []pinetree.Record
-	bytes   int
-}
+type unit struct{ records, bytes int }
 
 // recordBytes is an upper bound of a record's share of an encoded batch.
 func recordBytes(r pinetree.Record) int { return 2*binary.MaxVarintLen64 + len(r.Payload) }
@@ -116,29 +114,19 @@ func (o *Box) Fits(size int) bool {
 	return o.Buffered() == 0 || o.Buffered()+size <= o.limits.WindowBytes
 }
 
-// Add takes a unit that was checked. One that is too large for a batch is
-// divided.
-func (o *Box) Add(records []pinetree.Record) {
-	size := 0
-	begin := 0
-	whole := 0
-	for _, r := range records {
-		whole += recordBytes(r)
-	}
-	for i, r := range records {
-		if i > begin && whole+headerBytes > storepb.MaxBatchBytes && size+recordBytes(r) > o.limits.BatchBytes {
-			o.push(unit{records[begin:i:i], size})
-			begin, size = i, 0
+// Add takes a unit of that size, both as they were checked. One that is too large
+// for a batch is divided.
+func (o *Box) Add(records []pinetree.Record, size int) {
+	if size+headerBytes <= storepb.MaxBatchBytes {
+		o.units = append(o.units, unit{len(records), size})
+	} else {
+		for _, r := range records {
+			o.units = append(o.units, unit{1, recordBytes(r)})
 		}
-		size += recordBytes(r)
 	}
-	o.push(unit{records[begin:], size})
+	o.pending = append(o.pending, records...)
+	o.pendingBytes += size
 	o.tail = records[len(records)-1].LSN
-}
-
-func (o *Box) push(u unit) {
-	o.pending = append(o.pending, u)
-	o.pendingBytes += u.bytes
 }
 
 // Next returns the batches to send now, as many as maxBytes and the flight
@@ -163,27 +151,24 @@ func (o *Box) mayFly(size int) bool {
 
 // Cut removes the records of the next batch, if it is time for one: when a
 // full one has come together, or too little is in flight to wait for that. The
-// caller encodes them and hands the batch to Seal.
+// caller encodes them, clears the slice, which is part of a longer one, and hands
+// the batch to Seal.
 func (o *Box) Cut() []pinetree.Record {
 	full := o.pendingBytes >= o.limits.BatchBytes
-	if len(o.pending) == 0 || o.sent < len(o.batches) || !full && len(o.batches) >= o.limits.SmallBatches || !o.mayFly(o.pending[0].bytes) {
+	if len(o.units) == 0 || o.sent < len(o.batches) || !full && len(o.batches) >= o.limits.SmallBatches || !o.mayFly(o.units[0].bytes) {
 		return nil
 	}
-	n, size, count := 0, 0, 0
-	for n < len(o.pending) && (n == 0 || size+o.pending[n].bytes <= o.limits.BatchBytes) {
-		size += o.pending[n].bytes
-		count += len(o.pending[n].records)
+	n, count, size := 0, 0, 0
+	for n < len(o.units) && (n == 0 || size+o.units[n].bytes <= o.limits.BatchBytes) {
+		count += o.units[n].records
+		size += o.units[n].bytes
 		n++
 	}
-	records := o.pending[0].records
-	if n > 1 {
-		records = make([]pinetree.Record, 0, count)
-		for _, u := range o.pending[:n] {
-			records = append(records, u.records...)
-		}
+	records := o.pending[:count:count]
+	o.pending, o.units = o.pending[count:], o.units[n:]
+	if len(o.pending) == 0 {
+		o.pending = make([]pinetree.Record, 0, count) // as many are likely to come again
 	}
-	clear(o.pending[:n])
-	o.pending = o.pending[n:]
 	o.pendingBytes -= size
 	return records
 }

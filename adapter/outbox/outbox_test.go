@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -17,12 +18,13 @@ func TestOutboxKeepsItsInvariants(t *testing.T) {
 		o := New(Limits{BatchBytes: 500, WindowBytes: 3000, SmallBatches: 2}, 0)
 		var appended, acked []pinetree.Record
 		onWire := pinetree.LSN(0) // end of what was sent on this connection
+		begins := map[pinetree.LSN]bool{}
 		t.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) {
 				var unit []pinetree.Record
 				at := o.tail
 				for range rapid.IntRange(1, 4).Draw(t, "records") {
-					r := pinetree.Record{Prev: at, LSN: at + pinetree.LSN(rapid.IntRange(1, 9).Draw(t, "step")), Payload: make([]byte, rapid.IntRange(0, 300).Draw(t, "size"))}
+					r := pinetree.Record{Prev: at, LSN: at + pinetree.LSN(rapid.IntRange(1, 9).Draw(t, "step")), Payload: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "payload")}
 					unit, at = append(unit, r), r.LSN
 				}
 				size, err := o.Check(unit)
@@ -30,8 +32,10 @@ func TestOutboxKeepsItsInvariants(t *testing.T) {
 					t.Fatal(err)
 				}
 				if o.Fits(size) {
-					o.Add(unit)
+					begins[unit[0].Prev] = true
 					appended = append(appended, unit...)
+					o.Add(unit, size)
+					clear(unit) // it is the caller's again
 				} else if o.Buffered()+size <= o.limits.WindowBytes {
 					t.Fatal("refused within the window")
 				}
@@ -44,15 +48,7 @@ func TestOutboxKeepsItsInvariants(t *testing.T) {
 					onWire = b.LSN
 				}
 			},
-			"cut": func(t *rapid.T) {
-				if records := o.Cut(); len(records) > 0 {
-					b, err := storepb.EncodeBatch(1, 1, records)
-					if err != nil {
-						t.Fatal(err)
-					}
-					o.Seal(Batch{b, time.Time{}})
-				}
-			},
+			"cut": func(t *rapid.T) { cut(t, o) },
 			"ack": func(t *rapid.T) {
 				if len(o.batches) == 0 {
 					return
@@ -78,9 +74,40 @@ func TestOutboxKeepsItsInvariants(t *testing.T) {
 			"resend":  func(t *rapid.T) { o.Resend(o.durable); onWire = o.durable },
 			"restart": func(t *rapid.T) { o.Restart(o.durable); onWire = o.durable },
 			"slower":  func(t *rapid.T) { o.Slower() },
-			"":        func(t *rapid.T) { checkOutbox(t, o, appended, acked) },
+			"": func(t *rapid.T) {
+				checkOutbox(t, o, appended, acked)
+				for _, b := range o.batches {
+					if !begins[b.Prev] {
+						t.Fatalf("batch (%s, %s] divides what was appended together", b.Prev, b.LSN)
+					}
+				}
+			},
 		})
 	})
+}
+
+// add adds records together.
+func add(t interface{ Fatal(...any) }, o *Box, records ...pinetree.Record) {
+	size, err := o.Check(records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Add(records, size)
+}
+
+// cut encodes and seals the next batch, if it is time for one.
+func cut(t interface{ Fatal(...any) }, o *Box) bool {
+	records := o.Cut()
+	if len(records) == 0 {
+		return false
+	}
+	b, err := storepb.EncodeBatch(1, 1, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(records)
+	o.Seal(Batch{b, time.Time{}})
+	return true
 }
 
 func checkOutbox(t *rapid.T, o *Box, appended, acked []pinetree.Record) {
@@ -94,22 +121,25 @@ func checkOutbox(t *rapid.T, o *Box, appended, acked []pinetree.Record) {
 		}
 		all += b.Size()
 	}
-	pending := 0
-	for _, u := range o.pending {
-		for _, r := range u.records {
+	pending, records := 0, o.pending
+	for _, u := range o.units {
+		for _, r := range records[:u.records] {
 			if r.Prev != at {
 				t.Fatalf("record (%s, %s] follows on %s", r.Prev, r.LSN, at)
 			}
 			at = r.LSN
-			pending += recordBytes(r)
 		}
+		pending, records = pending+u.bytes, records[u.records:]
+	}
+	if len(records) > 0 {
+		t.Fatalf("%d records belong to nothing that was appended", len(records))
 	}
 	if at != o.tail || flight != o.flightBytes || all != o.batchBytes || pending != o.pendingBytes {
 		t.Fatalf("counted %s, %d, %d, %d; the outbox says %s, %d, %d, %d", at, flight, all, pending, o.tail, o.flightBytes, o.batchBytes, o.pendingBytes)
 	}
 	for i, r := range acked {
-		if r.LSN != appended[i].LSN {
-			t.Fatalf("acknowledged record %d is %s, appended was %s", i, r.LSN, appended[i].LSN)
+		if a := appended[i]; r.Prev != a.Prev || r.LSN != a.LSN || !bytes.Equal(r.Payload, a.Payload) {
+			t.Fatalf("acknowledged record %d is %+v, appended was %+v", i, r, a)
 		}
 	}
 }
@@ -117,20 +147,14 @@ func checkOutbox(t *rapid.T, o *Box, appended, acked []pinetree.Record) {
 func TestOutboxSendsEverythingInTheEnd(t *testing.T) {
 	o := New(Limits{BatchBytes: 500, WindowBytes: 1 << 20, SmallBatches: 1}, 0)
 	for i := range pinetree.LSN(100) {
-		o.Add([]pinetree.Record{{Prev: i, LSN: i + 1, Payload: make([]byte, 50)}})
+		add(t, o, pinetree.Record{Prev: i, LSN: i + 1, Payload: make([]byte, 50)})
 	}
 	o.Slower() // the least that may be in flight
 	for rounds := 0; o.Buffered() > 0; rounds++ {
 		if rounds > 1000 {
 			t.Fatalf("stuck with %d bytes", o.Buffered())
 		}
-		if records := o.Cut(); len(records) > 0 {
-			b, err := storepb.EncodeBatch(1, 1, records)
-			if err != nil {
-				t.Fatal(err)
-			}
-			o.Seal(Batch{b, time.Time{}})
-		}
+		cut(t, o)
 		if sent := o.Next(1 << 20); len(sent) > 0 {
 			_, err := o.Ack(sent[len(sent)-1].LSN)
 			if err != nil {
@@ -146,18 +170,9 @@ func TestAFlightGrowsFromSmall(t *testing.T) {
 	const size = 8 << 10
 	o := New(Limits{BatchBytes: size, WindowBytes: 4 << 20, SmallBatches: 2}, 0)
 	for i := range pinetree.LSN(500) {
-		o.Add([]pinetree.Record{{Prev: i, LSN: i + 1, Payload: make([]byte, size-headerBytes-32)}})
+		add(t, o, pinetree.Record{Prev: i, LSN: i + 1, Payload: make([]byte, size-headerBytes-32)})
 	}
-	for {
-		records := o.Cut()
-		if len(records) == 0 {
-			break
-		}
-		b, err := storepb.EncodeBatch(1, 1, records)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Seal(Batch{b, time.Time{}})
+	for cut(t, o) {
 		o.Next(1 << 20)
 	}
 	o.Restart(0)

@@ -233,6 +233,7 @@ func (w *Writer) send(ctx context.Context, stream wirepb.Compute_ShipClient) err
 			if err != nil {
 				return err
 			}
+			clear(records) // so that the payloads' memory is free
 			if w.cfg.Compress {
 				b = small.Compress(b)
 			}

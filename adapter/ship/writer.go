@@ -3,7 +3,6 @@ package ship
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -112,12 +111,13 @@ func (w *Writer) Append(ctx context.Context, records ...pinetree.Record) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	size := 0
 	for {
 		if w.failed != nil {
 			return w.failed
 		}
-		size, err := w.out.Check(records)
-		if err != nil {
+		var err error
+		if size, err = w.out.Check(records); err != nil {
 			return err
 		}
 		if w.out.Fits(size) {
@@ -130,7 +130,7 @@ func (w *Writer) Append(ctx context.Context, records ...pinetree.Record) error {
 	if w.out.Buffered() == 0 {
 		w.moved = time.Now()
 	}
-	w.out.Add(slices.Clone(records))
+	w.out.Add(records, size)
 	w.wake()
 	return nil
 }
