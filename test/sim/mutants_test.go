@@ -70,7 +70,7 @@ func TestEveryMutantIsCaught(t *testing.T) {
 		listed[m.mutant] = true
 		t.Run(string(m.mutant), func(t *testing.T) {
 			if m.rare && *seedsFlag <= 300 {
-				t.Skip("needs many seeds; `make sim` runs it")
+				t.Skip("needs many seeds; -args -sim.seeds=5000 runs it")
 			}
 			var mu sync.Mutex
 			caught, seed := "", uint64(0)

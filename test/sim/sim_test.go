@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	seedsFlag  = flag.Int("sim.seeds", 240, "how many seeds TestSeeds runs")
+	seedsFlag  = flag.Int("sim.seeds", 160, "how many seeds TestSeeds runs")
 	firstFlag  = flag.Uint64("sim.first", 1, "the first seed")
 	mutantFlag = flag.String("sim.mutant", "", "the bug that TestSeeds puts in on purpose")
 	themeFlag  = flag.Int("sim.theme", 0, "the kind of trouble, 1 to 9; drawn from the seed when zero")
