@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -91,6 +92,8 @@ from the YAML file that --config names, whose keys are the flags' names:
 
 // run runs the node until ctx ends.
 func (f *nodeFlags) run(ctx context.Context) (err error) {
+	ballast := newBallast()
+	defer runtime.KeepAlive(ballast)
 	log, err := f.logging.Logger()
 	if err != nil {
 		return err
